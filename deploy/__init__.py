@@ -1,0 +1,1 @@
+"""Everything that runs Careloop and is no part of it: servers, CLI, simulator, images, manifests."""

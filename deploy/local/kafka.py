@@ -1,0 +1,166 @@
+"""One Apache Kafka broker (KRaft, broker and controller in one process) for one machine."""
+
+import asyncio
+import base64
+import os
+import signal
+import subprocess
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy.local.jars import kafka_jars
+from deploy.local.java import find_java
+from deploy.local.ports import HOST, choose_port
+from deploy.local.problems import LocalProblem
+from deploy.local.processes import POLL_S, Child, ProcessFile, last_lines, open_log, start_child
+
+DAY_MS = 24 * 3600 * 1000
+START_LIMIT_S = 60.0
+STOP_SIGNAL = signal.SIGTERM
+STOP_GRACE_S = 6.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class KafkaSettings:
+    port: int
+    heap_mb: int = 512
+
+
+def broker_properties(*, listener_port: int, advertised_port: int, controller_port: int, host: str = HOST) -> dict[str, str]:
+    """The broker's settings, those of one node that keeps its data; also used by the container image.
+
+    Replication factors are 1 as there is one node. Topics are created by the catalogue, never by a typing mistake.
+    """
+    return {
+        "process.roles": "broker,controller",
+        "node.id": "1",
+        "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",
+        "controller.listener.names": "CONTROLLER",
+        "listeners": f"CLIENT://{host}:{listener_port},CONTROLLER://127.0.0.1:{controller_port}",
+        "advertised.listeners": f"CLIENT://127.0.0.1:{advertised_port}",
+        "listener.security.protocol.map": "CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "inter.broker.listener.name": "CLIENT",
+        "auto.create.topics.enable": "false",
+        "num.partitions": "6",
+        "offsets.topic.replication.factor": "1",
+        "offsets.topic.num.partitions": "8",
+        "transaction.state.log.replication.factor": "1",
+        "transaction.state.log.num.partitions": "8",
+        "transaction.state.log.min.isr": "1",
+        "share.coordinator.state.topic.replication.factor": "1",
+        "share.coordinator.state.topic.min.isr": "1",
+        "group.initial.rebalance.delay.ms": "0",
+        # A laptop that was shut for weeks must find its positions again: the default forgets them after seven days.
+        "offsets.retention.minutes": str(400 * 24 * 60),
+        "log.segment.bytes": str(64 * 1024 * 1024),
+        # An event may be 30 days old (a phone that was offline); two more days for clocks and queues. An older one is
+        # refused by the producer's broker already, one from the future by the default of one hour.
+        "log.message.timestamp.before.max.ms": str(32 * DAY_MS),
+        "message.max.bytes": str(1024 * 1024),
+        "num.network.threads": "2",
+        "num.io.threads": "4",
+        "log.cleaner.dedupe.buffer.size": str(16 * 1024 * 1024),
+        "controlled.shutdown.enable": "true",
+    }
+
+
+def properties_text(properties: dict[str, str]) -> str:
+    return "".join(f"{name}={value}\n" for name, value in properties.items())
+
+
+def prepare_kafka(folder: Path) -> None:
+    """What may take long or fail before a port is needed: the jars, a Java, the formatted log directory."""
+    java, jars = find_java(), kafka_jars()
+    folder.mkdir(parents=True, exist_ok=True)
+    if (folder / "log" / "meta.properties").exists():
+        return
+    # Paths inside are relative to the working directory: a comma or a space in the path would split `log.dirs`.
+    _write_properties(folder, port=choose_port())
+    cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    if cluster_id.startswith("-"):
+        cluster_id = f"A{cluster_id[1:]}"  # the tool would read it as an option
+    command = [java, "-cp", f"{jars}/*", "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", "broker.properties"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
+    if done.returncode != 0:
+        with open_log(folder / "broker.log") as log:
+            log.write((done.stdout + done.stderr).encode())
+        raise LocalProblem(f"Kafka's data in {folder} could not be created: {_reason(folder)}")
+
+
+def _write_properties(folder: Path, *, port: int) -> None:
+    properties = broker_properties(listener_port=port, advertised_port=port, controller_port=choose_port())
+    partial = folder / "broker.properties.partial"
+    partial.write_text(properties_text({**properties, "log.dirs": "log"}))
+    partial.replace(folder / "broker.properties")
+
+
+def start_kafka(folder: Path, settings: KafkaSettings, *, record_in: ProcessFile) -> Child:
+    _write_properties(folder, port=settings.port)
+    command = [
+        find_java(),
+        f"-Xmx{settings.heap_mb}m",
+        "-XX:+UseSerialGC",
+        "-XX:+ExitOnOutOfMemoryError",
+        "-Djava.awt.headless=true",
+        "-Dorg.slf4j.simpleLogger.logFile=System.out",
+        "-Dorg.slf4j.simpleLogger.showDateTime=true",
+        "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSSZ",
+        "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+        "-Dorg.slf4j.simpleLogger.log.kafka.server=info",
+        "-cp",
+        f"{kafka_jars()}/*",
+        "kafka.Kafka",
+        "broker.properties",
+    ]
+    # An inherited option or agent of the user's own Java could change or break the broker.
+    env = {name: value for name, value in os.environ.items() if name not in {"JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS"}}
+    return start_child(
+        command,
+        name="kafka",
+        log=folder / "broker.log",
+        record_in=record_in,
+        cwd=folder,
+        env=env,
+        stop_signal=STOP_SIGNAL,
+        grace_s=STOP_GRACE_S,
+    )
+
+
+async def wait_for_kafka(child: Child | None, bootstrap: str, *, limit_s: float = START_LIMIT_S) -> None:
+    """Until the broker answers a metadata request. Raises LocalProblem if it ends or takes too long."""
+    deadline = time.monotonic() + limit_s
+    while not await kafka_answers(bootstrap):
+        if child is not None and not child.running:
+            raise LocalProblem(f"Kafka ended while it started: {_reason(child.log.parent)} (see {child.log}).")
+        if time.monotonic() > deadline:
+            where = f"see {child.log}" if child else bootstrap
+            raise LocalProblem(f"Kafka did not answer within {limit_s:.0f} s ({where}).")
+        await asyncio.sleep(POLL_S)
+
+
+async def kafka_answers(bootstrap: str, *, limit_s: float = 3.0) -> bool:
+    """True if a broker at `bootstrap` tells of a live broker."""
+    from aiokafka.client import AIOKafkaClient
+
+    host, _, port = bootstrap.split(",")[0].rpartition(":")
+    try:  # a bare connection first: the client logs an error for every refused one
+        _, writer = await asyncio.wait_for(asyncio.open_connection(host, int(port)), limit_s)
+        writer.close()
+    except (OSError, TimeoutError):
+        return False
+    client = AIOKafkaClient(bootstrap_servers=bootstrap, request_timeout_ms=int(limit_s * 1000))
+    try:
+        await asyncio.wait_for(client.bootstrap(), limit_s)
+        return bool(client.cluster.brokers())
+    except Exception:  # aiokafka raises several unrelated types while a broker starts
+        return False
+    finally:
+        await client.close()
+
+
+def _reason(folder: Path) -> str:
+    lines = last_lines(folder / "broker.log", 40).splitlines()
+    telling = [line for line in lines if "Exception" in line or "Error" in line]
+    return (telling or lines or ["it said nothing"])[-1].strip()[:300]

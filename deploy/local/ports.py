@@ -1,0 +1,49 @@
+"""Ports on 127.0.0.1: nothing that runs locally listens anywhere else."""
+
+import socket
+
+import psutil
+
+from deploy.local.problems import LocalProblem
+
+HOST = "127.0.0.1"
+
+
+def choose_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def require_free_port(port: int, *, what: str, setting: str) -> int:
+    """`port` if nothing listens there, a free one if it is 0. Raises LocalProblem that names who has it.
+
+    `what` is the program that wants it, `setting` the environment variable that moves it.
+    """
+    if port == 0:
+        return choose_port()
+    with socket.socket() as probe:
+        # As servers do: a port whose last connections are in TIME_WAIT counts as free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except PermissionError:
+            raise LocalProblem(f"{what} may not use port {port}: choose one above 1023 with {setting}.") from None
+        except OSError:
+            raise LocalProblem(
+                f"Port {port}, which {what} needs, is taken{_by_whom(port)}: "
+                f"stop that program or choose another port with {setting} (0 = any)."
+            ) from None
+    return port
+
+
+def _by_whom(port: int) -> str:
+    try:
+        for connection in psutil.net_connections("tcp"):
+            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+                return f" by {psutil.Process(connection.pid).name()} (pid {connection.pid})"
+    except (psutil.Error, OSError):
+        pass  # an ordinary user may not see whose it is; the port is taken all the same
+    return ""

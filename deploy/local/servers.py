@@ -1,0 +1,228 @@
+"""Kafka, PostgreSQL and Valkey for one machine, started together and stopped in order.
+
+    async with embedded_servers(data=Path(".careloop")) as servers:
+        servers.kafka_bootstrap, servers.postgres_url, servers.valkey_url
+
+Run alone: `python -m deploy.local.servers --data DIR`.
+"""
+
+import asyncio
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import secrets
+import shutil
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from deploy.local import kafka, postgres, valkey
+from deploy.local.ports import HOST, require_free_port
+from deploy.local.problems import LocalProblem
+from deploy.local.processes import Child, ProcessFile, stop_recorded, write_private
+
+FREE_BYTES_MIN = 512 * 1024 * 1024
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Servers:
+    """Where the three are. `postgres_url` is a superuser's; `embedded` names those that we started."""
+
+    kafka_bootstrap: str
+    postgres_url: str
+    valkey_url: str
+    embedded: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerChoices:
+    """What to start and where; 0 is any free port. A server whose URL is given is external: used, never started."""
+
+    kafka_port: int = 0
+    postgres_port: int = 0
+    valkey_port: int = 0
+    kafka_bootstrap: str | None = None
+    postgres_url: str | None = None
+    valkey_url: str | None = None
+    postgres_connections_max: int = 200
+    kafka_heap_mb: int = 512
+
+
+@dataclass(kw_only=True)
+class EmbeddedServers:
+    """The running three; `children` holds those we started, by name."""
+
+    data: Path
+    choices: ServerChoices
+    report: Report
+    children: dict[str, Child] = field(default_factory=dict)
+
+    async def start(self) -> Servers:
+        """Starts what is not external, all at once. Raises LocalProblem, with nothing left running."""
+        record = ProcessFile(path=self.data / "processes.json").load()
+        await stop_orphans(self.data, record, report=self.report)
+        secret = _load_secrets(self.data)
+        choices = self.choices
+        try:
+            async with asyncio.TaskGroup() as group:
+                started_kafka = group.create_task(self._start_kafka(record))
+                started_postgres = group.create_task(self._start_postgres(record, secret["postgres"]))
+                started_valkey = group.create_task(self._start_valkey(record, secret["valkey"]))
+        except BaseExceptionGroup as failures:
+            await self.stop()
+            raise _first_problem(failures, self.data) from failures
+        except BaseException:
+            await self.stop()
+            raise
+        given = {
+            "kafka": choices.kafka_bootstrap,
+            "postgres": choices.postgres_url,
+            "valkey": choices.valkey_url,
+        }
+        return Servers(
+            kafka_bootstrap=started_kafka.result(),
+            postgres_url=started_postgres.result(),
+            valkey_url=started_valkey.result(),
+            embedded=tuple(name for name, url in given.items() if url is None),
+        )
+
+    async def stop(self) -> None:
+        """Valkey, PostgreSQL, Kafka, in this order: whoever writes goes before what it writes to."""
+        for name in ("valkey", "postgres", "kafka"):
+            child = self.children.pop(name, None)
+            if child is not None:
+                orderly = await child.stop()
+                self.report(f"{name} stopped" if orderly else f"{name} did not stop in time and was killed")
+
+    async def _start_kafka(self, record: ProcessFile) -> str:
+        if self.choices.kafka_bootstrap is not None:
+            await kafka.wait_for_kafka(None, self.choices.kafka_bootstrap, limit_s=15)
+            return self.choices.kafka_bootstrap
+        folder = self.data / "kafka"
+        port = require_free_port(self.choices.kafka_port, what="Kafka", setting="CARELOOP_KAFKA_PORT")
+        await asyncio.to_thread(kafka.prepare_kafka, folder)
+        settings = kafka.KafkaSettings(port=port, heap_mb=self.choices.kafka_heap_mb)
+        child = self.children["kafka"] = kafka.start_kafka(folder, settings, record_in=record)
+        bootstrap = f"{HOST}:{port}"
+        await kafka.wait_for_kafka(child, bootstrap)
+        self.report(f"kafka answers on {bootstrap}")
+        return bootstrap
+
+    async def _start_postgres(self, record: ProcessFile, password: str) -> str:
+        if self.choices.postgres_url is not None:
+            await postgres.wait_for_postgres(None, self.choices.postgres_url, limit_s=15)
+            return self.choices.postgres_url
+        folder = self.data / "postgres"
+        port = require_free_port(self.choices.postgres_port, what="PostgreSQL", setting="CARELOOP_POSTGRES_PORT")
+        await asyncio.to_thread(postgres.prepare_postgres, folder, password=password)
+        await postgres.clear_after_crash(folder)
+        settings = postgres.PostgresSettings(
+            port=port, password=password, connections_max=self.choices.postgres_connections_max
+        )
+        child = self.children["postgres"] = postgres.start_postgres(folder, settings, record_in=record)
+        url = postgres.postgres_url(port=port, password=password)
+        await postgres.wait_for_postgres(child, url)
+        self.report(f"postgres answers on {HOST}:{port}")
+        return url
+
+    async def _start_valkey(self, record: ProcessFile, password: str) -> str:
+        if self.choices.valkey_url is not None:
+            await valkey.wait_for_valkey(None, self.choices.valkey_url, limit_s=15)
+            return self.choices.valkey_url
+        port = require_free_port(self.choices.valkey_port, what="Valkey", setting="CARELOOP_VALKEY_PORT")
+        child = self.children["valkey"] = valkey.start_valkey(
+            self.data / "valkey", port=port, password=password, record_in=record
+        )
+        url = valkey.valkey_url(port=port, password=password)
+        await valkey.wait_for_valkey(child, url)
+        self.report(f"valkey answers on {HOST}:{port}")
+        return url
+
+
+async def stop_orphans(data: Path, record: ProcessFile, *, report: Report) -> None:
+    """Ends, in order, what an earlier supervisor on this data left running when it was killed."""
+    known = {
+        "valkey": (valkey.STOP_SIGNAL, valkey.STOP_GRACE_S),
+        "postgres": (postgres.STOP_SIGNAL, postgres.STOP_GRACE_S),
+        "kafka": (kafka.STOP_SIGNAL, kafka.STOP_GRACE_S),
+    }
+    for name, (stop_signal, grace_s) in known.items():
+        entry = record.entries.get(name)
+        if entry is None:
+            continue
+        if await stop_recorded(entry, stop_signal=stop_signal, grace_s=grace_s):
+            report(f"stopped a {name} that an earlier run on {data} left behind")
+        record.forget(name)
+
+
+def _load_secrets(data: Path) -> dict[str, str]:
+    """The servers' passwords: made once, kept with the data that they guard."""
+    path = data / "secrets.json"
+    if not path.exists():
+        write_private(path, json.dumps({name: secrets.token_urlsafe(24) for name in ("postgres", "valkey")}))
+    found: dict[str, str] = json.loads(path.read_text())
+    return found
+
+
+def _first_problem(failures: BaseExceptionGroup[BaseException], data: Path) -> BaseException:
+    """The one to show: what its user can mend, else whatever came first."""
+    problems, others = failures.split(LocalProblem)
+    chosen = (problems or others or failures).exceptions[0]
+    while isinstance(chosen, BaseExceptionGroup):
+        chosen = chosen.exceptions[0]
+    if isinstance(chosen, OSError) and chosen.errno == errno.ENOSPC:
+        return LocalProblem(f"There is no space left on the disk that holds {data}.")
+    return chosen
+
+
+def require_space(data: Path) -> None:
+    """Raises LocalProblem if the disk under `data` is (nearly) full: servers fail in worse ways later."""
+    free = shutil.disk_usage(data).free
+    if free < FREE_BYTES_MIN:
+        raise LocalProblem(
+            f"The disk that holds {data} has {free // 2**20} MB free, and the servers need {FREE_BYTES_MIN // 2**20} MB."
+        )
+
+
+def lock_data(data: Path) -> int:
+    """Takes the data directory for this process alone; the lock goes with the process. Raises LocalProblem.
+
+    Returns the descriptor to close when done. `flock` needs no clean-up after a crash, unlike a pid in a file.
+    """
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+        data.chmod(0o755 if os.geteuid() == 0 else 0o700)
+        descriptor = os.open(data / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise LocalProblem(f"There is no space left on the disk that holds {data}.") from None
+        raise LocalProblem(f"The data directory {data} cannot be used: {error.strerror}.") from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise LocalProblem(f"Another copy already runs on {data}: stop it first, or choose another folder with --data.") from None
+    return descriptor
+
+
+@contextlib.asynccontextmanager
+async def embedded_servers(
+    *, data: Path, choices: ServerChoices | None = None, report: Report = lambda line: None
+) -> AsyncIterator[Servers]:
+    """The three servers on `data`, for as long as the block runs. Raises LocalProblem."""
+    data = data.absolute()
+    lock = lock_data(data)
+    try:
+        require_space(data)
+        running = EmbeddedServers(data=data, choices=choices or ServerChoices(), report=report)
+        servers = await running.start()
+        try:
+            yield servers
+        finally:
+            await asyncio.shield(running.stop())
+    finally:
+        os.close(lock)
