@@ -1,0 +1,239 @@
+"""Who calls: JSON Web Tokens of any OpenID Connect issuer, verified against its published keys.
+
+The issuer is found by discovery; its keys are cached and asked for again when a token names a key that is not among
+them, at most once in a while whoever asks. An issuer that cannot be reached answers 503, never an open door. Claims:
+`sub` (a UUID for members and clinicians), `roles` (list), `name`, `language`.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+import httpx
+import jwt
+from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from shared.clock import monotonic
+from shared.http import Problem
+
+ROLES: Final = frozenset({"member", "coach", "pt", "oncall", "operator", "sponsor-admin", "app"})
+CLINICIANS: Final = ("coach", "pt", "oncall")
+"""The roles that the care-team console is for."""
+ALGORITHMS: Final = ("RS256", "ES256", "EdDSA")
+"""Asymmetric only: a shared secret or `none` is never accepted."""
+LEEWAY_S: Final = 10
+KEYS_FRESH_S: Final = 600
+"""Keys older than this are asked for again, so that a key the issuer withdrew stops working."""
+KEYS_STALE_MAX_S: Final = 12 * 3600
+"""How long known keys serve while the issuer cannot be reached."""
+ASK_INTERVAL_S: Final = 5.0
+"""Shortest time between two requests to the issuer, so that forged key names cannot make us flood it."""
+RETRY_AFTER_S: Final = 3
+TIMEOUT_S: Final = 5.0
+
+_bearer = HTTPBearer(auto_error=False, bearerFormat="JWT", description="An access token of the configured OIDC issuer.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Principal:
+    """Who calls. `subject` is a UUID for members and clinicians, any text for programs."""
+
+    subject: UUID | str
+    roles: frozenset[str]
+    name: str = ""
+    language: str = "en"
+
+    @property
+    def person_id(self) -> UUID:
+        """The subject of a member or clinician. Raises Problem 403 for a program, which is no person."""
+        if not isinstance(self.subject, UUID):
+            raise Problem(403, "forbidden", "This is for a person, and the token names a program.")
+        return self.subject
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Provider:
+    """What the issuer's discovery document says, checked."""
+
+    issuer: str
+    jwks_uri: str
+    authorization_endpoint: str | None
+    token_endpoint: str | None
+
+
+def _unauthenticated(detail: str, error: str = "invalid_token") -> Problem:
+    return Problem(401, "unauthenticated", detail, headers={"WWW-Authenticate": f'Bearer realm="careloop", error="{error}"'})
+
+
+def _issuer_down() -> Problem:
+    return Problem(
+        503, "issuer-unavailable", "Sign-in cannot be checked right now; try again in a moment.",
+        headers={"Retry-After": str(RETRY_AFTER_S)},
+    )
+
+
+def _signing_keys(jwks: Mapping[str, Any]) -> dict[str, jwt.PyJWK]:
+    """Key id -> key, for the keys that we can and may use. A key of another kind is left out, not an error."""
+    keys: dict[str, jwt.PyJWK] = {}
+    for fields in jwks.get("keys", []):
+        try:
+            key = jwt.PyJWK.from_dict(fields)
+        except (jwt.PyJWTError, ValueError, TypeError, KeyError):
+            continue
+        if fields.get("use", "sig") == "sig" and key.algorithm_name in ALGORITHMS and key.key_id:
+            keys[key.key_id] = key
+    return keys
+
+
+def principal_of(claims: Mapping[str, Any]) -> Principal:
+    """The caller that verified claims name. Raises Problem 401 when a person's subject is no UUID."""
+    given = claims.get("roles")
+    roles = frozenset(role for role in given if role in ROLES) if isinstance(given, list) else frozenset[str]()
+    subject: UUID | str = str(claims["sub"])
+    try:
+        subject = UUID(str(subject))
+    except ValueError:
+        if roles & {"member", *CLINICIANS}:
+            raise _unauthenticated("The token's subject is not the identity of a person.") from None
+    language = claims.get("language") or str(claims.get("locale") or "en")[:2]
+    return Principal(
+        subject=subject, roles=roles, name=str(claims.get("name") or "")[:80], language="es" if language == "es" else "en",
+    )
+
+
+class Authenticator:
+    """Verifies tokens of one issuer for one audience. One per process, on `app.state.authenticator`."""
+
+    def __init__(self, issuer: str, audience: str, *, client: httpx.AsyncClient | None = None) -> None:
+        self.issuer, self.audience = issuer.rstrip("/"), audience
+        self._client = client or httpx.AsyncClient(timeout=TIMEOUT_S)
+        self._provider: Provider | None = None
+        self._keys: dict[str, jwt.PyJWK] = {}
+        self._fetched_at = self._asked_at = float("-inf")
+        self._asking = asyncio.Lock()
+        self._fixed = False
+
+    @classmethod
+    def from_keys(cls, jwks: Mapping[str, Any], *, issuer: str, audience: str) -> "Authenticator":
+        """One that trusts exactly these keys and asks nobody: for tests, and for an issuer without discovery."""
+        authenticator = cls(issuer, audience)
+        authenticator._keys, authenticator._fixed = _signing_keys(jwks), True
+        return authenticator
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def verify(self, token: str) -> Principal:
+        """Who the token names. Raises Problem 401 (not valid) or 503 (the issuer cannot be asked)."""
+        return principal_of(await self.claims(token))
+
+    async def claims(self, token: str, *, audience: str | None = None) -> dict[str, Any]:
+        """Verified claims of a token for `audience` (ours unless given). Raises Problem 401 or 503."""
+        try:
+            header = jwt.get_unverified_header(token)
+        except jwt.PyJWTError:
+            raise _unauthenticated("The token is not a JSON Web Token.") from None
+        if header.get("alg") not in ALGORITHMS:
+            raise _unauthenticated("The token is signed in a way that is not accepted.")
+        key = await self._key(str(header.get("kid", "")))
+        try:
+            claims: dict[str, Any] = jwt.decode(
+                token, key, algorithms=list(ALGORITHMS), audience=audience or self.audience, issuer=self._issuers(),
+                leeway=LEEWAY_S, options={"require": ["exp", "iss", "aud", "sub"]},
+            )
+        except jwt.ExpiredSignatureError:
+            raise _unauthenticated("The token has expired.") from None
+        except jwt.PyJWTError:
+            raise _unauthenticated("The token is not valid here.") from None
+        return claims
+
+    async def provider(self) -> Provider:
+        """The issuer's endpoints. Raises Problem 503 when it cannot be asked."""
+        if self._provider is None:
+            await self._refresh(unless=lambda: self._provider is not None)
+        if self._provider is None:
+            raise _issuer_down()
+        return self._provider
+
+    def _issuers(self) -> list[str]:
+        """The issuer as configured and as it names itself: both are equal but for a last slash."""
+        return [self.issuer, f"{self.issuer}/"]
+
+    async def _key(self, kid: str) -> jwt.PyJWK:
+        fresh = self._fixed or monotonic() - self._fetched_at < KEYS_FRESH_S
+        if kid not in self._keys or not fresh:
+            await self._refresh(unless=lambda: kid in self._keys and monotonic() - self._fetched_at < KEYS_FRESH_S)
+        if not self._fixed and monotonic() - self._fetched_at > KEYS_STALE_MAX_S:
+            raise _issuer_down()
+        if kid not in self._keys:
+            raise _unauthenticated("The token is signed with a key that the issuer does not publish.")
+        return self._keys[kid]
+
+    async def _refresh(self, *, unless: Callable[[], bool]) -> None:
+        """Ask the issuer for its keys; keep the known ones when it does not answer. Waiting callers share one answer."""
+        if self._fixed:
+            return
+        async with self._asking:
+            if unless() or monotonic() - self._asked_at < ASK_INTERVAL_S:
+                return
+            self._asked_at = monotonic()
+            try:
+                self._provider = await self._discover()
+                self._keys = _signing_keys(await self._json(self._provider.jwks_uri))
+                self._fetched_at = monotonic()
+            except (httpx.HTTPError, ValueError, KeyError, TypeError):
+                # An issuer that never answered is asked again soon: a start-up must not wait out the whole interval.
+                if not self._keys:
+                    self._asked_at = monotonic() - ASK_INTERVAL_S + 0.5
+
+    async def _discover(self) -> Provider:
+        document = await self._json(f"{self.issuer}/.well-known/openid-configuration")
+        if str(document["issuer"]).rstrip("/") != self.issuer:
+            raise ValueError("the discovery document names another issuer")
+        return Provider(
+            issuer=str(document["issuer"]),
+            jwks_uri=str(document["jwks_uri"]),
+            authorization_endpoint=document.get("authorization_endpoint"),
+            token_endpoint=document.get("token_endpoint"),
+        )
+
+    async def _json(self, url: str) -> dict[str, Any]:
+        response = await self._client.get(url, headers={"Accept": "application/json"})
+        response.raise_for_status()
+        document = response.json()
+        if not isinstance(document, dict):
+            raise ValueError("not a JSON object")
+        return document
+
+
+def authenticator_of(request: Request) -> Authenticator:
+    """The process's authenticator, put on the app at start-up. Raises Problem 503 before that."""
+    authenticator: Authenticator | None = getattr(request.app.state, "authenticator", None)
+    if authenticator is None:
+        raise _issuer_down()
+    return authenticator
+
+
+def require(*roles: str) -> Callable[..., Awaitable[Principal]]:
+    """A route dependency: the caller, who must hold at least one of these roles (any caller if none are named).
+
+    Raises Problem 401 (no or no valid token), 403 (not one of the roles), 503 (issuer cannot be asked).
+    """
+    unknown = set(roles) - ROLES
+    if unknown:
+        raise ValueError(f"unknown roles {sorted(unknown)}")
+
+    async def caller(
+        request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+    ) -> Principal:
+        if credentials is None:
+            raise _unauthenticated("A bearer token is needed.", "invalid_request")
+        principal = await authenticator_of(request).verify(credentials.credentials)
+        if roles and not principal.roles & set(roles):
+            raise Problem(403, "forbidden", f"This needs one of the roles: {', '.join(roles)}.")
+        return principal
+
+    return caller
