@@ -1,0 +1,3 @@
+"""Fixtures of the whole suite. Each file of tests/fixtures tells what it gives."""
+
+pytest_plugins = ["tests.fixtures.servers", "tests.fixtures.databases", "tests.fixtures.topics"]
