@@ -1,0 +1,214 @@
+"""Events as bytes: CloudEvents 1.0 on Kafka, structured mode written, structured and binary mode read.
+
+Reading is strict about what a contract says and tolerant of what it does not: fields of a newer minor version are
+ignored. What cannot be read is `Undecodable` with a reason and the path of a field, never with a value: values are
+health data.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+from typing import Annotated, Any, Final, Literal, Union
+
+import orjson
+from pydantic import Field, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+
+from shared.events.catalogue import TOPIC_OF_TYPE, Topic
+from shared.events.envelope import EVENT_SIZE_MAX, CloudEvent, event_type, schema_uri
+from shared.events.upcasters import UPCASTERS, Upcaster, UpcastFailed, upcast
+
+STRUCTURED: Final = "application/cloudevents+json"
+HEADERS: Final[tuple[tuple[str, bytes], ...]] = (("content-type", STRUCTURED.encode()),)
+"""The headers of a record in structured mode, as we write it."""
+
+Header = tuple[str, bytes | None]
+Reason = Literal["null-value", "oversized", "malformed", "unknown-type", "invalid"]
+
+ERRORS_MAX: Final = 5
+_CLASS_OF_TYPE: Final = {event_type(e): e for topic in TOPIC_OF_TYPE.values() for e in topic.events}
+_SCHEMA_MEMBER: Final = {e: f'{{"dataschema":"{schema_uri(e)}",'.encode() for e in _CLASS_OF_TYPE.values()}
+_WRITTEN_FIRST: Final = {"dataschema"}
+"""It says which contract wrote the event, so it is always ours, also where one is passed on."""
+_OWN_TYPE: Final = re.compile(r"org\.careloop\.[a-z0-9.-]{1,80}")
+_ATTRIBUTE: Final = re.compile(r"ce_([a-z0-9]{1,40})")
+_SAYS_NO_VALUE: Final = frozenset({
+    "bool_type", "date_type", "datetime_type", "float_type", "greater_than_equal", "int_type", "less_than_equal",
+    "literal_error", "missing", "string_pattern_mismatch", "string_too_long", "string_too_short", "string_type",
+    "timezone_aware", "too_long", "too_short", "tuple_type", "uuid_type",
+})  # fmt: skip
+"""Errors whose message tells the rule and nothing of what was sent; of others only the kind is told."""
+
+
+class Undecodable(Exception):
+    """A record that is no event of its topic. `detail` and `errors` name fields, never values."""
+
+    def __init__(self, reason: Reason, detail: str, *, errors: Sequence[tuple[str, str]] = ()) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason: Reason = reason
+        self.detail = detail
+        self.errors = tuple(errors)
+        """(path of the field, what is wrong with it), at most 5."""
+
+
+class TooLarge(ValueError):
+    """An event of ours that nobody would accept. A bug of whoever made it."""
+
+
+def encode(event: CloudEvent) -> bytes:
+    """The event in structured mode (JSON, UTF-8) with its `dataschema`. TooLarge above 65,536 bytes."""
+    cls = type(event)
+    raw = cls.__pydantic_serializer__.to_json(event, exclude_none=True, exclude=_WRITTEN_FIRST)
+    encoded = _SCHEMA_MEMBER[cls] + raw[1:]
+    if len(encoded) > EVENT_SIZE_MAX:
+        raise TooLarge(f"{cls.NAME} has {len(encoded)} bytes, at most {EVENT_SIZE_MAX} are allowed")
+    return encoded
+
+
+def body_digest(event: CloudEvent) -> bytes:
+    """16 bytes that are equal for equal content: type, subject and data, in whatever mode or member order they came.
+
+    Not of the time, trace or correlation: a retry over another route is the same event. Members at their default are
+    left out, so that a field added with a default does not change the digest of events that were written before it.
+    """
+    data = event.data
+    raw = type(data).__pydantic_serializer__.to_json(data, exclude_defaults=True)
+    digest = blake2b(event.subject.bytes, digest_size=16)
+    digest.update(event.type.encode())
+    digest.update(raw)
+    return digest.digest()
+
+
+def identity_digest(source: str, id: str) -> bytes:
+    """16 bytes for an event's identity. Neither part holds a space, so that no two pairs meet."""
+    return blake2b(f"{source} {id}".encode(), digest_size=16).digest()
+
+
+class Decoder:
+    """Reads the records of one topic."""
+
+    __slots__ = ("_adapter", "_topic", "_types", "_upcasters")
+
+    def __init__(self, topic: Topic, *, upcasters: Mapping[str, Upcaster] = UPCASTERS) -> None:
+        self._topic = topic
+        self._types = frozenset(event_type(event) for event in topic.events)
+        self._upcasters = upcasters
+        union: Any = Union[topic.events]  # noqa: UP007  # of a tuple known at run time only
+        annotation: Any = Annotated[union, Field(discriminator="type")] if len(topic.events) > 1 else union
+        self._adapter: TypeAdapter[CloudEvent] = TypeAdapter(annotation)
+
+    def decode(self, value: bytes | None, headers: Sequence[Header]) -> CloudEvent:
+        """The event of a record. Raises Undecodable and nothing else, whatever the bytes are."""
+        if value is None:
+            raise Undecodable("null-value", "the record has no value")
+        if len(value) > EVENT_SIZE_MAX:
+            raise Undecodable("oversized", f"{len(value)} bytes, at most {EVENT_SIZE_MAX} are allowed")
+        if headers:
+            value = _structured(value, headers)
+        try:
+            return self._adapter.validate_json(value, extra="ignore")
+        except ValidationError:
+            pass  # the error holds what was sent: look again outside, so that no traceback shows it
+        return self._read_slowly(value)
+
+    def _read_slowly(self, value: bytes) -> CloudEvent:
+        """What is not plainly an event of today: an older version, members that are null or spelt otherwise, or an
+        error to be named."""
+        event = _object(value)
+        if not isinstance(event.get("specversion"), str):
+            raise _invalid([("specversion", "Field required")])
+        if not isinstance(event.get("type"), str):
+            raise _invalid([("type", "Field required")])
+        event = self._upcast(event)
+        if event["type"] not in self._types:
+            raise Undecodable("unknown-type", _of_type(event["type"], self._topic))
+        try:
+            return self._adapter.validate_json(orjson.dumps(_plain(event)), extra="ignore")
+        except ValidationError as error:
+            problems = error.errors(include_url=False, include_context=False, include_input=False)
+        raise _invalid([(_path(problem, self._types), _message(problem)) for problem in problems[:ERRORS_MAX]])
+
+    def _upcast(self, event: dict[str, Any]) -> dict[str, Any]:
+        if event["type"] not in self._upcasters:
+            return event
+        try:
+            return upcast(event, upcasters=self._upcasters)
+        except UpcastFailed as error:
+            problem = str(error)
+        raise Undecodable("invalid", f"an older version that cannot be brought up to date: {problem}")
+
+
+def _structured(value: bytes, headers: Sequence[Header]) -> bytes:
+    """The event in structured mode. Its mode is told by the content-type header; without one it is structured."""
+    content_type = None
+    for name, content in headers:
+        if len(name) == 12 and content is not None and name.lower() == "content-type":
+            content_type = content
+    if content_type is None and not any(name == "ce_specversion" for name, _ in headers):
+        return value
+    if content_type is not None and content_type.lower().startswith(b"application/cloudevents"):
+        return value
+    return _from_binary(value, headers)
+
+
+def _from_binary(value: bytes, headers: Sequence[Header]) -> bytes:
+    """Binary mode: attributes are headers with the prefix `ce_`, the value is the data. A header without a value is
+    an attribute that is not set."""
+    event: dict[str, Any] = {}
+    for name, content in headers:
+        matched = _ATTRIBUTE.fullmatch(name)
+        if matched and content is not None:
+            try:
+                event[matched[1]] = content.decode()
+            except UnicodeDecodeError:
+                event[matched[1]] = None  # read as not set, so that a required attribute is reported by its name
+    if "specversion" not in event:
+        raise _invalid([("header ce_specversion", "Field required")])
+    event["datacontenttype"] = "application/json"
+    event["data"] = _json(value)
+    return orjson.dumps(event)
+
+
+def _json(value: bytes) -> Any:
+    try:
+        return orjson.loads(value)
+    except ValueError:
+        pass  # its message quotes what was sent
+    raise Undecodable("malformed", "not JSON in UTF-8")
+
+
+def _object(value: bytes) -> dict[str, Any]:
+    event = _json(value)
+    if not isinstance(event, dict):
+        raise Undecodable("malformed", "not a JSON object")
+    return event
+
+
+def _plain(event: dict[str, Any]) -> dict[str, Any]:
+    """CloudEvents lets an attribute that is not set be null, and a media type have parameters."""
+    event = {name: member for name, member in event.items() if member is not None}
+    media_type = event.get("datacontenttype")
+    if isinstance(media_type, str) and media_type.partition(";")[0].strip().lower() == "application/json":
+        event["datacontenttype"] = "application/json"
+    return event
+
+
+def _path(problem: ErrorDetails, types: frozenset[str]) -> str:
+    """Such as `data.exercises.2.rpe`; without the type, which pydantic puts first for a union."""
+    location = problem["loc"][1:] if problem["loc"] and problem["loc"][0] in types else problem["loc"]
+    return ".".join(str(part) for part in location) or "event"
+
+
+def _message(problem: ErrorDetails) -> str:
+    return problem["msg"] if problem["type"] in _SAYS_NO_VALUE else problem["type"].replace("_", " ")
+
+
+def _invalid(errors: Sequence[tuple[str, str]]) -> Undecodable:
+    return Undecodable("invalid", "; ".join(f"{path}: {message}" for path, message in errors), errors=errors)
+
+
+def _of_type(name: str, topic: Topic) -> str:
+    """What is wrong with a type; the type itself only where it looks like one of ours, for it is free text."""
+    if name in TOPIC_OF_TYPE:
+        return f"{name} belongs to {TOPIC_OF_TYPE[name].name}, not to {topic.name}"
+    return f"{name} is not known" if _OWN_TYPE.fullmatch(name) else "not a type of this topic"

@@ -1,0 +1,86 @@
+"""The CloudEvents 1.0 envelope that every Careloop event shares.
+
+Identity of an event is (source, id). `subject` is the member's random UUID and also the key of the Kafka record, so
+that one member's events stay in order. `causationid` and `causationsource` name the event or command whose handling
+emitted this one; `correlationid` names the whole chain.
+"""
+
+from typing import Annotated, ClassVar, Literal
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+
+NAMESPACE = uuid5(NAMESPACE_URL, "urn:careloop")
+EVENT_SIZE_MAX = 65_536
+"""Bytes of one structured-mode event. A session with its answers is about 1,000; the limit keeps a batch in memory."""
+
+EventId = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[\x21-\x7e]+$")]
+SourceUri = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[\x21-\x7e]+$")]
+Traceparent = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")]
+
+
+class Record(BaseModel):
+    """A frozen, strict value inside an event. Building one refuses undeclared fields; decoding ignores them, so a newer
+    minor version of a contract can add fields without breaking a reader."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class EventRef(Record):
+    """The identity of an event."""
+
+    source: SourceUri
+    id: EventId
+
+
+class Decision(Record):
+    """Why something was decided: which rule, which version of it, on which evidence, in one line a member can read."""
+
+    rule_id: Annotated[str, StringConstraints(min_length=1, max_length=80)]
+    rule_version: Annotated[int, Field(ge=1)]
+    reason: Annotated[str, StringConstraints(min_length=1, max_length=300)]
+    evidence: Annotated[tuple[EventRef, ...], Field(max_length=50)] = ()
+
+
+class CloudEvent(Record):
+    """The envelope. A concrete event narrows `type` and `data`; NAME and MINOR make its `dataschema`."""
+
+    NAME: ClassVar[str]
+    MINOR: ClassVar[int] = 0
+
+    specversion: Literal["1.0"] = "1.0"
+    id: EventId
+    source: SourceUri
+    type: str
+    time: AwareDatetime
+    subject: UUID
+    """The member's random UUID; also the key of the record."""
+    datacontenttype: Literal["application/json"] = "application/json"
+    dataschema: Annotated[str, StringConstraints(max_length=200)] | None = None
+    traceparent: Traceparent | None = None
+    correlationid: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = None
+    causationid: EventId | None = None
+    causationsource: SourceUri | None = None
+    data: Record
+
+    @property
+    def ref(self) -> EventRef:
+        return EventRef(source=self.source, id=self.id)
+
+    @property
+    def chain(self) -> str:
+        """The correlation id of everything that follows from this event; an event without one starts a chain."""
+        return self.correlationid or str(uuid5(NAMESPACE, f"{self.source} {self.id}"))
+
+
+def event_type(event: type[CloudEvent]) -> str:
+    """The CloudEvents `type` of an event class, such as `org.careloop.session.completed.v1`."""
+    annotation = event.model_fields["type"].annotation
+    (name,) = annotation.__args__  # type: ignore[union-attr]  # a Literal of one string, checked by the catalogue's test
+    return str(name)
+
+
+def schema_uri(event: type[CloudEvent]) -> str:
+    """The `dataschema` written on an event: name, major and minor version of its contract."""
+    major = event_type(event).rsplit(".v", 1)[1]
+    return f"urn:careloop:schema:{event.NAME}:{major}.{event.MINOR}"

@@ -1,0 +1,87 @@
+"""Events of messaging about visits."""
+
+from typing import Annotated, ClassVar, Literal
+from uuid import UUID
+
+from pydantic import AwareDatetime, Field
+
+from shared.events.envelope import CloudEvent, Record
+from shared.events.vocabulary import Exercise, Practitioner, TimeZone
+
+VisitReason = Literal["first-visit", "follow-up", "pain-spike", "safety", "pt-review", "other"]
+
+
+class VisitBookedData(Record):
+    visit_id: UUID
+    practitioner: Practitioner
+    starts_at: AwareDatetime
+    ends_at: AwareDatetime
+    time_zone: TimeZone
+    """The member's zone when it was booked."""
+    reason: VisitReason
+
+
+class VisitBooked(CloudEvent):
+    NAME: ClassVar[str] = "visit.booked"
+    type: Literal["org.careloop.visit.booked.v1"] = "org.careloop.visit.booked.v1"
+    data: VisitBookedData
+
+
+class VisitRescheduledData(Record):
+    visit_id: UUID
+    practitioner: Practitioner
+    starts_at: AwareDatetime
+    ends_at: AwareDatetime
+    previous_starts_at: AwareDatetime
+    time_zone: TimeZone
+    rescheduled_by: Literal["member", "practitioner", "system"]
+
+
+class VisitRescheduled(CloudEvent):
+    NAME: ClassVar[str] = "visit.rescheduled"
+    type: Literal["org.careloop.visit.rescheduled.v1"] = "org.careloop.visit.rescheduled.v1"
+    data: VisitRescheduledData
+
+
+class VisitCancelledData(Record):
+    visit_id: UUID
+    starts_at: AwareDatetime
+    cancelled_by: Literal["member", "practitioner", "system"]
+
+
+class VisitCancelled(CloudEvent):
+    NAME: ClassVar[str] = "visit.cancelled"
+    type: Literal["org.careloop.visit.cancelled.v1"] = "org.careloop.visit.cancelled.v1"
+    data: VisitCancelledData
+
+
+class VisitRecommendation(Record):
+    """What the PT recommends for the plan; the note itself stays in messaging."""
+
+    action: Literal["continue", "step-back", "hold", "reviewed"]
+    exercises: Annotated[tuple[Exercise, ...], Field(max_length=5)] = ()
+    """Empty means all of them."""
+
+
+class VisitCompletedData(Record):
+    visit_id: UUID
+    practitioner: Practitioner
+    recommendation: VisitRecommendation
+
+
+class VisitCompleted(CloudEvent):
+    NAME: ClassVar[str] = "visit.completed"
+    type: Literal["org.careloop.visit.completed.v1"] = "org.careloop.visit.completed.v1"
+    data: VisitCompletedData
+
+
+class VisitMissedData(Record):
+    visit_id: UUID
+    practitioner: Practitioner
+    starts_at: AwareDatetime
+
+
+class VisitMissed(CloudEvent):
+    NAME: ClassVar[str] = "visit.missed"
+    type: Literal["org.careloop.visit.missed.v1"] = "org.careloop.visit.missed.v1"
+    data: VisitMissedData

@@ -1,0 +1,232 @@
+"""Topics on the broker, made and checked from the catalogue; nobody creates one by hand.
+
+The number of partitions of a live topic never changes: a member's records would move to another partition and lose
+their order. A topic that differs from the catalogue is therefore an error, never repaired.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+
+from shared.clock import monotonic
+from shared.events.catalogue import TOPICS, Topic
+from shared.settings import ServiceSettings
+
+TIMESTAMP_AGE_MAX: Final = timedelta(days=33)
+"""Older records are refused by the broker. An inbox remembers 35 days, so a relay that wakes after weeks cannot double
+an effect; more than the longest retention, so that nothing that may still be read is refused."""
+SEGMENT_AGE_MAX: Final = timedelta(days=1)
+"""Retention deletes whole segments: with Kafka's own seven days a record could outlive the inbox's memory of it."""
+BATCH_SIZE_MAX: Final = 1_048_588
+"""Bytes of a record batch (Kafka's own default), which holds many events. One event may have 65,536; a larger one is
+refused when it is read, as a dead letter."""
+LEADER_TIMEOUT_S: Final = 30.0
+
+
+class TopicDiffers(Exception):
+    """A topic on the broker is not as the catalogue says, or could not be made."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BrokerTopic:
+    """A topic as the broker has it."""
+
+    name: str
+    partitions: int
+    replication: int
+    leaderless: int
+    """Partitions that nobody leads at the moment."""
+    settings: Mapping[str, str]
+    """Only those that `topic_settings` sets."""
+
+
+def topic_name(namespace: str, name: str) -> str:
+    """The broker's name of a topic: `careloop.activity`, or `t3f9.careloop.activity` in the namespace t3f9."""
+    return f"{namespace}.{name}" if namespace else name
+
+
+def group_name(namespace: str, group: str) -> str:
+    """The broker's name of a consumer group: `plans.activity`, or `t3f9.plans.activity` in the namespace t3f9."""
+    return f"{namespace}.{group}" if namespace else group
+
+
+def kafka_security(settings: ServiceSettings) -> dict[str, Any]:
+    """How to connect to the broker, as keywords of every aiokafka client. ssl.SSLError or OSError on a bad CA file."""
+    keywords: dict[str, Any] = {"security_protocol": settings.kafka_security}
+    if settings.kafka_security.endswith("SSL"):
+        keywords["ssl_context"] = ssl.create_default_context(cafile=settings.kafka_ca_file)
+    if settings.kafka_security.startswith("SASL"):
+        password = settings.kafka_password
+        keywords |= {
+            "sasl_mechanism": "SCRAM-SHA-512",
+            "sasl_plain_username": settings.kafka_username,
+            "sasl_plain_password": password.get_secret_value() if password else None,
+        }
+    return keywords
+
+
+def topic_settings(topic: Topic, *, replication: int) -> dict[str, str]:
+    """The broker's settings of a topic. With 3 replicas a write needs 2: losing one loses nothing."""
+    return {
+        "cleanup.policy": "delete",
+        "retention.ms": str(_milliseconds(timedelta(days=topic.retention_days))),
+        "segment.ms": str(_milliseconds(SEGMENT_AGE_MAX)),
+        "max.message.bytes": str(BATCH_SIZE_MAX),
+        "message.timestamp.type": "CreateTime",
+        "message.timestamp.before.max.ms": str(_milliseconds(TIMESTAMP_AGE_MAX)),
+        "min.insync.replicas": str(max(1, replication - 1)),
+    }
+
+
+async def create_topics(
+    bootstrap: str,
+    *,
+    namespace: str = "",
+    partitions: int | None = None,
+    replication: int = 1,
+    security: Mapping[str, Any] | None = None,
+) -> list[str]:
+    """Make every topic of the catalogue that is missing, bring the settings of the others up to date, and return when
+    all have leaders. `partitions` replaces the catalogue's number (tests). Returns the names that were made.
+
+    Raises TopicDiffers where a topic has another number of partitions, aiokafka's KafkaError without a broker.
+    """
+    wanted = {topic_name(namespace, topic.name): topic for topic in TOPICS}
+    async with _admin(bootstrap, security) as admin:
+        present = {topic.name: topic for topic in await _describe(admin, list(wanted))}
+        for name, there in present.items():
+            expected = partitions or wanted[name].partitions
+            if there.partitions != expected:
+                raise TopicDiffers(
+                    f"{name} has {there.partitions} partitions, the catalogue says {expected}: "
+                    "the partitions of a live topic never change"
+                )
+        made = await _make(admin, {n: t for n, t in wanted.items() if n not in present}, partitions, replication)
+        await _update(admin, [(present[n], topic_settings(t, replication=present[n].replication))
+                              for n, t in wanted.items() if n in present])  # fmt: skip
+        await _await_leaders(admin, list(wanted))
+    return made
+
+
+async def describe_topics(
+    bootstrap: str, *, namespace: str = "", security: Mapping[str, Any] | None = None
+) -> list[BrokerTopic]:
+    """The catalogue's topics as the broker has them, in the catalogue's order; those that it lacks are left out."""
+    async with _admin(bootstrap, security) as admin:
+        return await _describe(admin, [topic_name(namespace, topic.name) for topic in TOPICS])
+
+
+class _admin:
+    """An admin client that is always closed, also when it could not connect."""
+
+    def __init__(self, bootstrap: str, security: Mapping[str, Any] | None) -> None:
+        self._client = AIOKafkaAdminClient(bootstrap_servers=bootstrap, **(security or {}))
+
+    async def __aenter__(self) -> AIOKafkaAdminClient:
+        try:
+            await self._client.start()
+        except BaseException:
+            await self._client.close()
+            raise
+        return self._client
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.close()
+
+
+async def _describe(admin: AIOKafkaAdminClient, names: Sequence[str]) -> list[BrokerTopic]:
+    found = {topic["topic"]: topic for topic in await admin.describe_topics(list(names)) if not topic["error_code"]}
+    settings = await _load_settings(admin, [name for name in names if name in found])
+    return [
+        BrokerTopic(
+            name=name,
+            partitions=len(found[name]["partitions"]),
+            replication=min((len(p["replicas"]) for p in found[name]["partitions"]), default=0),
+            leaderless=sum(1 for p in found[name]["partitions"] if p["leader"] < 0),
+            settings=settings[name],
+        )
+        for name in names
+        if name in found
+    ]
+
+
+async def _load_settings(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, dict[str, str]]:
+    if not names:
+        return {}
+    ours = dict.fromkeys(topic_settings(TOPICS[0], replication=1), "")
+    answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name, ours) for name in names])
+    settings: dict[str, dict[str, str]] = {}
+    for answer in answers:
+        for code, message, _, name, entries in answer.resources:
+            if code:
+                raise TopicDiffers(
+                    f"{name}: the broker does not tell its settings: {message or for_code(code).__name__}"
+                )
+            settings[name] = {entry[0]: entry[1] for entry in entries}
+    return settings
+
+
+async def _make(
+    admin: AIOKafkaAdminClient, missing: Mapping[str, Topic], partitions: int | None, replication: int
+) -> list[str]:
+    if not missing:
+        return []
+    answer = await admin.create_topics(
+        [
+            NewTopic(
+                name,
+                partitions or topic.partitions,
+                replication,
+                topic_configs=topic_settings(topic, replication=replication),
+            )
+            for name, topic in missing.items()
+        ]
+    )
+    made = []
+    for name, code, message in answer.topic_errors:
+        if code == TopicAlreadyExistsError.errno:  # another process made it meanwhile
+            continue
+        if code:
+            raise TopicDiffers(f"{name} could not be made: {message or for_code(code).__name__}")
+        made.append(name)
+    return made
+
+
+async def _update(admin: AIOKafkaAdminClient, topics: Sequence[tuple[BrokerTopic, Mapping[str, str]]]) -> None:
+    stale = [
+        ConfigResource(ConfigResourceType.TOPIC, there.name, dict(settings))
+        for there, settings in topics
+        if dict(there.settings) != dict(settings)
+    ]
+    if not stale:
+        return
+    for answer in await admin.alter_configs(stale):
+        for code, message, _, name in answer.resources:
+            if code:
+                raise TopicDiffers(f"{name} could not be changed: {message or for_code(code).__name__}")
+
+
+async def _await_leaders(admin: AIOKafkaAdminClient, names: Sequence[str]) -> None:
+    """A topic just made answers NotLeaderForPartition for a moment; whoever starts after us should not see it."""
+    deadline = monotonic() + LEADER_TIMEOUT_S
+    while True:
+        try:
+            topics = await _describe(admin, names)
+        except (KafkaError, TopicDiffers):
+            topics = []
+        if len(topics) == len(names) and not any(topic.leaderless for topic in topics):
+            return
+        if monotonic() > deadline:
+            raise TopicDiffers(f"after {LEADER_TIMEOUT_S:.0f} s some topics still have no leader")
+        await asyncio.sleep(0.05)
+
+
+def _milliseconds(span: timedelta) -> int:
+    return span // timedelta(milliseconds=1)
