@@ -65,12 +65,16 @@ class Provider:
 
 
 def _unauthenticated(detail: str, error: str = "invalid_token") -> Problem:
-    return Problem(401, "unauthenticated", detail, headers={"WWW-Authenticate": f'Bearer realm="careloop", error="{error}"'})
+    return Problem(
+        401, "unauthenticated", detail, headers={"WWW-Authenticate": f'Bearer realm="careloop", error="{error}"'}
+    )
 
 
 def _issuer_down() -> Problem:
     return Problem(
-        503, "issuer-unavailable", "Sign-in cannot be checked right now; try again in a moment.",
+        503,
+        "issuer-unavailable",
+        "Sign-in cannot be checked right now; try again in a moment.",
         headers={"Retry-After": str(RETRY_AFTER_S)},
     )
 
@@ -100,7 +104,10 @@ def principal_of(claims: Mapping[str, Any]) -> Principal:
             raise _unauthenticated("The token's subject is not the identity of a person.") from None
     language = claims.get("language") or str(claims.get("locale") or "en")[:2]
     return Principal(
-        subject=subject, roles=roles, name=str(claims.get("name") or "")[:80], language="es" if language == "es" else "en",
+        subject=subject,
+        roles=roles,
+        name=str(claims.get("name") or "")[:80],
+        language="es" if language == "es" else "en",
     )
 
 
@@ -141,8 +148,13 @@ class Authenticator:
         key = await self._key(str(header.get("kid", "")))
         try:
             claims: dict[str, Any] = jwt.decode(
-                token, key, algorithms=list(ALGORITHMS), audience=audience or self.audience, issuer=self._issuers(),
-                leeway=LEEWAY_S, options={"require": ["exp", "iss", "aud", "sub"]},
+                token,
+                key,
+                algorithms=list(ALGORITHMS),
+                audience=audience or self.audience,
+                issuer=self._issuers(),
+                leeway=LEEWAY_S,
+                options={"require": ["exp", "iss", "aud", "sub"]},
             )
         except jwt.ExpiredSignatureError:
             raise _unauthenticated("The token has expired.") from None
@@ -173,7 +185,7 @@ class Authenticator:
         return self._keys[kid]
 
     async def _refresh(self, *, unless: Callable[[], bool]) -> None:
-        """Ask the issuer for its keys; keep the known ones when it does not answer. Waiting callers share one answer."""
+        """Ask the issuer for its keys; keep the known ones when it does not answer. Waiting callers share an answer."""
         if self._fixed:
             return
         async with self._asking:
@@ -227,7 +239,8 @@ def require(*roles: str) -> Callable[..., Awaitable[Principal]]:
         raise ValueError(f"unknown roles {sorted(unknown)}")
 
     async def caller(
-        request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+        request: Request,
+        credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
     ) -> Principal:
         if credentials is None:
             raise _unauthenticated("A bearer token is needed.", "invalid_request")
