@@ -10,7 +10,10 @@ from typing import Final
 from shared.events import activity, conversations, members, notifications, plans, visits
 from shared.events.envelope import CloudEvent, event_type
 
-RETENTION_DAYS_MAX = 31
+SERVICES: Final = ("enrollment", "plans", "messaging", "notifications")
+APPS: Final = "apps"
+"""The platform's apps (iOS, Android, web, devices): the one publisher that is not ours."""
+RETENTION_DAYS_MAX: Final = 31
 """Longest retention of a topic: an inbox remembers 35 days, more than retention plus the oldest accepted event."""
 
 
@@ -20,13 +23,20 @@ class Topic:
 
     name: str
     publisher: str
-    """The service that alone may write it; `apps` for the platform's apps."""
+    """The service that alone may write it; APPS for the platform's apps."""
     events: tuple[type[CloudEvent], ...]
     consumers: tuple[str, ...]
     """Consumer groups that read it."""
     retention_days: int
     why: str
     partitions: int = 12
+    passed_on_by: tuple[str, ...] = ()
+    """Services that write it too, but only what the publisher sent them over HTTP."""
+
+    @property
+    def writers(self) -> tuple[str, ...]:
+        """Who may write it: the publisher first."""
+        return (self.publisher, *self.passed_on_by)
 
 
 TOPICS: Final[tuple[Topic, ...]] = (
@@ -56,7 +66,8 @@ TOPICS: Final[tuple[Topic, ...]] = (
     ),
     Topic(
         name="careloop.activity",
-        publisher="apps",
+        publisher=APPS,
+        passed_on_by=("plans",),
         events=(activity.SessionCompleted, activity.PainReported),
         consumers=("plans.activity", "plans.safety", "messaging.activity", "notifications.activity"),
         retention_days=14,

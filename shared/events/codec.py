@@ -28,6 +28,8 @@ Reason = Literal["null-value", "oversized", "malformed", "unknown-type", "invali
 ERRORS_MAX: Final = 5
 _CLASS_OF_TYPE: Final = {event_type(e): e for topic in TOPIC_OF_TYPE.values() for e in topic.events}
 _SCHEMA_MEMBER: Final = {e: f'{{"dataschema":"{schema_uri(e)}",'.encode() for e in _CLASS_OF_TYPE.values()}
+_ALWAYS_SENT: Final = frozenset({"specversion", "type"})
+"""Attributes with a default for who builds an event, but that CloudEvents wants said."""
 _WRITTEN_FIRST: Final = {"dataschema"}
 """It says which contract wrote the event, so it is always ours, also where one is passed on."""
 _OWN_TYPE: Final = re.compile(r"org\.careloop\.[a-z0-9.-]{1,80}")
@@ -106,10 +108,12 @@ class Decoder:
         if headers:
             value = _structured(value, headers)
         try:
-            return self._adapter.validate_json(value, extra="ignore")
+            event = self._adapter.validate_json(value, extra="ignore")
         except ValidationError:
-            pass  # the error holds what was sent: look again outside, so that no traceback shows it
-        return self._read_slowly(value)
+            event = None  # the error holds what was sent: look again outside, so that no traceback shows it
+        if event is None or not event.model_fields_set >= _ALWAYS_SENT:
+            event = self._read_slowly(value)
+        return event
 
     def _read_slowly(self, value: bytes) -> CloudEvent:
         """What is not plainly an event of today: an older version, members that are null or spelt otherwise, or an

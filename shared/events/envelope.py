@@ -14,6 +14,9 @@ NAMESPACE = uuid5(NAMESPACE_URL, "urn:careloop")
 EVENT_SIZE_MAX = 65_536
 """Bytes of one structured-mode event. A session with its answers is about 1,000; the limit keeps a batch in memory."""
 
+NO_NUL = r"^[^\x00]*$"
+"""PostgreSQL keeps every character but this one: text that holds it could be read and then never saved."""
+
 EventId = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[\x21-\x7e]+$")]
 SourceUri = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[\x21-\x7e]+$")]
 Traceparent = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")]
@@ -36,9 +39,9 @@ class EventRef(Record):
 class Decision(Record):
     """Why something was decided: which rule, which version of it, on which evidence, in one line a member can read."""
 
-    rule_id: Annotated[str, StringConstraints(min_length=1, max_length=80)]
+    rule_id: Annotated[str, StringConstraints(min_length=1, max_length=80, pattern=NO_NUL)]
     rule_version: Annotated[int, Field(ge=1)]
-    reason: Annotated[str, StringConstraints(min_length=1, max_length=300)]
+    reason: Annotated[str, StringConstraints(min_length=1, max_length=300, pattern=NO_NUL)]
     evidence: Annotated[tuple[EventRef, ...], Field(max_length=50)] = ()
 
 
@@ -56,9 +59,9 @@ class CloudEvent(Record):
     subject: UUID
     """The member's random UUID; also the key of the record."""
     datacontenttype: Literal["application/json"] = "application/json"
-    dataschema: Annotated[str, StringConstraints(max_length=200)] | None = None
+    dataschema: Annotated[str, StringConstraints(max_length=200, pattern=NO_NUL)] | None = None
     traceparent: Traceparent | None = None
-    correlationid: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = None
+    correlationid: EventId | None = None
     causationid: EventId | None = None
     causationsource: SourceUri | None = None
     data: Record

@@ -70,7 +70,7 @@ class MemberEnrolledData(Record):
     language: Language
     disposition: Disposition
     """Of the screening; never a blocking one: a blocked member is not enrolled."""
-    consented_channels: tuple[Channel, ...]
+    consented_channels: Annotated[tuple[Channel, ...], Field(max_length=4)]
 
 
 class MemberEnrolled(CloudEvent):
@@ -96,12 +96,20 @@ class CareTeamAssigned(CloudEvent):
     data: CareTeamAssignedData
 
 
+EmailAddress = Annotated[
+    str, Field(min_length=3, max_length=254, pattern=r"^[^@\s\x00-\x1f\x7f]+@[^@\s\x00-\x1f\x7f]+$")
+]
+"""One address without spaces or control characters, so that it cannot add headers to a mail. Whether it is somebody's
+only a mail can tell."""
+PhoneNumber = Annotated[str, Field(pattern=r"^\+[1-9]\d{6,14}$")]
+"""E.164."""
+
+
 class ContactChangedData(Record):
     given_name: Text80
     family_name: Text80
-    email: Annotated[str, Field(min_length=3, max_length=254, pattern=r"^[^@\s]+@[^@\s]+$")] | None = None
-    phone: Annotated[str, Field(pattern=r"^\+[1-9]\d{6,14}$")] | None = None
-    """E.164."""
+    email: EmailAddress | None = None
+    phone: PhoneNumber | None = None
     time_zone: TimeZone
     language: Language
 

@@ -5,14 +5,14 @@ from uuid import UUID
 
 from pydantic import Field, StringConstraints
 
-from shared.events.envelope import Record
+from shared.events.envelope import NO_NUL, Record
 
 PainScore = Annotated[int, Field(ge=0, le=10)]
 """Numeric rating scale 0-10, an integer (0 no pain, 10 worst imaginable)."""
 Exertion = Annotated[int, Field(ge=0, le=10)]
 """Rating of perceived exertion, 0-10."""
-Text80 = Annotated[str, StringConstraints(min_length=1, max_length=80)]
-Text300 = Annotated[str, StringConstraints(min_length=1, max_length=300)]
+Text80 = Annotated[str, StringConstraints(min_length=1, max_length=80, pattern=NO_NUL)]
+Text300 = Annotated[str, StringConstraints(min_length=1, max_length=300, pattern=NO_NUL)]
 UsState = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
 TimeZone = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_+\-/]+$")]
 """IANA zone name, such as America/New_York."""
