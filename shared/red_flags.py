@@ -4,7 +4,7 @@ The rules are data (`red_flags.yaml`), versioned and cited, read once and checke
 either a trigger alone or named as context. Detection of a red flag never waits for any other rule.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -138,7 +138,7 @@ def _screen(findings: frozenset[Finding]) -> Screening:
             rule_id=rules.context.id,
             rule_version=rules.context.version,
             reason=rules.context.reason,
-            instruction=rules.dispositions["none"].model_dump(),
+            instruction=_by_language([rules.dispositions["none"]]),
         )
     worst = max((rule.disposition for rule in matching), key=URGENCY.index)
     deciding = [rule for rule in matching if rule.disposition == worst]
@@ -149,5 +149,10 @@ def _screen(findings: frozenset[Finding]) -> Screening:
         rule_id=deciding[0].id,
         rule_version=deciding[0].version,
         reason=deciding[0].reason,
-        instruction={"en": " ".join(one.en for one in told), "es": " ".join(one.es for one in told)},
+        instruction=_by_language(told),
     )
+
+
+def _by_language(told: Iterable[Instruction]) -> dict[Language, str]:
+    instructions = list(told)
+    return {"en": " ".join(one.en for one in instructions), "es": " ".join(one.es for one in instructions)}

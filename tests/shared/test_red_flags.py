@@ -67,7 +67,8 @@ def test_a_trigger_is_never_none_and_every_answer_says_what_to_do(findings: froz
     assert screening.blocks_plan == (screening.disposition in ("clinician-72h", "same-day", "emergency"))
     assert set(screening.findings) == findings
     assert screening.decision.rule_id == screening.rule_id
-    assert set(screening.instruction) == {"en", "es"} and all(screening.instruction.values())
+    assert set(screening.instruction) == {"en", "es"}
+    assert all(screening.instruction.values())
 
 
 def test_emergencies_name_the_number_to_call_in_both_languages() -> None:
@@ -75,7 +76,8 @@ def test_emergencies_name_the_number_to_call_in_both_languages() -> None:
         assert "911" in screen(findings=["deformity"]).instruction[language]
         assert "988" in screen(findings=["suicidal-thoughts"]).instruction[language]
         both = screen(findings=["suicidal-thoughts", "deformity"]).instruction[language]
-        assert "911" in both and "988" in both
+        assert "911" in both
+        assert "988" in both
 
 
 def test_the_order_of_the_findings_does_not_matter() -> None:
