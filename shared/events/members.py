@@ -101,7 +101,7 @@ EmailAddress = Annotated[
 ]
 """One address without spaces or control characters, so that it cannot add headers to a mail. Whether it is somebody's
 only a mail can tell."""
-PhoneNumber = Annotated[str, Field(pattern=r"^\+[1-9]\d{6,14}$")]
+PhoneNumber = Annotated[str, Field(pattern=r"^\+[1-9][0-9]{6,14}$")]
 """E.164."""
 
 

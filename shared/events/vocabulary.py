@@ -16,7 +16,7 @@ Text300 = Annotated[str, StringConstraints(min_length=1, max_length=300, pattern
 UsState = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
 TimeZone = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_+\-/]+$")]
 """IANA zone name, such as America/New_York."""
-LocalTime = Annotated[str, StringConstraints(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
+LocalTime = Annotated[str, StringConstraints(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
 """Wall-clock time at the member's own zone, HH:MM."""
 
 Language = Literal["en", "es"]
