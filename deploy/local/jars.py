@@ -70,7 +70,9 @@ def _fetch(pins: Mapping[str, str], folder: Path) -> None:
                 shutil.copyfile(jar, complete / jar.name)
         wrong = differences(complete, pins)
         if wrong:
-            raise LocalProblem(f"What was downloaded as Apache Kafka {KAFKA_VERSION} is not what is pinned: {wrong[0]}.")
+            raise LocalProblem(
+                f"What was downloaded as Apache Kafka {KAFKA_VERSION} is not what is pinned: {wrong[0]}."
+            )
         complete.replace(folder)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

@@ -28,7 +28,9 @@ class KafkaSettings:
     heap_mb: int = 512
 
 
-def broker_properties(*, listener_port: int, advertised_port: int, controller_port: int, host: str = HOST) -> dict[str, str]:
+def broker_properties(
+    *, listener_port: int, advertised_port: int, controller_port: int, host: str = HOST
+) -> dict[str, str]:
     """The broker's settings, those of one node that keeps its data; also used by the container image.
 
     Replication factors are 1 as there is one node. Topics are created by the catalogue, never by a typing mistake.
@@ -81,7 +83,17 @@ def prepare_kafka(folder: Path) -> None:
     cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     if cluster_id.startswith("-"):
         cluster_id = f"A{cluster_id[1:]}"  # the tool would read it as an option
-    command = [java, "-cp", f"{jars}/*", "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", "broker.properties"]
+    command: list[str | Path] = [
+        java,
+        "-cp",
+        f"{jars}/*",
+        "kafka.tools.StorageTool",
+        "format",
+        "-t",
+        cluster_id,
+        "-c",
+        "broker.properties",
+    ]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
     if done.returncode != 0:
         with open_log(folder / "broker.log") as log:
@@ -98,7 +110,7 @@ def _write_properties(folder: Path, *, port: int) -> None:
 
 def start_kafka(folder: Path, settings: KafkaSettings, *, record_in: ProcessFile) -> Child:
     _write_properties(folder, port=settings.port)
-    command = [
+    command: list[str | Path] = [
         find_java(),
         f"-Xmx{settings.heap_mb}m",
         "-XX:+UseSerialGC",

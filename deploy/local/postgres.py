@@ -98,7 +98,9 @@ def _other_user(folder: Path) -> pwd.struct_passwd:
     try:
         return pwd.getpwnam("nobody")
     except KeyError:
-        raise LocalProblem("PostgreSQL cannot run as root and there is no user `nobody`: start as an ordinary user.") from None
+        raise LocalProblem(
+            "PostgreSQL cannot run as root and there is no user `nobody`: start as an ordinary user."
+        ) from None
 
 
 def prepare_postgres(folder: Path, *, password: str) -> None:
@@ -217,7 +219,9 @@ async def wait_for_postgres(child: Child | None, url: str, *, limit_s: float = S
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
             pass  # not listening yet, or "the database system is starting up"
         if child is not None and not child.running:
-            raise LocalProblem(f"PostgreSQL ended while it started: {_last_error(last_lines(child.log))} (see {child.log}).")
+            raise LocalProblem(
+                f"PostgreSQL ended while it started: {_last_error(last_lines(child.log))} (see {child.log})."
+            )
         if time.monotonic() > deadline:
             raise LocalProblem(f"PostgreSQL did not answer within {limit_s:.0f} s.")
         await asyncio.sleep(POLL_S)

@@ -10,7 +10,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,7 +32,7 @@ class Recorded:
 
 def start_mark(pid: int) -> str | None:
     """What no later process with this pid can share, or None if no such process runs (a zombie does not run)."""
-    if sys.platform == "linux":
+    if Path("/proc/self/stat").exists():
         try:
             text = Path(f"/proc/{pid}/stat").read_text()
             boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -173,9 +172,7 @@ def start_child(
     mark = start_mark(process.pid)
     if mark is not None:  # None: it has already ended, which the caller sees by `running`
         record_in.record(name, Recorded(pid=process.pid, mark=mark))
-    return Child(
-        name=name, process=process, log=log, record_in=record_in, stop_signal=stop_signal, grace_s=grace_s
-    )
+    return Child(name=name, process=process, log=log, record_in=record_in, stop_signal=stop_signal, grace_s=grace_s)
 
 
 async def stop_recorded(recorded: Recorded, *, stop_signal: signal.Signals, grace_s: float) -> bool:

@@ -2,12 +2,16 @@
 
 import argparse
 import asyncio
+import contextlib
 import signal
 import sys
 from pathlib import Path
 
 from deploy.local.problems import LocalProblem
+from deploy.local.processes import Recorded, is_running, start_mark
 from deploy.local.servers import ServerChoices, Servers, embedded_servers
+
+WATCH_S = 0.5
 
 
 def exports(servers: Servers) -> str:
@@ -19,8 +23,10 @@ def exports(servers: Servers) -> str:
     )
 
 
-async def serve(data: Path, choices: ServerChoices, env_file: Path | None) -> None:
+async def serve(data: Path, choices: ServerChoices, *, env_file: Path | None, until_ends: int | None) -> None:
+    """Runs them until a signal, or until the process `until_ends` is gone: a killed test run leaves nothing."""
     stopping = asyncio.Event()
+    watched = None if until_ends is None else Recorded(pid=until_ends, mark=start_mark(until_ends) or "")
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
 
@@ -31,8 +37,12 @@ async def serve(data: Path, choices: ServerChoices, env_file: Path | None) -> No
         if env_file is None:
             print(exports(servers), end="", flush=True)
         else:
-            env_file.write_text(exports(servers))
-        await stopping.wait()
+            partial = env_file.with_name(f"{env_file.name}.partial")
+            partial.write_text(exports(servers))
+            partial.replace(env_file)
+        while not stopping.is_set() and (watched is None or is_running(watched)):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), WATCH_S)
 
 
 def main() -> None:
@@ -44,6 +54,7 @@ def main() -> None:
     parser.add_argument("--valkey-port", type=int, default=0)
     parser.add_argument("--postgres-connections", type=int, default=200)
     parser.add_argument("--kafka-heap-mb", type=int, default=512)
+    parser.add_argument("--until-ends", type=int, metavar="PID", help="stop when this process has ended")
     given = parser.parse_args()
     choices = ServerChoices(
         kafka_port=given.kafka_port,
@@ -53,7 +64,7 @@ def main() -> None:
         kafka_heap_mb=given.kafka_heap_mb,
     )
     try:
-        asyncio.run(serve(given.data, choices, given.env_file))
+        asyncio.run(serve(given.data, choices, env_file=given.env_file, until_ends=given.until_ends))
     except LocalProblem as problem:
         raise SystemExit(f"careloop: {problem}") from None
 

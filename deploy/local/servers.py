@@ -14,7 +14,9 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import AsyncIterator, Callable
+import signal
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,6 +28,14 @@ from deploy.local.processes import Child, ProcessFile, stop_recorded, write_priv
 FREE_BYTES_MIN = 512 * 1024 * 1024
 
 Report = Callable[[str], None]
+
+SERVER_STOPS = {
+    "valkey": (valkey.STOP_SIGNAL, valkey.STOP_GRACE_S),
+    "postgres": (postgres.STOP_SIGNAL, postgres.STOP_GRACE_S),
+    "kafka": (kafka.STOP_SIGNAL, kafka.STOP_GRACE_S),
+}
+"""In the order in which they are stopped: whoever writes goes before what it writes to."""
+PROGRAM_STOP = (signal.SIGTERM, 5.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,24 +64,24 @@ class ServerChoices:
 
 @dataclass(kw_only=True)
 class EmbeddedServers:
-    """The running three; `children` holds those we started, by name."""
+    """The running three. `children` holds those we started, by name; `launchers` start one again where it was."""
 
     data: Path
     choices: ServerChoices
+    record: ProcessFile
     report: Report
     children: dict[str, Child] = field(default_factory=dict)
+    launchers: dict[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
 
     async def start(self) -> Servers:
         """Starts what is not external, all at once. Raises LocalProblem, with nothing left running."""
-        record = ProcessFile(path=self.data / "processes.json").load()
-        await stop_orphans(self.data, record, report=self.report)
-        secret = _load_secrets(self.data)
+        secret = load_secrets(self.data, ("postgres", "valkey"))
         choices = self.choices
         try:
             async with asyncio.TaskGroup() as group:
-                started_kafka = group.create_task(self._start_kafka(record))
-                started_postgres = group.create_task(self._start_postgres(record, secret["postgres"]))
-                started_valkey = group.create_task(self._start_valkey(record, secret["valkey"]))
+                started_kafka = group.create_task(self._start_kafka())
+                started_postgres = group.create_task(self._start_postgres(secret["postgres"]))
+                started_valkey = group.create_task(self._start_valkey(secret["valkey"]))
         except BaseExceptionGroup as failures:
             await self.stop()
             raise _first_problem(failures, self.data) from failures
@@ -91,81 +101,126 @@ class EmbeddedServers:
         )
 
     async def stop(self) -> None:
-        """Valkey, PostgreSQL, Kafka, in this order: whoever writes goes before what it writes to."""
-        for name in ("valkey", "postgres", "kafka"):
+        """Valkey, PostgreSQL, Kafka, in this order."""
+        for name in SERVER_STOPS:
             child = self.children.pop(name, None)
             if child is not None:
                 orderly = await child.stop()
                 self.report(f"{name} stopped" if orderly else f"{name} did not stop in time and was killed")
 
-    async def _start_kafka(self, record: ProcessFile) -> str:
+    async def _start_kafka(self) -> str:
         if self.choices.kafka_bootstrap is not None:
             await kafka.wait_for_kafka(None, self.choices.kafka_bootstrap, limit_s=15)
             return self.choices.kafka_bootstrap
         folder = self.data / "kafka"
         port = require_free_port(self.choices.kafka_port, what="Kafka", setting="CARELOOP_KAFKA_PORT")
-        await asyncio.to_thread(kafka.prepare_kafka, folder)
+        await in_daemon_thread(lambda: kafka.prepare_kafka(folder))
         settings = kafka.KafkaSettings(port=port, heap_mb=self.choices.kafka_heap_mb)
-        child = self.children["kafka"] = kafka.start_kafka(folder, settings, record_in=record)
         bootstrap = f"{HOST}:{port}"
-        await kafka.wait_for_kafka(child, bootstrap)
+
+        async def launch() -> None:
+            child = self.children["kafka"] = kafka.start_kafka(folder, settings, record_in=self.record)
+            await kafka.wait_for_kafka(child, bootstrap)
+
+        self.launchers["kafka"] = launch
+        await launch()
         self.report(f"kafka answers on {bootstrap}")
         return bootstrap
 
-    async def _start_postgres(self, record: ProcessFile, password: str) -> str:
+    async def _start_postgres(self, password: str) -> str:
         if self.choices.postgres_url is not None:
             await postgres.wait_for_postgres(None, self.choices.postgres_url, limit_s=15)
             return self.choices.postgres_url
         folder = self.data / "postgres"
         port = require_free_port(self.choices.postgres_port, what="PostgreSQL", setting="CARELOOP_POSTGRES_PORT")
-        await asyncio.to_thread(postgres.prepare_postgres, folder, password=password)
-        await postgres.clear_after_crash(folder)
+        await in_daemon_thread(lambda: postgres.prepare_postgres(folder, password=password))
         settings = postgres.PostgresSettings(
             port=port, password=password, connections_max=self.choices.postgres_connections_max
         )
-        child = self.children["postgres"] = postgres.start_postgres(folder, settings, record_in=record)
         url = postgres.postgres_url(port=port, password=password)
-        await postgres.wait_for_postgres(child, url)
+
+        async def launch() -> None:
+            await postgres.clear_after_crash(folder)
+            child = self.children["postgres"] = postgres.start_postgres(folder, settings, record_in=self.record)
+            await postgres.wait_for_postgres(child, url)
+
+        self.launchers["postgres"] = launch
+        await launch()
         self.report(f"postgres answers on {HOST}:{port}")
         return url
 
-    async def _start_valkey(self, record: ProcessFile, password: str) -> str:
+    async def _start_valkey(self, password: str) -> str:
         if self.choices.valkey_url is not None:
             await valkey.wait_for_valkey(None, self.choices.valkey_url, limit_s=15)
             return self.choices.valkey_url
         port = require_free_port(self.choices.valkey_port, what="Valkey", setting="CARELOOP_VALKEY_PORT")
-        child = self.children["valkey"] = valkey.start_valkey(
-            self.data / "valkey", port=port, password=password, record_in=record
-        )
         url = valkey.valkey_url(port=port, password=password)
-        await valkey.wait_for_valkey(child, url)
+        folder = self.data / "valkey"
+
+        async def launch() -> None:
+            child = self.children["valkey"] = valkey.start_valkey(
+                folder, port=port, password=password, record_in=self.record
+            )
+            await valkey.wait_for_valkey(child, url)
+
+        self.launchers["valkey"] = launch
+        await launch()
         self.report(f"valkey answers on {HOST}:{port}")
         return url
 
 
+async def in_daemon_thread(work: Callable[[], None]) -> None:
+    """Runs blocking work. Unlike a pool's thread, one that is still busy (a download) does not delay the exit."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+
+    def settle(problem: BaseException | None) -> None:
+        if not done.done():
+            done.set_result(None) if problem is None else done.set_exception(problem)
+
+    def run() -> None:
+        problem: BaseException | None = None
+        try:
+            work()
+        except BaseException as raised:
+            problem = raised
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(settle, problem)
+
+    threading.Thread(target=run, daemon=True).start()
+    await done
+
+
 async def stop_orphans(data: Path, record: ProcessFile, *, report: Report) -> None:
-    """Ends, in order, what an earlier supervisor on this data left running when it was killed."""
-    known = {
-        "valkey": (valkey.STOP_SIGNAL, valkey.STOP_GRACE_S),
-        "postgres": (postgres.STOP_SIGNAL, postgres.STOP_GRACE_S),
-        "kafka": (kafka.STOP_SIGNAL, kafka.STOP_GRACE_S),
-    }
-    for name, (stop_signal, grace_s) in known.items():
-        entry = record.entries.get(name)
-        if entry is None:
-            continue
-        if await stop_recorded(entry, stop_signal=stop_signal, grace_s=grace_s):
-            report(f"stopped a {name} that an earlier run on {data} left behind")
-        record.forget(name)
+    """Ends, in order, what an earlier supervisor on this data left running when it was killed: programs first."""
+    programs = [name for name in record.entries if name not in SERVER_STOPS]
+    await asyncio.gather(
+        *(_stop_orphan(data, record, name, PROGRAM_STOP, report=report) for name in programs),
+    )
+    for name, how in SERVER_STOPS.items():
+        await _stop_orphan(data, record, name, how, report=report)
 
 
-def _load_secrets(data: Path) -> dict[str, str]:
-    """The servers' passwords: made once, kept with the data that they guard."""
+async def _stop_orphan(
+    data: Path, record: ProcessFile, name: str, how: tuple[signal.Signals, float], *, report: Report
+) -> None:
+    entry = record.entries.get(name)
+    if entry is None:
+        return
+    if await stop_recorded(entry, stop_signal=how[0], grace_s=how[1]):
+        report(f"stopped a {name} that an earlier run on {data} had left behind")
+    record.forget(name)
+
+
+def load_secrets(data: Path, names: Sequence[str]) -> dict[str, str]:
+    """The passwords of `names`: made once, kept with the data that they guard."""
     path = data / "secrets.json"
-    if not path.exists():
-        write_private(path, json.dumps({name: secrets.token_urlsafe(24) for name in ("postgres", "valkey")}))
-    found: dict[str, str] = json.loads(path.read_text())
-    return found
+    found: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+    missing = [name for name in names if name not in found]
+    if missing:
+        found |= {name: secrets.token_urlsafe(24) for name in missing}
+        write_private(path, json.dumps(found))
+    return {name: found[name] for name in names}
 
 
 def _first_problem(failures: BaseExceptionGroup[BaseException], data: Path) -> BaseException:
@@ -184,7 +239,7 @@ def require_space(data: Path) -> None:
     free = shutil.disk_usage(data).free
     if free < FREE_BYTES_MIN:
         raise LocalProblem(
-            f"The disk that holds {data} has {free // 2**20} MB free, and the servers need {FREE_BYTES_MIN // 2**20} MB."
+            f"The disk that holds {data} has {free // 2**20} MB free; the servers need {FREE_BYTES_MIN // 2**20} MB."
         )
 
 
@@ -194,8 +249,7 @@ def lock_data(data: Path) -> int:
     Returns the descriptor to close when done. `flock` needs no clean-up after a crash, unlike a pid in a file.
     """
     try:
-        data.mkdir(parents=True, exist_ok=True)
-        data.chmod(0o755 if os.geteuid() == 0 else 0o700)
+        data.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor = os.open(data / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         if error.errno == errno.ENOSPC:
@@ -205,7 +259,9 @@ def lock_data(data: Path) -> int:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
-        raise LocalProblem(f"Another copy already runs on {data}: stop it first, or choose another folder with --data.") from None
+        raise LocalProblem(
+            f"Another copy already runs on {data}: stop it first, or choose another folder with --data."
+        ) from None
     return descriptor
 
 
@@ -218,7 +274,9 @@ async def embedded_servers(
     lock = lock_data(data)
     try:
         require_space(data)
-        running = EmbeddedServers(data=data, choices=choices or ServerChoices(), report=report)
+        record = ProcessFile(path=data / "processes.json").load()
+        await stop_orphans(data, record, report=report)
+        running = EmbeddedServers(data=data, choices=choices or ServerChoices(), record=record, report=report)
         servers = await running.start()
         try:
             yield servers

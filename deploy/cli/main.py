@@ -1,0 +1,21 @@
+"""The commands of `careloop`, each in a file by its subject."""
+
+import typer
+
+from deploy.cli import servers, stack, status
+
+app = typer.Typer(
+    name="careloop",
+    help="Starts, stops and questions a Careloop stack on this machine.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(stack.up)
+app.command()(stack.down)
+app.command()(status.status)
+app.command()(servers.migrate)
+app.command()(servers.topics)
+
+if __name__ == "__main__":
+    app()

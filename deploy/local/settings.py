@@ -1,0 +1,38 @@
+"""Settings of `careloop up`, from the environment with the prefix CARELOOP_."""
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class LocalSettings(BaseSettings):
+    """What a local stack is made of. Every port may be 0: any free one."""
+
+    model_config = SettingsConfigDict(env_prefix="CARELOOP_", frozen=True, use_attribute_docstrings=True)
+
+    data: Path = Path(".careloop")
+    """Directory of all local data, of logs, and of `stack.json`, which describes the stack to the other commands."""
+    namespace: str = Field(default="", pattern=r"^[a-z0-9-]{0,40}$")
+    """Put before topics, groups and database names, for several stacks on the same external servers."""
+    kafka_bootstrap: str | None = None
+    """host:port of a Kafka to use instead of starting one."""
+    postgres_url: SecretStr | None = None
+    """URL of a PostgreSQL to use instead of starting one; its user must be able to create roles and databases."""
+    valkey_url: SecretStr | None = None
+    """URL of a Valkey or Redis to use instead of starting one."""
+    messaging_port: int = Field(default=8400, ge=0, le=65535)
+    """The care-team console and the messaging API."""
+    enrollment_port: int = Field(default=8401, ge=0, le=65535)
+    plans_port: int = Field(default=8402, ge=0, le=65535)
+    notifications_port: int = Field(default=8403, ge=0, le=65535)
+    issuer_port: int = Field(default=8404, ge=0, le=65535)
+    """The local token issuer."""
+    mail_port: int = Field(default=8405, ge=0, le=65535)
+    """The pages that show the mail that was sent."""
+    smtp_port: int = Field(default=8425, ge=0, le=65535)
+    """Where mail is sent to."""
+    kafka_port: int = Field(default=8492, ge=0, le=65535)
+    postgres_port: int = Field(default=8432, ge=0, le=65535)
+    valkey_port: int = Field(default=8479, ge=0, le=65535)
+    log_level: str = "INFO"

@@ -1,0 +1,80 @@
+"""`stack.json`: what a stack is and where it runs. Every other command finds a stack by it, and needs only --data."""
+
+import json
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from deploy.local.problems import LocalProblem
+from deploy.local.processes import Recorded, is_running, write_private
+
+STACK_FILE = "stack.json"
+SERVICES = ("enrollment", "plans", "messaging", "notifications")
+
+
+class StackService(BaseModel):
+    """One service of a stack. `database_url` holds its role's password."""
+
+    model_config = ConfigDict(frozen=True)
+
+    url: str
+    database_url: str
+
+
+class Stack(BaseModel):
+    """A stack as it was last started. Holds passwords: written for its owner alone."""
+
+    model_config = ConfigDict(frozen=True)
+
+    version: Literal[1] = 1
+    state: Literal["starting", "seeding", "running", "stopped"]
+    supervisor_pid: int
+    supervisor_mark: str
+    data: Path
+    namespace: str
+    kafka_bootstrap: str
+    postgres_url: str
+    """A superuser's, as databases and roles are created with it."""
+    valkey_url: str
+    embedded: tuple[str, ...]
+    """Which of kafka, postgres and valkey the stack started itself."""
+    services: dict[str, StackService]
+    console_url: str
+    issuer_url: str
+    issuer_data: Path
+    """Where the issuer keeps the client secret and the people who can sign in."""
+    mail_url: str
+    smtp_port: int
+    clock_file: Path
+
+    @property
+    def supervised(self) -> bool:
+        """True while the process that started it lives."""
+        return is_running(Recorded(pid=self.supervisor_pid, mark=self.supervisor_mark))
+
+
+def save_stack(stack: Stack) -> None:
+    write_private(stack.data / STACK_FILE, stack.model_dump_json(indent=2))
+
+
+def load_stack(data: Path) -> Stack | None:
+    """The stack that was last started on `data`, running or not; None if there never was one. LocalProblem if torn."""
+    try:
+        return Stack.model_validate_json((data / STACK_FILE).read_bytes())
+    except FileNotFoundError:
+        return None
+    except PermissionError:
+        raise LocalProblem(f"The stack on {data} belongs to another user.") from None
+    except (ValidationError, json.JSONDecodeError):
+        raise LocalProblem(
+            f"{data / STACK_FILE} is of another version or damaged: `careloop up` writes it anew."
+        ) from None
+
+
+def running_stack(data: Path) -> Stack:
+    """The stack that runs on `data`. Raises LocalProblem if none does."""
+    stack = load_stack(data)
+    if stack is None or not stack.supervised:
+        raise LocalProblem(f"No stack runs on {data}: start one with `careloop up --data {data}`.")
+    return stack

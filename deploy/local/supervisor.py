@@ -1,0 +1,239 @@
+"""`careloop up`: servers, databases, topics, issuer, mail sink, services, population; watch; stop in order."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from deploy.local import seeding
+from deploy.local.databases import create_databases, database_name, service_database_url
+from deploy.local.ports import HOST
+from deploy.local.problems import LocalProblem
+from deploy.local.processes import Child, ProcessFile, start_child, start_mark
+from deploy.local.programs import (
+    ROOT,
+    ProgramPorts,
+    choose_program_ports,
+    inherited_environment,
+    service_programs,
+    standalone_programs,
+)
+from deploy.local.progress import Progress
+from deploy.local.running_programs import Reviver, RunningPrograms
+from deploy.local.servers import (
+    EmbeddedServers,
+    ServerChoices,
+    Servers,
+    load_secrets,
+    lock_data,
+    require_space,
+    stop_orphans,
+)
+from deploy.local.settings import LocalSettings
+from deploy.local.stack import SERVICES, Stack, StackService, save_stack
+
+FOLLOW_S = 0.1
+
+
+def server_choices(settings: LocalSettings) -> ServerChoices:
+    return ServerChoices(
+        kafka_port=settings.kafka_port,
+        postgres_port=settings.postgres_port,
+        valkey_port=settings.valkey_port,
+        kafka_bootstrap=settings.kafka_bootstrap,
+        postgres_url=settings.postgres_url.get_secret_value() if settings.postgres_url else None,
+        valkey_url=settings.valkey_url.get_secret_value() if settings.valkey_url else None,
+    )
+
+
+@dataclass(kw_only=True)
+class Supervisor:
+    """One run of a stack on one data directory. `seed`: whether a new stack gets its population."""
+
+    settings: LocalSettings
+    data: Path
+    progress: Progress
+    seed: bool = True
+    on_running: Callable[[Stack], None] = lambda stack: None
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    _stack: Stack | None = None
+
+    async def run(self) -> None:
+        """From nothing to nothing: returns after an orderly stop. Raises LocalProblem if it cannot run."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, self.stopping.set)
+        lock = lock_data(self.data)
+        try:
+            require_space(self.data)
+            record = ProcessFile(path=self.data / "processes.json").load()
+            await stop_orphans(self.data, record, report=self.progress.say)
+            self._servers = EmbeddedServers(
+                data=self.data, choices=server_choices(self.settings), record=record, report=lambda line: None
+            )
+            self._programs = RunningPrograms(data=self.data, record=record, report=self.progress.say)
+            await self._run_until_stopped()
+        finally:
+            os.close(lock)
+
+    async def _run_until_stopped(self) -> None:
+        working = asyncio.create_task(self._work())
+        stopped = asyncio.create_task(self.stopping.wait())
+        try:
+            await asyncio.wait({working, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (working, stopped):
+                task.cancel()
+            await asyncio.wait({working, stopped})
+            with self.progress.step("stopping"):
+                await self._stop()
+            if self._stack is not None:
+                save_stack(self._stack.model_copy(update={"state": "stopped"}))
+        if not working.cancelled() and (problem := working.exception()) is not None:
+            raise problem
+
+    async def _work(self) -> None:
+        ports = choose_program_ports(self.settings)
+        for program in standalone_programs(ports, data=self.data):
+            self._programs.start(program)
+        with self.progress.step("starting Kafka, PostgreSQL and Valkey"):
+            servers = await self._servers.start()
+        stack = self._stack = self._describe(servers, ports)
+        save_stack(stack)
+        with self.progress.step("preparing databases and topics"):
+            await prepare_servers(stack)
+        seeding_due = self.seed and not seeding.is_seeded(self.data)
+        if seeding_due:
+            seeding.hold_clinic_time(stack.clock_file)
+        with self.progress.step("starting the services"):
+            for program in service_programs(stack, ports, self.settings):
+                self._programs.start(program)
+            await gather_or_first_problem(
+                [self._programs.wait_ready(program) for program in self._programs.programs.values()]
+            )
+        await gather_or_first_problem([self._watch(), self._populate(stack, due=seeding_due)])
+
+    async def _populate(self, stack: Stack, *, due: bool) -> None:
+        if due:
+            save_stack(stack.model_copy(update={"state": "seeding"}))
+            await self._seed()
+        self._stack = stack.model_copy(update={"state": "running"})
+        save_stack(self._stack)
+        self.on_running(self._stack)
+
+    def _describe(self, servers: Servers, ports: ProgramPorts) -> Stack:
+        namespace = self.settings.namespace
+        names = {service: database_name(service, namespace=namespace) for service in SERVICES}
+        passwords = load_secrets(self.data, list(names.values()))
+        return Stack(
+            state="starting",
+            supervisor_pid=os.getpid(),
+            supervisor_mark=start_mark(os.getpid()) or "",
+            data=self.data,
+            namespace=namespace,
+            kafka_bootstrap=servers.kafka_bootstrap,
+            postgres_url=servers.postgres_url,
+            valkey_url=servers.valkey_url,
+            embedded=servers.embedded,
+            services={
+                service: StackService(
+                    url=ports.url(service),
+                    database_url=service_database_url(servers.postgres_url, name=name, password=passwords[name]),
+                )
+                for service, name in names.items()
+            },
+            console_url=ports.url("messaging"),
+            issuer_url=f"http://{HOST}:{ports.issuer}",
+            issuer_data=self.data / "issuer",
+            mail_url=f"http://{HOST}:{ports.mail}",
+            smtp_port=ports.smtp,
+            clock_file=self.data / "clock.json",
+        )
+
+    async def _seed(self) -> None:
+        log = self.data / "logs" / "seed.log"
+        before = log.stat().st_size if log.exists() else 0
+        child = start_child(
+            seeding.seed_command(self.data),
+            name="seed",
+            log=log,
+            record_in=self._programs.record,
+            cwd=ROOT,
+            env=inherited_environment(),
+        )
+        try:
+            with self.progress.step(f"playing {seeding.WEEKS} weeks of a simulated population"):
+                await self._follow(child, log, before)
+        finally:
+            await child.stop()
+        if child.process.returncode != 0:
+            raise LocalProblem(f"The population could not be played in (see {log}); the next `up` continues with it.")
+        seeding.mark_seeded(self.data)
+
+    async def _follow(self, child: Child, log: Path, offset: int) -> None:
+        """Shows what it prints until it ends."""
+        with log.open("r", errors="replace") as lines:
+            lines.seek(offset)
+            while True:
+                ended = not child.running  # asked first: what it printed last is still read
+                while line := lines.readline():
+                    self.progress.say(f"  {line.rstrip()}")
+                if ended:
+                    return
+                await asyncio.sleep(FOLLOW_S)
+
+    async def _watch(self) -> None:
+        def children() -> dict[str, Child]:
+            return {**self._servers.children, **self._programs.children}
+
+        async def revive(name: str) -> None:
+            if name in self._servers.launchers:
+                await self._servers.launchers[name]()
+                return
+            program = self._programs.programs[name]
+            self._programs.start(program)
+            await self._programs.wait_ready(program)
+
+        await Reviver(report=self.progress.say).watch(children, revive)
+
+    async def _stop(self) -> None:
+        """Services first, so that none sees its servers go; then what only they use; then the servers."""
+        await self._programs.stop(SERVICES)
+        await self._programs.stop([name for name in self._programs.programs if name not in SERVICES])
+        await self._servers.stop()
+
+
+async def prepare_servers(stack: Stack) -> None:
+    """Databases with roles and migrations, and topics, at once. Nothing is done twice."""
+    from shared.topics import create_topics
+
+    await gather_or_first_problem(
+        [_prepare_databases(stack), create_topics(stack.kafka_bootstrap, namespace=stack.namespace)]
+    )
+
+
+async def _prepare_databases(stack: Stack) -> None:
+    from shared.migrating import migrate
+
+    names = {service: database_name(service, namespace=stack.namespace) for service in stack.services}
+    passwords = load_secrets(stack.data, list(names.values()))
+    await create_databases(stack.postgres_url, passwords)
+    await gather_or_first_problem(
+        [migrate(service.database_url, service=name) for name, service in stack.services.items()]
+    )
+
+
+async def gather_or_first_problem(work: list[Coroutine[Any, Any, object]]) -> None:
+    """Runs all at once; on the first failure the others are cancelled and it is raised as it was."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for part in work:
+                group.create_task(part)
+    except BaseExceptionGroup as failures:
+        first: BaseException = failures
+        while isinstance(first, BaseExceptionGroup):
+            first = first.exceptions[0]
+        raise first from None
