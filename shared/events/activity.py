@@ -14,11 +14,15 @@ class ExerciseResult(Record):
 
     exercise: Exercise
     step: Annotated[int, Field(ge=0, le=20)]
+    """Of the exercise's ladder, as the plan said."""
     sets_prescribed: Annotated[int, Field(ge=1, le=10)]
     sets_done: Annotated[int, Field(ge=0, le=20)]
     last_set_reps: Annotated[int, Field(ge=0, le=100)] | None = None
+    """Repetitions of the last set."""
     last_set_hold_s: Annotated[int, Field(ge=0, le=600)] | None = None
+    """Seconds held in the last set."""
     rpe: Exertion | None = None
+    """Perceived exertion, 0-10."""
 
 
 class SessionCompletedData(Record):
@@ -29,10 +33,13 @@ class SessionCompletedData(Record):
     duration_min: Annotated[int, Field(ge=1, le=240)]
     exercises: Annotated[tuple[ExerciseResult, ...], Field(min_length=1, max_length=10)]
     pain_before: PainScore | None = None
+    """Numeric rating scale, 0 no pain - 10 worst imaginable, right before."""
     pain_during: PainScore
+    """The worst during the session, 0-10."""
     pain_last_morning: PainScore | None = None
     """Pain on the morning after the previous session, asked at the start of this one."""
     findings: Annotated[tuple[Finding, ...], Field(max_length=40)] = ()
+    """What the member ticked among the warning signs; the answer over HTTP says at once what to do about them."""
 
 
 class SessionCompleted(CloudEvent):
@@ -46,7 +53,9 @@ class SessionCompleted(CloudEvent):
 class PainReportedData(Record):
     region: BodyRegion = "knee"
     score: PainScore
+    """Numeric rating scale, 0 no pain - 10 worst imaginable."""
     context: PainContext
+    """When it hurt; scores of different contexts are never compared."""
     findings: Annotated[tuple[Finding, ...], Field(max_length=40)] = ()
 
 

@@ -53,17 +53,25 @@ class CloudEvent(Record):
 
     specversion: Literal["1.0"] = "1.0"
     id: EventId
+    """Chosen by who publishes it, unique within the source. A retry sends the same id with the same content."""
     source: SourceUri
+    """Who published it, such as urn:careloop:plans. With `id` the identity of the event."""
     type: str
     time: AwareDatetime
+    """When it happened, with an offset; at most 5 minutes ahead and 30 days ago when it is read."""
     subject: UUID
     """The member's random UUID; also the key of the record."""
     datacontenttype: Literal["application/json"] = "application/json"
     dataschema: Annotated[str, StringConstraints(max_length=200, pattern=NO_NUL)] | None = None
+    """Name, major and minor version of the contract it was written by."""
     traceparent: Traceparent | None = None
+    """W3C trace context."""
     correlationid: EventId | None = None
+    """Names the whole chain that the event belongs to."""
     causationid: EventId | None = None
+    """The event or command whose handling emitted this one."""
     causationsource: SourceUri | None = None
+    """The source of that event or command."""
     data: Record
 
     @property
