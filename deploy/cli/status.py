@@ -34,7 +34,7 @@ def status(data: Data = DATA_DEFAULT, as_json: Json = False) -> None:
     """Ask every part of a stack how it is. Ends with 1 if anything is wrong, or if nothing runs."""
     data = data.absolute()
     stack = load_stack(data)
-    running = stack is not None and stack.supervised
+    running = stack is not None and stack.is_supervised()
     parts = asyncio.run(ask_all(stack)) if stack is not None and running else []
     ok = running and all(part.ok for part in parts)
     if as_json:

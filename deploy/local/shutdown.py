@@ -23,11 +23,11 @@ async def stop_stack(data: Path, *, report: Report) -> bool:
     if not data.is_dir():
         return False
     stack = load_stack(data)
-    if stack is not None and stack.supervised:
+    if stack is not None and stack.is_supervised():
         report(f"stopping the stack on {data}")
         os.kill(stack.supervisor_pid, signal.SIGTERM)
         deadline = time.monotonic() + STOP_LIMIT_S
-        while stack.supervised:
+        while stack.is_supervised():
             if time.monotonic() > deadline:
                 raise LocalProblem(f"The stack on {data} (pid {stack.supervisor_pid}) did not stop; try again.")
             await asyncio.sleep(0.05)

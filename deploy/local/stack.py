@@ -48,8 +48,7 @@ class Stack(BaseModel):
     smtp_port: int
     clock_file: Path
 
-    @property
-    def supervised(self) -> bool:
+    def is_supervised(self) -> bool:
         """True while the process that started it lives."""
         return is_running(Recorded(pid=self.supervisor_pid, mark=self.supervisor_mark))
 
@@ -75,6 +74,6 @@ def load_stack(data: Path) -> Stack | None:
 def running_stack(data: Path) -> Stack:
     """The stack that runs on `data`. Raises LocalProblem if none does."""
     stack = load_stack(data)
-    if stack is None or not stack.supervised:
+    if stack is None or not stack.is_supervised():
         raise LocalProblem(f"No stack runs on {data}: start one with `careloop up --data {data}`.")
     return stack

@@ -15,6 +15,7 @@ from deploy.local.problems import LocalProblem
 from deploy.local.processes import Child, ProcessFile, start_child, start_mark
 from deploy.local.programs import (
     ROOT,
+    Program,
     ProgramPorts,
     choose_program_ports,
     inherited_environment,
@@ -58,6 +59,7 @@ class Supervisor:
     progress: Progress
     seed: bool = True
     on_running: Callable[[Stack], None] = lambda stack: None
+    services: Callable[[Stack, ProgramPorts, LocalSettings], list[Program]] = service_programs
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     _stack: Stack | None = None
 
@@ -109,7 +111,7 @@ class Supervisor:
         if seeding_due:
             seeding.hold_clinic_time(stack.clock_file)
         with self.progress.step("starting the services"):
-            for program in service_programs(stack, ports, self.settings):
+            for program in self.services(stack, ports, self.settings):
                 self._programs.start(program)
             await gather_or_first_problem(
                 [self._programs.wait_ready(program) for program in self._programs.programs.values()]
