@@ -20,6 +20,8 @@ class MessageSentData(Record):
 
 
 class MessageSent(CloudEvent):
+    """A message was sent in a member's conversation. Its text stays in messaging."""
+
     NAME: ClassVar[str] = "message.sent"
     type: Literal["org.careloop.message.sent.v1"] = "org.careloop.message.sent.v1"
     data: MessageSentData
@@ -38,6 +40,8 @@ class AlertRaisedData(Record):
 
 
 class AlertRaised(CloudEvent):
+    """Somebody of the care team is asked to act by a time, and why."""
+
     NAME: ClassVar[str] = "alert.raised"
     type: Literal["org.careloop.alert.raised.v1"] = "org.careloop.alert.raised.v1"
     data: AlertRaisedData
@@ -49,6 +53,8 @@ class AlertAcknowledgedData(Record):
 
 
 class AlertAcknowledged(CloudEvent):
+    """A person took the alert on."""
+
     NAME: ClassVar[str] = "alert.acknowledged"
     type: Literal["org.careloop.alert.acknowledged.v1"] = "org.careloop.alert.acknowledged.v1"
     data: AlertAcknowledgedData
@@ -78,6 +84,8 @@ class AlertResolvedData(Record):
 
 
 class AlertResolved(CloudEvent):
+    """The alert is closed, with what came of it."""
+
     NAME: ClassVar[str] = "alert.resolved"
     type: Literal["org.careloop.alert.resolved.v1"] = "org.careloop.alert.resolved.v1"
     data: AlertResolvedData

@@ -130,6 +130,8 @@ class ConsentChangedData(Record):
 
 
 class ConsentChanged(CloudEvent):
+    """A member allowed or refused a channel, for one topic of notifications or for all."""
+
     NAME: ClassVar[str] = "consent.changed"
     type: Literal["org.careloop.consent.changed.v1"] = "org.careloop.consent.changed.v1"
     data: ConsentChangedData
@@ -141,6 +143,8 @@ class MemberPausedData(Record):
 
 
 class MemberPaused(CloudEvent):
+    """A member asked for a break: nothing is expected of them and nothing but safety is sent."""
+
     NAME: ClassVar[str] = "member.paused"
     type: Literal["org.careloop.member.paused.v1"] = "org.careloop.member.paused.v1"
     data: MemberPausedData
@@ -151,6 +155,8 @@ class MemberResumedData(Record):
 
 
 class MemberResumed(CloudEvent):
+    """The break is over."""
+
     NAME: ClassVar[str] = "member.resumed"
     type: Literal["org.careloop.member.resumed.v1"] = "org.careloop.member.resumed.v1"
     data: MemberResumedData
@@ -162,6 +168,8 @@ class MemberDisenrolledData(Record):
 
 
 class MemberDisenrolled(CloudEvent):
+    """A member has no coverage any more or left; their plan ends on that day."""
+
     NAME: ClassVar[str] = "member.disenrolled"
     type: Literal["org.careloop.member.disenrolled.v1"] = "org.careloop.member.disenrolled.v1"
     data: MemberDisenrolledData

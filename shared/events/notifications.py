@@ -15,6 +15,8 @@ class NotificationSentData(Record):
 
 
 class NotificationSent(CloudEvent):
+    """A provider took the notification."""
+
     NAME: ClassVar[str] = "notification.sent"
     type: Literal["org.careloop.notification.sent.v1"] = "org.careloop.notification.sent.v1"
     data: NotificationSentData
@@ -29,6 +31,8 @@ class NotificationFailedData(Record):
 
 
 class NotificationFailed(CloudEvent):
+    """A notification did not reach the member and will not be tried again."""
+
     NAME: ClassVar[str] = "notification.failed"
     type: Literal["org.careloop.notification.failed.v1"] = "org.careloop.notification.failed.v1"
     data: NotificationFailedData

@@ -40,6 +40,8 @@ class PlanIssuedData(Record):
 
 
 class PlanIssued(CloudEvent):
+    """A member's first plan, made from their intake."""
+
     NAME: ClassVar[str] = "plan.issued"
     type: Literal["org.careloop.plan.issued.v1"] = "org.careloop.plan.issued.v1"
     data: PlanIssuedData
@@ -68,6 +70,8 @@ class PlanRevisedData(Record):
 
 
 class PlanRevised(CloudEvent):
+    """The plan changed: the whole new version, what changed in it and why."""
+
     NAME: ClassVar[str] = "plan.revised"
     type: Literal["org.careloop.plan.revised.v1"] = "org.careloop.plan.revised.v1"
     data: PlanRevisedData
@@ -83,6 +87,8 @@ class PainSpikedData(Record):
 
 
 class PainSpiked(CloudEvent):
+    """A reading stands out from the member's own baseline."""
+
     NAME: ClassVar[str] = "pain.spiked"
     type: Literal["org.careloop.pain.spiked.v1"] = "org.careloop.pain.spiked.v1"
     data: PainSpikedData
@@ -96,6 +102,8 @@ class PainSettledData(Record):
 
 
 class PainSettled(CloudEvent):
+    """An episode of pain is over."""
+
     NAME: ClassVar[str] = "pain.settled"
     type: Literal["org.careloop.pain.settled.v1"] = "org.careloop.pain.settled.v1"
     data: PainSettledData
@@ -124,6 +132,8 @@ class MemberLapsedData(Record):
 
 
 class MemberLapsed(CloudEvent):
+    """Planned sessions have been missed for 3, 7, 14 or 21 days."""
+
     NAME: ClassVar[str] = "member.lapsed"
     type: Literal["org.careloop.member.lapsed.v1"] = "org.careloop.member.lapsed.v1"
     data: MemberLapsedData
@@ -135,6 +145,8 @@ class MilestoneReachedData(Record):
 
 
 class MilestoneReached(CloudEvent):
+    """Something to be congratulated on."""
+
     NAME: ClassVar[str] = "milestone.reached"
     type: Literal["org.careloop.milestone.reached.v1"] = "org.careloop.milestone.reached.v1"
     data: MilestoneReachedData
@@ -148,6 +160,8 @@ class OutcomeRecordedData(Record):
 
 
 class OutcomeRecorded(CloudEvent):
+    """Pain and function at one of the weeks that outcomes are reported for."""
+
     NAME: ClassVar[str] = "outcome.recorded"
     type: Literal["org.careloop.outcome.recorded.v1"] = "org.careloop.outcome.recorded.v1"
     data: OutcomeRecordedData

@@ -22,6 +22,8 @@ class VisitBookedData(Record):
 
 
 class VisitBooked(CloudEvent):
+    """A visit has a time."""
+
     NAME: ClassVar[str] = "visit.booked"
     type: Literal["org.careloop.visit.booked.v1"] = "org.careloop.visit.booked.v1"
     data: VisitBookedData
@@ -38,6 +40,8 @@ class VisitRescheduledData(Record):
 
 
 class VisitRescheduled(CloudEvent):
+    """A visit has another time."""
+
     NAME: ClassVar[str] = "visit.rescheduled"
     type: Literal["org.careloop.visit.rescheduled.v1"] = "org.careloop.visit.rescheduled.v1"
     data: VisitRescheduledData
@@ -50,6 +54,8 @@ class VisitCancelledData(Record):
 
 
 class VisitCancelled(CloudEvent):
+    """A visit will not take place."""
+
     NAME: ClassVar[str] = "visit.cancelled"
     type: Literal["org.careloop.visit.cancelled.v1"] = "org.careloop.visit.cancelled.v1"
     data: VisitCancelledData
@@ -70,6 +76,8 @@ class VisitCompletedData(Record):
 
 
 class VisitCompleted(CloudEvent):
+    """A visit took place, and what the practitioner recommends for the plan."""
+
     NAME: ClassVar[str] = "visit.completed"
     type: Literal["org.careloop.visit.completed.v1"] = "org.careloop.visit.completed.v1"
     data: VisitCompletedData
@@ -82,6 +90,8 @@ class VisitMissedData(Record):
 
 
 class VisitMissed(CloudEvent):
+    """The member did not come."""
+
     NAME: ClassVar[str] = "visit.missed"
     type: Literal["org.careloop.visit.missed.v1"] = "org.careloop.visit.missed.v1"
     data: VisitMissedData
