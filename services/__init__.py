@@ -1,0 +1,1 @@
+"""The four services. They speak to each other only through events."""

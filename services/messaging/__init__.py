@@ -1,0 +1,1 @@
+"""Alerts, conversations, visits and the care-team console."""

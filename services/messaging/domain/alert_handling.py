@@ -1,0 +1,128 @@
+"""What a person may do about an alert. Each answers the change, or a refusal that says why not."""
+
+from dataclasses import replace
+from datetime import datetime
+
+from services.messaging.domain.alert import Alert, AlertChange, AlertRules, Owner
+from services.messaging.domain.alert_raising import choose_owner
+from services.messaging.domain.people import CareTeam
+from shared.events.conversations import AlertOutcome
+from shared.events.envelope import CloudEvent
+from shared.events.vocabulary import Practitioner, PractitionerRole
+from shared.outcomes import Command, Refusal, Timer
+
+
+def acknowledge_alert(*, alert: Alert, by: Practitioner, because: Command, now: datetime) -> AlertChange | Refusal:
+    """`by` has seen it and takes it on. The first one wins; a second learns who was first. Again by the same: no change
+    of the time. Refusals: already-acknowledged, already-resolved."""
+    if alert.status == "resolved":
+        return Refusal("already-resolved", f"Resolved by {alert.resolved_by_name or 'the system'}.")
+    if alert.status == "acknowledged" and alert.acknowledged_by:
+        return Refusal("already-acknowledged", f"Acknowledged by {alert.acknowledged_by.name}.")
+    owner = Owner(role=by.role, practitioner=by)
+    taken = replace(alert, status="acknowledged", acknowledged_by=by, acknowledged_at=now, owner=owner, snoozed_until=None)
+    return AlertChange(alert=taken, action="acknowledged", because=because, by=by, previous_role=alert.owner.role)
+
+
+def undo_acknowledgement(
+    *, alert: Alert, by: Practitioner, because: Command, rules: AlertRules, now: datetime
+) -> AlertChange | Refusal:
+    """Back to open, still asking `by`, with the deadline it had. Only by who acknowledged, only for some seconds.
+    Refusals: not-acknowledged, not-yours, too-late."""
+    if alert.status != "acknowledged" or alert.acknowledged_by is None or alert.acknowledged_at is None:
+        return Refusal("not-acknowledged", "There is no acknowledgement to undo.")
+    if alert.acknowledged_by.practitioner_id != by.practitioner_id:
+        return Refusal("not-yours", f"Acknowledged by {alert.acknowledged_by.name}.")
+    if now - alert.acknowledged_at > rules.undo_within:
+        return Refusal("too-late", "The time to undo is over; hand the alert over instead.")
+    asking = replace(
+        alert, status="open", acknowledged_by=None, acknowledged_at=None, respond_by=max(alert.respond_by, now)
+    )
+    return AlertChange(alert=asking, action="undone", because=because, by=by, previous_role=alert.owner.role)
+
+
+def snooze_alert(
+    *, alert: Alert, by: Practitioner, until: datetime, because: Command, rules: AlertRules, now: datetime
+) -> AlertChange | Refusal:
+    """Out of the queue until then; it comes back open, with a new deadline, to the one who put it off.
+    Refusals: already-resolved, emergency, not-ahead, too-long."""
+    if alert.status == "resolved":
+        return Refusal("already-resolved", f"Resolved by {alert.resolved_by_name or 'the system'}.")
+    if alert.priority == "emergency":
+        return Refusal("emergency", "An emergency cannot be put off.")
+    if until <= now:
+        return Refusal("not-ahead", "The time to come back must lie ahead.")
+    if until - now > rules.snooze_max:
+        return Refusal("too-long", f"At most {rules.snooze_max.days} days.")
+    owner = Owner(role=by.role, practitioner=by)
+    asleep = replace(
+        alert, status="acknowledged", snoozed_until=until, owner=owner, acknowledged_by=alert.acknowledged_by or by,
+        acknowledged_at=alert.acknowledged_at or now,
+    )
+    return AlertChange(
+        alert=asleep, action="snoozed", because=because, by=by, detail=until.isoformat(), previous_role=alert.owner.role
+    )
+
+
+def wake_alert(
+    *, alert: Alert, team: CareTeam, because: Timer, rules: AlertRules, now: datetime
+) -> AlertChange | None:
+    """The snooze is over: it asks again. None when it is not asleep, or asleep for longer than this timer knew."""
+    if alert.status == "resolved" or alert.snoozed_until is None or alert.snoozed_until > now:
+        return None
+    level, owner = alert.level, alert.owner
+    if owner.practitioner and owner.practitioner.practitioner_id in team.absent:
+        ladder = rules.ladder(kind=alert.kind, priority=alert.priority)
+        level, owner = choose_owner(ladder=ladder, team=team, from_level=0)
+    awake = replace(
+        alert, status="open", snoozed_until=None, acknowledged_by=None, acknowledged_at=None, owner=owner, level=level,
+        respond_by=now + rules.respond_within[alert.priority],
+    )
+    return AlertChange(alert=awake, action="woke", because=because, previous_role=alert.owner.role)
+
+
+def hand_over_alert(
+    *, alert: Alert, by: Practitioner, to_role: PractitionerRole, team: CareTeam, because: Command, rules: AlertRules,
+    now: datetime,
+) -> AlertChange | Refusal:
+    """To another of the care team, or to the on-call role: open again, with a new deadline, until they acknowledge.
+    Refusals: already-resolved, already-theirs, nobody-there."""
+    if alert.status == "resolved":
+        return Refusal("already-resolved", f"Resolved by {alert.resolved_by_name or 'the system'}.")
+    person = team.present(role=to_role)
+    if to_role != "oncall" and person is None:
+        return Refusal("nobody-there", "Nobody in that role is there now.")
+    owner = Owner(role=to_role, practitioner=person)
+    if alert.status == "open" and owner == alert.owner:
+        return Refusal("already-theirs", "They are asked already.")
+    ladder = rules.ladder(kind=alert.kind, priority=alert.priority)
+    given = replace(
+        alert, status="open", acknowledged_by=None, acknowledged_at=None, snoozed_until=None, owner=owner,
+        level=ladder.index(to_role) if to_role in ladder else alert.level,
+        respond_by=now + rules.respond_within[alert.priority],
+    )
+    return AlertChange(
+        alert=given, action="handed-over", because=because, by=by, detail=person.name if person else "on-call",
+        previous_role=alert.owner.role,
+    )
+
+
+def settle_alert(*, alert: Alert, because: CloudEvent, now: datetime) -> AlertChange | None:
+    """The pain went back to usual. A person still decides what came of it: the alert is marked, not closed."""
+    if alert.status == "resolved" or alert.settled_at is not None:
+        return None
+    return AlertChange(alert=replace(alert, settled_at=now), action="settled", because=because)
+
+
+def resolve_alert(
+    *, alert: Alert, by: Practitioner | None, outcome: AlertOutcome, note: str | None,
+    because: CloudEvent | Command | Timer, now: datetime,
+) -> AlertChange | Refusal:
+    """What came of it. `by` is none where the reason itself went away. Refusal: already-resolved."""
+    if alert.status == "resolved":
+        return Refusal("already-resolved", f"Resolved by {alert.resolved_by_name or 'the system'}.")
+    done = replace(
+        alert, status="resolved", resolved_at=now, outcome=outcome, note=note, snoozed_until=None,
+        resolved_by_id=by.practitioner_id if by else None, resolved_by_name=by.name if by else None,
+    )
+    return AlertChange(alert=done, action="resolved", because=because, by=by, detail=outcome, previous_role=alert.owner.role)

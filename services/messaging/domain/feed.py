@@ -1,0 +1,69 @@
+"""What the console is told when something changed: which fragment to fetch again."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+FeedKind = Literal["alert", "conversation", "visit", "member"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewFeedEntry:
+    """Something changed about a member. The member's care team sees it; `also` and the on-call role where said."""
+
+    kind: FeedKind
+    change: str
+    """alert: the action (raised, acknowledged ...); conversation: message, read; visit: its new status;
+    member: profile, team, pain, plan, timeline."""
+    member_id: UUID
+    subject_id: UUID
+    """The alert, visit or conversation; the member's own id for kind `member`."""
+    also: tuple[UUID, ...] = ()
+    oncall: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FeedEntry:
+    """An entry as a reader gets it. `number` is the cursor."""
+
+    number: int
+    kind: FeedKind
+    change: str
+    member_id: UUID
+    subject_id: UUID
+    entered_at: datetime
+
+    def as_event(self) -> dict[str, str]:
+        """The data of the server-sent event: names what to fetch, never its content."""
+        return {
+            "kind": self.kind, "change": self.change, "member_id": str(self.member_id),
+            f"{self.kind}_id": str(self.subject_id), "at": self.entered_at.isoformat(),
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FeedHead:
+    """Where the feed ends, and up to where it has been pruned."""
+
+    last_number: int
+    pruned_to: int
+
+
+def place_cursor(*, asked: int | None, head: FeedHead) -> tuple[int, bool]:
+    """Where to read on, and whether the reader must load everything afresh first.
+
+    A reader without a cursor starts at the end. One whose cursor was pruned away, or lies ahead of the feed (a restored
+    database), would miss something or wait for ever: it is told to start afresh from the end.
+    """
+    if asked is None:
+        return head.last_number, False
+    if asked < head.pruned_to or asked > head.last_number:
+        return head.last_number, True
+    return asked, False
+
+
+def merge_entries(entries: Sequence[FeedEntry]) -> list[FeedEntry]:
+    """In order, once each: someone who is on two audiences finds an entry twice."""
+    return [entry for _, entry in sorted({entry.number: entry for entry in entries}.items())]

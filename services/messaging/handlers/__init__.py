@@ -1,0 +1,1 @@
+"""One file per command or reaction: load all, decide each, save all."""

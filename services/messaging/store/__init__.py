@@ -1,0 +1,1 @@
+"""SQL: plain functions on a connection, always plural."""

@@ -1,0 +1,97 @@
+"""Conversations: one per member, with the whole care team."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from services.messaging.domain.conversation import Conversation, Message
+from shared.database import Connection
+
+MESSAGE = "message_id, member_id, number, sender_role, sender_id, sender_name, body, sent_at, alert_id"
+
+
+async def load_conversations(connection: Connection, *, member_ids: Collection[UUID]) -> dict[UUID, Conversation]:
+    """Conversations by member; members nobody wrote to or heard from are missing."""
+    rows = await connection.fetch("select * from conversations where member_id = any($1::uuid[])", list(member_ids))
+    return {row["member_id"]: Conversation(**dict(row)) for row in rows}
+
+
+async def save_conversations(connection: Connection, conversations: Collection[Conversation]) -> None:
+    """Insert or replace conversations."""
+    rows = [{name: getattr(c, name) for name in Conversation.__dataclass_fields__} for c in conversations]
+    await connection.execute(
+        """insert into conversations (member_id, conversation_id, last_number, last_message_at, awaiting_message_id,
+            awaiting_since)
+        select member_id, conversation_id, last_number, last_message_at, awaiting_message_id, awaiting_since
+        from jsonb_populate_recordset(null::conversations, $1)
+        on conflict (member_id) do update set (last_number, last_message_at, awaiting_message_id, awaiting_since) =
+            (excluded.last_number, excluded.last_message_at, excluded.awaiting_message_id, excluded.awaiting_since)""",
+        rows,
+    )
+
+
+async def save_messages(connection: Connection, messages: Sequence[Message]) -> None:
+    """Add messages. The sender must hold the member's lock; asyncpg.UniqueViolationError when a message id is taken."""
+    rows: list[dict[str, Any]] = [{name: getattr(m, name) for name in Message.__dataclass_fields__} for m in messages]
+    await connection.execute(
+        f"insert into messages ({MESSAGE}) select {MESSAGE} from jsonb_populate_recordset(null::messages, $1)", rows
+    )
+
+
+async def find_messages(connection: Connection, *, message_ids: Collection[UUID]) -> dict[UUID, Message]:
+    """Messages by id; unknown ones are missing."""
+    rows = await connection.fetch(f"select {MESSAGE} from messages where message_id = any($1::uuid[])", list(message_ids))
+    return {row["message_id"]: Message(**dict(row)) for row in rows}
+
+
+async def load_messages(
+    connection: Connection, *, member_ids: Collection[UUID], after_number: int = 0, limit: int = 200
+) -> list[Message]:
+    """The newest `limit` messages of each of these members with a number above `after_number`, in order of number."""
+    rows = await connection.fetch(
+        f"""select m.* from unnest($1::uuid[]) as wanted(member_id), lateral (
+            select {MESSAGE} from messages where member_id = wanted.member_id and number > $2
+            order by number desc limit $3) m
+        order by m.member_id, m.number""",
+        list(member_ids), after_number, limit,
+    )
+    return [Message(**dict(row)) for row in rows]
+
+
+async def save_message_reads(
+    connection: Connection, *, member_ids: Sequence[UUID], reader_ids: Sequence[UUID], numbers: Sequence[int], now: datetime
+) -> None:
+    """These people have read up to these numbers; never backwards."""
+    await connection.execute(
+        """insert into message_reads (member_id, reader_id, number, read_at)
+        select member_id, reader_id, number, $4 from unnest($1::uuid[], $2::uuid[], $3::int[]) as n(member_id, reader_id, number)
+        on conflict (member_id, reader_id) do update set number = excluded.number, read_at = excluded.read_at
+        where message_reads.number < excluded.number""",
+        list(member_ids), list(reader_ids), list(numbers), now,
+    )
+
+
+async def load_message_reads(connection: Connection, *, member_ids: Collection[UUID]) -> dict[UUID, dict[UUID, int]]:
+    """By member: reader -> number read up to."""
+    rows = await connection.fetch(
+        "select member_id, reader_id, number from message_reads where member_id = any($1::uuid[])", list(member_ids)
+    )
+    reads: dict[UUID, dict[UUID, int]] = {}
+    for row in rows:
+        reads.setdefault(row["member_id"], {})[row["reader_id"]] = row["number"]
+    return reads
+
+
+async def count_unread_messages(
+    connection: Connection, *, reader_id: UUID, member_ids: Collection[UUID]
+) -> dict[UUID, int]:
+    """How many of the member's own messages this practitioner has not read, by member; 0 is left out."""
+    rows = await connection.fetch(
+        """select m.member_id, count(*) as unread from messages m
+        left join message_reads r on r.member_id = m.member_id and r.reader_id = $2
+        where m.member_id = any($1::uuid[]) and m.sender_role = 'member' and m.number > coalesce(r.number, 0)
+        group by m.member_id""",
+        list(member_ids), reader_id,
+    )
+    return {row["member_id"]: row["unread"] for row in rows}

@@ -1,0 +1,157 @@
+"""Pain, sessions, flares and plans of members, as the events told them."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from services.messaging.domain.course import PainEpisode, PainReading, PlanSnapshot, PlanStep, SessionDone
+from shared.database import Connection
+from shared.events.vocabulary import PlanItem, Schedule
+
+
+async def save_pain_readings(connection: Connection, readings: Sequence[PainReading]) -> None:
+    """Add readings; one that is there already stays as it is."""
+    await connection.execute(
+        """insert into pain_readings (member_id, source, event_id, context, felt_at, score)
+        select * from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::int[])
+        on conflict do nothing""",
+        [r.member_id for r in readings], [r.source for r in readings], [r.event_id for r in readings],
+        [r.context for r in readings], [r.felt_at for r in readings], [r.score for r in readings],
+    )
+
+
+async def save_sessions(connection: Connection, sessions: Sequence[SessionDone]) -> None:
+    """Add sessions; one that is there already stays as it is."""
+    await connection.execute(
+        """insert into sessions (member_id, session_id, completed_at, duration_min, pain_during, exercises)
+        select * from unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::int[], $5::int[], $6::int[])
+        on conflict do nothing""",
+        [s.member_id for s in sessions], [s.session_id for s in sessions], [s.completed_at for s in sessions],
+        [s.duration_min for s in sessions], [s.pain_during for s in sessions], [s.exercises for s in sessions],
+    )
+
+
+async def load_pain_readings(
+    connection: Connection, *, member_ids: Collection[UUID], since: datetime
+) -> list[PainReading]:
+    """Readings since then, in order of time."""
+    rows = await connection.fetch(
+        """select member_id, source, event_id, context, felt_at, score from pain_readings
+        where member_id = any($1::uuid[]) and felt_at >= $2 order by felt_at, context""",
+        list(member_ids), since,
+    )
+    return [PainReading(**dict(row)) for row in rows]
+
+
+async def load_sessions(connection: Connection, *, member_ids: Collection[UUID], since: datetime) -> list[SessionDone]:
+    """Sessions completed since then, in order of time."""
+    rows = await connection.fetch(
+        """select member_id, session_id, completed_at, duration_min, pain_during, exercises from sessions
+        where member_id = any($1::uuid[]) and completed_at >= $2 order by completed_at""",
+        list(member_ids), since,
+    )
+    return [SessionDone(**dict(row)) for row in rows]
+
+
+async def save_pain_spikes(connection: Connection, episodes: Sequence[PainEpisode]) -> None:
+    """Open episodes, or raise the peak of open ones. In log order; the first spike of an episode gives its start."""
+    await connection.execute(
+        """insert into pain_episodes (episode_id, member_id, started_at, baseline, score_max)
+        select episode_id, min(member_id::text)::uuid, min(started_at), (array_agg(baseline order by started_at))[1], max(score_max)
+        from unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::real[], $5::int[])
+            as n(episode_id, member_id, started_at, baseline, score_max)
+        group by episode_id
+        on conflict (episode_id) do update set
+            score_max = greatest(pain_episodes.score_max, excluded.score_max)""",
+        [e.episode_id for e in episodes], [e.member_id for e in episodes], [e.started_at for e in episodes],
+        [e.baseline for e in episodes], [e.score_max for e in episodes],
+    )
+
+
+async def settle_pain_episodes(
+    connection: Connection, *, episode_ids: Sequence[UUID], settled_at: Sequence[datetime]
+) -> None:
+    """The pain of these episodes went back to usual."""
+    await connection.execute(
+        """update pain_episodes e set settled_at = n.settled_at
+        from unnest($1::uuid[], $2::timestamptz[]) as n(episode_id, settled_at) where e.episode_id = n.episode_id""",
+        list(episode_ids), list(settled_at),
+    )
+
+
+async def load_pain_episodes(
+    connection: Connection, *, member_ids: Collection[UUID], since: datetime
+) -> list[PainEpisode]:
+    """Flares that began since then or are not over, in order of time."""
+    rows = await connection.fetch(
+        """select episode_id, member_id, started_at, settled_at, baseline, score_max from pain_episodes
+        where member_id = any($1::uuid[]) and (started_at >= $2 or settled_at is null) order by started_at""",
+        list(member_ids), since,
+    )
+    return [PainEpisode(**dict(row)) for row in rows]
+
+
+async def save_plan_snapshots(connection: Connection, snapshots: Sequence[PlanSnapshot]) -> None:
+    """Insert or replace plans. An event of the same plan with a lower version changes nothing."""
+    latest = {snapshot.member_id: snapshot for snapshot in snapshots}
+    rows = [
+        {
+            **{k: v for k, v in _fields(s).items() if k not in ("items", "schedule", "elements")},
+            "items": [item.model_dump(mode="json") for item in s.items],
+            "schedule": s.schedule.model_dump(mode="json"),
+            "elements": list(s.elements),
+        }
+        for s in latest.values()
+    ]
+    await connection.execute(
+        """insert into plan_snapshots select * from jsonb_populate_recordset(null::plan_snapshots, $1)
+        on conflict (member_id) do update set plan_id = excluded.plan_id, version = excluded.version,
+            pathway = excluded.pathway, elements = excluded.elements, items = excluded.items,
+            schedule = excluded.schedule, sessions_per_week = excluded.sessions_per_week, reason = excluded.reason,
+            rule_id = excluded.rule_id, rule_version = excluded.rule_version, issued_at = excluded.issued_at,
+            changed_at = excluded.changed_at
+        where plan_snapshots.plan_id <> excluded.plan_id or plan_snapshots.version < excluded.version""",
+        rows,
+    )
+
+
+def _fields(snapshot: PlanSnapshot) -> dict[str, Any]:
+    return {name: getattr(snapshot, name) for name in PlanSnapshot.__dataclass_fields__}
+
+
+async def save_plan_steps(connection: Connection, steps: Sequence[PlanStep]) -> None:
+    """Add what moved; what is there already stays as it is."""
+    await connection.execute(
+        """insert into plan_changes select * from jsonb_populate_recordset(null::plan_changes, $1)
+        on conflict do nothing""",
+        [asdict(step) for step in steps],
+    )
+
+
+async def load_plan_snapshots(connection: Connection, *, member_ids: Collection[UUID]) -> dict[UUID, PlanSnapshot]:
+    """The current plan by member; members without one are missing."""
+    rows = await connection.fetch("select * from plan_snapshots where member_id = any($1::uuid[])", list(member_ids))
+    return {row["member_id"]: _snapshot(row) for row in rows}
+
+
+def _snapshot(row: Mapping[str, Any]) -> PlanSnapshot:
+    fields = dict(row)
+    fields["items"] = tuple(PlanItem.model_validate(item) for item in fields["items"])
+    schedule = fields["schedule"]
+    fields["schedule"] = Schedule(**{**schedule, "weekdays": tuple(schedule["weekdays"])})
+    fields["elements"] = tuple(fields["elements"])
+    return PlanSnapshot(**fields)
+
+
+async def load_plan_steps(
+    connection: Connection, *, member_ids: Collection[UUID], limit: int = 100
+) -> list[PlanStep]:
+    """What moved in these members' plans and why, newest first."""
+    rows = await connection.fetch(
+        """select * from plan_changes where member_id = any($1::uuid[])
+        order by changed_at desc, version desc, place limit $2""",
+        list(member_ids), limit,
+    )
+    return [PlanStep(**dict(row)) for row in rows]

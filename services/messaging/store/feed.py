@@ -1,0 +1,92 @@
+"""The durable feed of the console: what changed, in the order in which it became visible.
+
+Numbers come from one row, taken in the writing transaction and locked until it commits. A second writer waits for the
+first, so a number is never visible before a smaller one: a reader's cursor cannot step over a row that commits late.
+A sequence, or a transaction id, does not promise that. The lock is held from here to the commit; handlers therefore
+write the feed last.
+"""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from uuid import UUID
+
+from services.messaging.domain.feed import FeedEntry, FeedHead, NewFeedEntry, merge_entries
+from services.messaging.domain.people import ONCALL_AUDIENCE
+from shared.database import Connection
+
+SAVE = """
+with wanted as (
+    select w.*, row_number() over (order by place) as position
+    from unnest($1::text[], $2::text[], $3::uuid[], $4::uuid[], $5::boolean[]) with ordinality
+        as w(kind, change, member_id, subject_id, oncall, place)
+), head as (
+    update feed_head set last_number = last_number + $8 returning last_number - $8 as base
+), audiences as (
+    select w.position, a.audience
+    from wanted w left join member_profiles p using (member_id),
+        lateral (values (p.pt_id), (p.coach_id), (case when w.oncall then $7::uuid end)) as a(audience)
+    where a.audience is not null
+    union
+    select e.place, e.audience from unnest($6::int[], $9::uuid[]) as e(place, audience)
+)
+insert into feed (audience, number, kind, change, member_id, subject_id, entered_at)
+select a.audience, head.base + w.position, w.kind, w.change, w.member_id, w.subject_id, $10
+from audiences a join wanted w on w.position = a.position cross join head
+"""
+
+LOAD = """
+select number, kind, change, member_id, subject_id, entered_at from feed
+where audience = any($1::uuid[]) and number > $2 order by number limit $3
+"""
+
+PRUNE = """
+with old as (
+    delete from feed where (audience, number) in (select audience, number from feed where entered_at < $1 limit $2)
+    returning number
+), marked as (
+    update feed_head set pruned_to = greatest(pruned_to, (select max(number) from old))
+    where exists (select from old)
+)
+select count(*) from old
+"""
+
+
+async def save_feed_entries(connection: Connection, entries: Sequence[NewFeedEntry], *, now: datetime) -> None:
+    """Append entries for the care team of each one's member, and whoever else each names. Last write of a transaction."""
+    if not entries:
+        return
+    extra = [(place, person) for place, entry in enumerate(entries, 1) for person in entry.also]
+    await connection.execute(
+        SAVE,
+        [e.kind for e in entries],
+        [e.change for e in entries],
+        [e.member_id for e in entries],
+        [e.subject_id for e in entries],
+        [e.oncall for e in entries],
+        [place for place, _ in extra],
+        ONCALL_AUDIENCE,
+        len(entries),
+        [person for _, person in extra],
+        now,
+    )
+
+
+async def load_feed_entries(
+    connection: Connection, *, audiences: Collection[UUID], after: int, limit: int
+) -> list[FeedEntry]:
+    """Entries with a number above `after`, in order, at most `limit` rows. Audiences: the practitioner's own id, and
+    ONCALL_AUDIENCE for who holds that role."""
+    rows = await connection.fetch(LOAD, list(audiences), after, limit)
+    return merge_entries([FeedEntry(**dict(row)) for row in rows])
+
+
+async def load_feed_head(connection: Connection) -> FeedHead:
+    """Number of the newest committed entry, and up to where entries were pruned."""
+    row = await connection.fetchrow("select last_number, pruned_to from feed_head")
+    assert row is not None, "the migration inserts the only row"
+    return FeedHead(**dict(row))
+
+
+async def prune_feed(connection: Connection, *, before: datetime, limit: int = 5000) -> int:
+    """Delete entries older than that, at most `limit`; how many. Cursors that lie before them must start afresh."""
+    return int(await connection.fetchval(PRUNE, before, limit))
