@@ -1,0 +1,215 @@
+"""What one event of an app does to a member's plan: the rules of progression, pain and adherence, in one place."""
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from uuid import UUID
+
+from services.plans.domain.adherence import count_session, reach_milestones
+from services.plans.domain.care_plan import CarePlan, Item, PainKind, Ref
+from services.plans.domain.ladder import Change, step_back
+from services.plans.domain.pain_baseline import pain_baseline
+from services.plans.domain.pain_episode import PainReading, PainStep, follow_pain
+from services.plans.domain.progression import Morning, Result, Setting, follow_exercise
+from services.plans.domain.rules import DAY_S, Library, Rule
+from services.plans.domain.schedule import local_date
+from shared.events.vocabulary import Disposition, Exercise, PainContext
+from shared.red_flags import BLOCKING, URGENCY
+
+KIND_OF: dict[PainContext, PainKind] = {"now": "daily", "average-24h": "daily", "during-exercise": "exercise"}
+"""Readings that count towards pain; what is `usual` is no reading, and the next morning belongs to a session."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    event: Ref
+    at_s: int
+    session_id: str
+    plan_id: UUID | None
+    pain: int
+    pain_last_morning: int | None
+    results: tuple[Result, ...]
+    disposition: Disposition
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PainReport:
+    event: Ref
+    at_s: int
+    score: int
+    context: PainContext
+    disposition: Disposition
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """The plan after an event, and what there is to tell."""
+
+    plan: CarePlan
+    changes: tuple[Change, ...] = ()
+    review: Rule | None = None
+    """A review by the physical therapist is asked for by this rule."""
+    pain: PainStep | None = None
+    milestones: tuple[str, ...] = ()
+    refused: str | None = None
+    """Why the event is not taken; the plan is then as before."""
+
+
+def take_session(*, plan: CarePlan, session: Session, new_episode_id: UUID, library: Library) -> Taken:
+    """A completed session. One that is older than a session already taken counts, and moves nothing."""
+    refused = _refusal(plan=plan, session=session)
+    if refused:
+        return Taken(plan=plan, refused=refused)
+    before = plan.adherence.last_session_s
+    late = before is not None and session.at_s < before
+    plan = _flag(plan=plan, disposition=session.disposition, event=session.event)
+    changes: list[Change] = []
+    review: Rule | None = None
+    if not late:
+        plan, changes, review = _progress(plan=plan, session=session, library=library)
+    pain = follow_pain(
+        level=plan.pain,
+        reading=PainReading(at_s=session.at_s, score=session.pain, kind="exercise"),
+        red_flag=session.disposition in BLOCKING,
+        new_episode_id=new_episode_id,
+        rules=library.pain,
+    )
+    adherence = count_session(plan=plan, at_s=session.at_s, session_id=session.session_id, event=session.event)
+    plan = replace(plan, pain=pain.level, adherence=adherence)
+    milestones = reach_milestones(plan=plan, rule=library.engagement.milestones, baseline=library.pain.baseline)
+    if milestones:
+        plan = replace(plan, adherence=replace(adherence, milestones=(*adherence.milestones, *milestones)))
+    return _asked(plan=plan, changes=changes, review=pain.review or review, pain=pain, milestones=milestones)
+
+
+def take_pain_report(*, plan: CarePlan, report: PainReport, new_episode_id: UUID, library: Library) -> Taken:
+    """Pain reported outside a session: a reading, or the answer about the morning after the last session."""
+    if plan.status == "ended":
+        return Taken(plan=plan, refused="care-ended")
+    plan = _flag(plan=plan, disposition=report.disposition, event=report.event)
+    kind = KIND_OF.get(report.context)
+    if kind is not None:
+        pain = follow_pain(
+            level=plan.pain,
+            reading=PainReading(at_s=report.at_s, score=report.score, kind=kind),
+            red_flag=report.disposition in BLOCKING,
+            new_episode_id=new_episode_id,
+            rules=library.pain,
+        )
+        return _asked(plan=replace(plan, pain=pain.level), changes=[], review=pain.review, pain=pain)
+    if report.context != "next-morning" or not _is_next_morning(plan=plan, at_s=report.at_s):
+        return Taken(plan=plan)
+    items, changes = _follow_items(
+        plan=plan, results={}, pain=0, score=report.score, at_s=report.at_s, event=report.event, library=library
+    )
+    return _asked(plan=replace(plan, items=items), changes=changes, review=None)
+
+
+def _refusal(*, plan: CarePlan, session: Session) -> str | None:
+    if plan.status == "ended":
+        return "care-ended"
+    if session.plan_id is not None and session.plan_id != plan.plan_id:
+        return "not-the-members-plan"
+    if session.session_id in plan.adherence.recent_sessions:
+        return "session-already-taken"
+    return None
+
+
+def _flag(*, plan: CarePlan, disposition: Disposition, event: Ref) -> CarePlan:
+    """A blocking red flag stays with the plan, the most urgent one, until a clinician clears it."""
+    if disposition not in BLOCKING:
+        return plan
+    if plan.safety is not None and URGENCY.index(plan.safety[0]) >= URGENCY.index(disposition):
+        return plan
+    return replace(plan, safety=(disposition, event))
+
+
+def _progress(*, plan: CarePlan, session: Session, library: Library) -> tuple[CarePlan, list[Change], Rule | None]:
+    rules = library.progression
+    last_s = plan.adherence.last_session_s
+    gap_s = session.at_s - last_s if last_s is not None else 0
+    if gap_s >= rules.gap.days * DAY_S:
+        review = rules.gap_review if gap_s >= rules.gap_review.days * DAY_S else None
+        already, plan = plan.stepped_back_for_gap, replace(plan, stepped_back_for_gap=False)
+        if not already:
+            says = f"One step easier after {gap_s // DAY_S} days without a session."
+            items, changes = step_back(
+                items=plan.items, exercises=library.exercises, rule=rules.gap, says=says, evidence=(session.event,)
+            )
+            # What was done at the old step does not count at the new one, up or down.
+            items = tuple(replace(item, last_sign="regressed", good=(), incomplete=0) for item in items)
+            return replace(plan, items=items), changes, review
+        if review is not None:
+            return replace(plan, review=review.id), [], review
+    results = {result.exercise: result for result in session.results}
+    items, changes = _follow_items(
+        plan=plan,
+        results=results,
+        pain=session.pain,
+        score=session.pain_last_morning,
+        at_s=session.at_s,
+        event=session.event,
+        library=library,
+    )
+    return replace(plan, items=items, stepped_back_for_gap=False), changes, None
+
+
+def _follow_items(
+    *, plan: CarePlan, results: dict[Exercise, Result], pain: int, score: int | None, at_s: int, event: Ref, library: Library
+) -> tuple[tuple[Item, ...], list[Change]]:
+    rule = library.pain.baseline
+    exercise_baseline = pain_baseline(level=plan.pain, kind="exercise", rule=rule)
+    enough_daily = len(plan.pain.daily) >= rule.readings_min
+    morning = Morning(
+        score=score,
+        baseline=pain_baseline(level=plan.pain, kind="daily", rule=rule) if enough_daily else exercise_baseline,
+        session=plan.adherence.last_session,
+    )
+    setting = Setting(
+        at_s=at_s,
+        event=event,
+        baseline=exercise_baseline,
+        post_surgical=plan.post_surgical,
+        may_progress=plan.safety is None and plan.review != library.progression.gap_review.id,
+    )
+    items: list[Item] = []
+    changes: list[Change] = []
+    for item in plan.items:
+        after, change = follow_exercise(
+            item=item,
+            result=results.get(item.exercise),
+            pain=pain,
+            morning=morning,
+            setting=setting,
+            exercise=library.exercises[item.exercise],
+            rules=library.progression,
+        )
+        items.append(after)
+        if change is not None:
+            changes.append(change)
+    return tuple(items), changes
+
+
+def _is_next_morning(*, plan: CarePlan, at_s: int) -> bool:
+    last_s = plan.adherence.last_session_s
+    if last_s is None:
+        return False
+    zone = plan.week.time_zone
+    return local_date(at_s=at_s, time_zone=zone) == local_date(at_s=last_s, time_zone=zone) + timedelta(days=1)
+
+
+def _asked(
+    *,
+    plan: CarePlan,
+    changes: list[Change],
+    review: Rule | None,
+    pain: PainStep | None = None,
+    milestones: tuple[str, ...] = (),
+) -> Taken:
+    """With the review noted, and one version more where there is a revision to tell."""
+    if review is not None:
+        plan = replace(plan, review=review.id)
+    if plan.version > 0 and (changes or review is not None):
+        plan = replace(plan, version=plan.version + 1)
+    else:
+        changes, review = [], None
+    return Taken(plan=plan, changes=tuple(changes), review=review, pain=pain, milestones=milestones)

@@ -1,0 +1,139 @@
+"""What plans knows of a member: the plan, its items, pain, adherence. Values only; times are Unix seconds."""
+
+from dataclasses import dataclass
+from typing import Literal
+from uuid import UUID
+
+from shared.events.vocabulary import Exercise, PlanAction
+
+Ref = tuple[str, str]
+"""(source, id) of an event or command."""
+Status = Literal["active", "paused", "ended", "awaiting-phase"]
+"""awaiting-phase: after surgery, until the physical therapist signs a phase."""
+PainKind = Literal["exercise", "daily"]
+"""Pain during exercise and the pain of the day are kept apart: each has its own baseline."""
+Sign = Literal["none", "good", "hold", "regressed"]
+"""What a session said of an exercise before the next morning is known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """Why an item is where it is: the decision, its rule, its evidence."""
+
+    action: PlanAction
+    rule_id: str
+    rule_version: int
+    says: str
+    evidence: tuple[Ref, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One exercise of a plan at one step of its ladder."""
+
+    exercise: Exercise
+    step: int
+    sets: int
+    reps: int | None
+    hold_s: int | None
+    days_per_week: int
+    reason: Reason
+    locked: bool = False
+    good: tuple[Ref, ...] = ()
+    """Sessions in a row that were good, the next morning included."""
+    incomplete: int = 0
+    """Sessions in a row with fewer sets done than asked."""
+    last_sign: Sign = "none"
+    """Of the member's last session that held this exercise; waits for the next morning."""
+    progressed_s: int | None = None
+    proposed_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Episode:
+    """A time of raised pain. Kept after it settled: its last alert still cools down."""
+
+    id: UUID
+    opened_s: int
+    alert_s: int
+    alert_score: int
+    """Of the reading that raised the last alert."""
+    first_ten_s: int | None
+    """First reading of 10 since the last alert, that one included."""
+    alerted_at_ceiling: bool = False
+    quiet: bool = False
+    """Opened again within the cooldown, without an alert."""
+    open: bool = True
+    review_asked: bool = False
+    readings: int = 1
+    recent: tuple[tuple[PainKind, int], ...] = ()
+    """The last 6 readings of the episode, oldest first."""
+    calm: int = 0
+    """Readings in a row at most 1 above usual."""
+    calm_since_s: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PainLevel:
+    """The personal pain level. `usual` is what was said at intake, or what a review re-anchored it to."""
+
+    usual: float
+    exercise: tuple[int, ...] = ()
+    daily: tuple[int, ...] = ()
+    """Latest non-spike readings of each kind, oldest first, at most 6."""
+    last_exercise: tuple[int, float] | None = None
+    last_daily: tuple[int, float] | None = None
+    """(time, score above the baseline of then) of the latest reading of each kind."""
+    latest_s: int = 0
+    episode: Episode | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Week:
+    """What is planned: ISO weekdays at the member's own time."""
+
+    weekdays: tuple[int, ...]
+    strength_weekdays: tuple[int, ...]
+    local_time: str
+    time_zone: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adherence:
+    sessions: int = 0
+    last_session_s: int | None = None
+    last_session: Ref | None = None
+    week: int = 0
+    """Number of the local Monday of the week in which the last session was (proleptic ordinal)."""
+    week_sessions: int = 0
+    streak_weeks: int = 0
+    """Full weeks in a row, the running one included once it is full."""
+    milestones: tuple[str, ...] = ()
+    recent_sessions: tuple[str, ...] = ()
+    """Ids of the last sessions: an app that sends one again under another event id is refused."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CarePlan:
+    member_id: UUID
+    plan_id: UUID
+    version: int
+    """0 until the first plan is issued; every event about the plan raises it by one."""
+    status: Status
+    pathway: str
+    week: Week
+    items: tuple[Item, ...]
+    intake_usual: int
+    pain: PainLevel
+    started_s: int
+    """From when sessions are planned: the issue of the plan, or the end of a pause."""
+    adherence: Adherence = Adherence()
+    safety: tuple[str, Ref] | None = None
+    """A blocking disposition that nobody cleared yet, and the event that held it: no session is asked for."""
+    review: str | None = None
+    """The rule that asked for a review by the physical therapist."""
+    stepped_back_for_gap: bool = False
+
+    @property
+    def post_surgical(self) -> bool:
+        return self.pathway == "post-surgical"

@@ -1,0 +1,125 @@
+"""What a physical therapist decides about a plan: an edit against the engine, or a visit's recommendation."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from services.plans.domain.care_plan import CarePlan, Item, Ref
+from services.plans.domain.ladder import Change, because, move, step_back
+from services.plans.domain.pain_episode import re_anchor
+from services.plans.domain.rules import Library, Rule
+from shared.events.vocabulary import Exercise
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Override:
+    """A physical therapist's own decision about one exercise. Values not given stay as they are."""
+
+    exercise: Exercise
+    action: Literal["edit", "lock", "unlock"]
+    reason: str
+    step: int | None = None
+    sets: int | None = None
+    reps: int | None = None
+    hold_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revision:
+    """The plan after a person's decision. `rule` names why, `re_anchored` that usual pain was set anew."""
+
+    plan: CarePlan
+    rule: Rule
+    changes: tuple[Change, ...] = ()
+    re_anchored: bool = False
+    refused: str | None = None
+
+
+def override_item(*, plan: CarePlan, override: Override, event: Ref, library: Library) -> Revision:
+    """The plan with one item edited, locked or unlocked, one version later; refused where the plan has no such item,
+    the step is not on the ladder, or nothing would change."""
+    rule = library.progression.override
+    item = next((one for one in plan.items if one.exercise == override.exercise), None)
+    if item is None:
+        return Revision(plan=plan, rule=rule, refused="no-such-exercise")
+    exercise = library.exercises[override.exercise]
+    if override.step is not None and override.step > exercise.top:
+        return Revision(plan=plan, rule=rule, refused="no-such-step")
+    if override.action == "edit":
+        reason = because(action="override", rule=rule, says=override.reason, evidence=(event,))
+        moved, change = move(
+            item=item, to_step=item.step if override.step is None else override.step, rule=exercise, reason=reason
+        )
+        after = replace(
+            moved,
+            sets=override.sets or moved.sets,
+            reps=override.reps or moved.reps,
+            hold_s=override.hold_s or moved.hold_s,
+        )
+    else:
+        after, change = _lock(item=item, locked=override.action == "lock", rule=rule, says=override.reason, event=event)
+    if (after.step, after.sets, after.reps, after.hold_s, after.locked) == (
+        item.step,
+        item.sets,
+        item.reps,
+        item.hold_s,
+        item.locked,
+    ):
+        return Revision(plan=plan, rule=rule, refused="nothing-to-change")
+    items = tuple(after if one.exercise == item.exercise else one for one in plan.items)
+    return Revision(plan=replace(plan, items=items, version=plan.version + 1), rule=rule, changes=(change,))
+
+
+def follow_visit(
+    *,
+    plan: CarePlan,
+    action: Literal["continue", "step-back", "hold", "reviewed"],
+    exercises: Collection[Exercise],
+    event: Ref,
+    library: Library,
+) -> Revision:
+    """The plan after a physical therapist's visit. A visit clears an open red flag and a review that was asked for:
+    a clinician has looked. No exercise named means all of them.
+
+    continue: what a visit had locked goes on; step-back: one step easier; hold: nothing moves until a later visit
+    continues or a therapist unlocks; reviewed: a pain level that stayed up becomes the usual one."""
+    rule = library.progression.visit
+    level = plan.pain
+    if action == "reviewed":
+        level = re_anchor(level=level, rule=library.pain.re_anchor)
+    named = [item for item in plan.items if not exercises or item.exercise in exercises]
+    changed: tuple[Item, ...] = ()
+    changes: list[Change] = []
+    if action == "step-back":
+        changed, changes = step_back(
+            items=tuple(named),
+            exercises=library.exercises,
+            rule=rule,
+            evidence=(event,),
+            even_locked=True,
+            says="One step easier, as your physical therapist recommended after your visit.",
+        )
+    elif action in ("hold", "continue"):
+        says = rule.says if action == "continue" else "Your physical therapist holds this step after your visit."
+        pairs = [
+            _lock(item=item, locked=action == "hold", rule=rule, says=says, event=event)
+            for item in named
+            if item.locked != (action == "hold")
+        ]
+        changed, changes = tuple(item for item, _ in pairs), [change for _, change in pairs]
+    by_name = {item.exercise: item for item in changed}
+    cleared = replace(
+        plan,
+        items=tuple(by_name.get(item.exercise, item) for item in plan.items),
+        pain=level,
+        safety=None,
+        review=None,
+        version=plan.version + (1 if changes else 0),
+    )
+    return Revision(plan=cleared, rule=rule, changes=tuple(changes), re_anchored=level is not plan.pain)
+
+
+def _lock(*, item: Item, locked: bool, rule: Rule, says: str, event: Ref) -> tuple[Item, Change]:
+    reason = because(action="lock" if locked else "unlock", rule=rule, says=says, evidence=(event,))
+    change = Change(exercise=item.exercise, action=reason.action, from_step=item.step, to_step=item.step, reason=reason)
+    return replace(item, locked=locked, good=(), incomplete=0, reason=reason), change

@@ -1,0 +1,17 @@
+"""Usual pain: the median of the last non-spike readings of a kind, so that a spike does not poison it."""
+
+from services.plans.domain.care_plan import PainKind, PainLevel
+from services.plans.domain.rules import BaselineRule
+
+
+def pain_baseline(*, level: PainLevel, kind: PainKind, rule: BaselineRule) -> float:
+    """The median of the last `readings_max` readings, or what is usual where there are fewer than `readings_min`."""
+    readings = level.exercise if kind == "exercise" else level.daily
+    return median(readings[-rule.readings_max :]) if len(readings) >= rule.readings_min else level.usual
+
+
+def median(scores: tuple[int, ...]) -> float:
+    """The median of at least one score."""
+    ordered = sorted(scores)
+    middle = len(ordered) // 2
+    return float(ordered[middle]) if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2

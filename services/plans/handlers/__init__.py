@@ -1,0 +1,1 @@
+"""One file per reaction or command: load all, decide each, save all."""
