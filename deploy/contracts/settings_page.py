@@ -1,0 +1,107 @@
+"""docs/reference/settings.md and metrics.md: read from the settings classes and the metrics themselves."""
+
+import types
+from collections.abc import Iterator
+from enum import Enum
+from importlib import import_module
+from inspect import getmembers, isclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from prometheus_client.metrics import MetricWrapperBase
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings
+
+from deploy.contracts.tables import code, page, table
+from shared import telemetry
+from shared.settings import ServiceSettings
+
+SERVICES_ROOT = Path(__file__).parents[2] / "services"
+
+
+def settings_page() -> str:
+    """Every setting of every service as Markdown: first those that all have, then each service's own."""
+    sections = [
+        f"## {module.rsplit('.', 2)[-2]}\n\n{_settings_table(settings, besides=ServiceSettings)}"
+        for module, settings in service_settings()
+    ]
+    return page(
+        "Settings",
+        "Every service is its own process and reads its own environment. A missing or unfit value stops it at the "
+        "start with the name of the setting.",
+        f"## All services\n\n{_settings_table(ServiceSettings)}",
+        *sections,
+    )
+
+
+def service_settings() -> Iterator[tuple[str, type[BaseSettings]]]:
+    """(module, class) of each settings class that a service defines, by service."""
+    for path in sorted(SERVICES_ROOT.glob("*/settings.py")):
+        module = import_module(f"services.{path.parent.name}.settings")
+        for _, found in getmembers(module, isclass):
+            if issubclass(found, BaseSettings) and found.__module__ == module.__name__:
+                yield module.__name__, found
+
+
+def metrics_page() -> str:
+    """Every metric as Markdown, from the objects that count."""
+    metrics = [metric for _, metric in getmembers(telemetry) if isinstance(metric, MetricWrapperBase)]
+    rows = [
+        (
+            code(family.name + ("_total" if family.type == "counter" else "")),
+            family.type,
+            ", ".join(code(label) for label in metric._labelnames),
+            family.documentation,
+        )
+        for metric in metrics
+        for family in metric.describe()
+    ]
+    return page(
+        "Metrics",
+        "Each service answers them at `/metrics`, for Prometheus. No label or value ever names a member.",
+        table(("metric", "kind", "labels", "what it counts"), sorted(rows)),
+    )
+
+
+def _settings_table(settings: type[BaseSettings], *, besides: type[BaseSettings] | None = None) -> str:
+    known = besides.model_fields if besides else {}
+    rows = [
+        (code(_variable(settings, name)), _type(field.annotation), _default(field), field.description or "")
+        for name, field in settings.model_fields.items()
+        if name not in known or repr(known[name]) != repr(field)
+    ]
+    if not rows:
+        return "None besides those of all services."
+    return table(("variable", "values", "default", "meaning"), rows)
+
+
+def _variable(settings: type[BaseSettings], name: str) -> str:
+    return f"{settings.model_config.get('env_prefix', '')}{name}".upper()
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    value = field.get_default(call_default_factory=True)
+    if isinstance(value, SecretStr):
+        value = value.get_secret_value()
+    if isinstance(value, Enum):
+        value = value.value
+    return "not set" if value is None else code(value) if value != "" else "empty"
+
+
+def _type(annotation: Any) -> str:
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return _type(get_args(annotation)[0])
+    if origin in (Union, types.UnionType):
+        return " or ".join(_type(part) for part in get_args(annotation) if part is not type(None))
+    if origin is Literal:
+        return ", ".join(code(word) for word in get_args(annotation))
+    if origin is not None:
+        return f"{origin.__name__} of {', '.join(_type(part) for part in get_args(annotation))}"
+    if annotation is SecretStr:
+        return "text, secret"
+    names = {str: "text", int: "integer", float: "number", bool: "true or false", Path: "path"}
+    return names.get(annotation, getattr(annotation, "__name__", str(annotation)))
