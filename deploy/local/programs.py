@@ -20,10 +20,11 @@ class Program:
     module: str
     env: dict[str, str]
     ready_url: str
+    arguments: tuple[str, ...] = ()
 
     @property
     def command(self) -> list[str]:
-        return [sys.executable, "-m", self.module]
+        return [sys.executable, "-m", self.module, *self.arguments]
 
 
 @dataclass(frozen=True, kw_only=True)

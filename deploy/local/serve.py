@@ -23,6 +23,13 @@ def exports(servers: Servers) -> str:
     )
 
 
+def write_exports(path: Path, servers: Servers) -> None:
+    """At once, so that who waits for the file never reads half of it."""
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(exports(servers))
+    partial.replace(path)
+
+
 async def serve(data: Path, choices: ServerChoices, *, env_file: Path | None, until_ends: int | None) -> None:
     """Runs them until a signal, or until the process `until_ends` is gone: a killed test run leaves nothing."""
     stopping = asyncio.Event()
@@ -37,9 +44,7 @@ async def serve(data: Path, choices: ServerChoices, *, env_file: Path | None, un
         if env_file is None:
             print(exports(servers), end="", flush=True)
         else:
-            partial = env_file.with_name(f"{env_file.name}.partial")
-            partial.write_text(exports(servers))
-            partial.replace(env_file)
+            write_exports(env_file, servers)
         while not stopping.is_set() and (watched is None or is_running(watched)):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stopping.wait(), WATCH_S)

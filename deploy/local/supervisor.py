@@ -74,7 +74,7 @@ class Supervisor:
             record = ProcessFile(path=self.data / "processes.json").load()
             await stop_orphans(self.data, record, report=self.progress.say)
             self._servers = EmbeddedServers(
-                data=self.data, choices=server_choices(self.settings), record=record, report=lambda line: None
+                data=self.data, choices=server_choices(self.settings), record=record, report=self.progress.say
             )
             self._programs = RunningPrograms(data=self.data, record=record, report=self.progress.say)
             await self._run_until_stopped()

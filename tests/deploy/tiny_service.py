@@ -1,0 +1,24 @@
+"""A stand-in for a service: HTTP that is ready at once. `python -m tests.deploy.tiny_service PORT`."""
+
+import http.server
+import signal
+import sys
+
+
+class Ready(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path == "/health/ready" else 404)
+        self.end_headers()
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        pass
+
+
+def stop(*_: object) -> None:
+    raise SystemExit(0)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, stop)
+    print("tiny service starts", flush=True)
+    http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Ready).serve_forever()
