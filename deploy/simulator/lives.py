@@ -13,7 +13,6 @@ from zoneinfo import ZoneInfo
 from deploy.simulator.bodies import Body, BodyDay, read_pain
 from deploy.simulator.parameters import Parameters
 from deploy.simulator.people import Member, chance, pick
-from deploy.simulator.programme import Programme
 from deploy.simulator.training import Training
 from shared.events import ExerciseResult
 from shared.events.vocabulary import Finding, PainContext, PainScore
@@ -22,6 +21,8 @@ RESTS_AFTER: Final[frozenset[Finding]] = frozenset(
     {"calf-swelling", "locked-knee", "hot-swollen-joint", "chest-pain-breathless", "progressive-weakness"}
 )
 """Findings after which the app says to stop and be seen; the member then rests for some days."""
+LAST_START_MIN: Final = 23 * 60 + 45
+"""Minute of the day of the last session to begin."""
 MessageTopic = Literal["flare", "question", "news"]
 
 
@@ -30,13 +31,15 @@ class Joined:
     """The member answers the intake."""
 
     at: datetime
+    sent_at: datetime
 
 
 @dataclass(frozen=True, kw_only=True)
 class SessionDone:
-    """`at` is the end of the session, UTC."""
+    """`at` is the end of the session, UTC; `sent_at` is when the phone found a signal."""
 
     at: datetime
+    sent_at: datetime
     started_at: datetime
     duration_min: int
     exercises: tuple[ExerciseResult, ...]
@@ -49,6 +52,7 @@ class SessionDone:
 @dataclass(frozen=True, kw_only=True)
 class PainTold:
     at: datetime
+    sent_at: datetime
     score: PainScore
     context: PainContext
 
@@ -56,6 +60,7 @@ class PainTold:
 @dataclass(frozen=True, kw_only=True)
 class MessageWritten:
     at: datetime
+    sent_at: datetime
     topic: MessageTopic
     variant: int
     """Which of the sentences about this topic."""
@@ -87,7 +92,6 @@ class Life:
     member: Member
     seed: int
     starts_on: date
-    programme: Programme
     p: Parameters
     _absence: _Absence = field(default_factory=_Absence)
     _session_yesterday: bool = False
@@ -99,9 +103,11 @@ class Life:
         self._answers = self._chance("answers")
         self._voice = self._chance("voice")
         self._body = Body(self._chance("body"), usual_pain=self.member.usual_pain, p=self.p)
+        self._phone = self._chance("phone")
+        joined_on = self.starts_on + timedelta(days=self.member.joins_on_day)
+        self._joined_at = at_local(joined_on, minute=self.member.joins_at_min, zone=self._zone)
         self._training = Training(
-            self._chance("training"), programme=self.programme,
-            from_first_step=self.member.starts_at_first_step, p=self.p,
+            rng=self._chance("training"), member=self.member, joined_at=self._joined_at, p=self.p
         )
 
     def _chance(self, what: str) -> random.Random:
@@ -110,7 +116,7 @@ class Life:
     def happenings(self) -> Iterator[Happening]:
         """Everything that happens, day by day; within a day in no particular order."""
         joined_on = self.starts_on + timedelta(days=self.member.joins_on_day)
-        yield Joined(at=at_local(joined_on, minute=self.member.joins_at_min, zone=self._zone))
+        yield Joined(at=self._joined_at, sent_at=self._joined_at)
         if not self.member.starts:
             return
         day_number = 1
@@ -143,7 +149,8 @@ class Life:
         return self._absence.lasts_on(day)
 
     def _does_session(self, day: date, body: BodyDay) -> bool:
-        if day.isoweekday() not in self.programme.weekdays[self.member.days_per_week]:
+        # After surgery a PT signs each phase first, so the app shows no session.
+        if day.isoweekday() not in self._training.weekdays or self.member.cause == "post-surgical":
             return False
         return self._will.random() < adherence(self.p) * (self.p.adherence_in_flare if body.flaring else 1)
 
@@ -163,16 +170,26 @@ class Life:
             minute = self.member.hour * 60 + self.member.minute + rng.randint(-40, 30)
         else:
             minute = rng.choices(range(24), weights=self.p.hour_weights)[0] * 60 + rng.randrange(60)
-        started_at = at_local(day, minute=max(0, minute), zone=self._zone)
+        started_at = at_local(day, minute=min(max(0, minute), LAST_START_MIN), zone=self._zone)
         duration_min = rng.randint(14, 32)
+        ended_at = started_at + timedelta(minutes=duration_min, seconds=rng.randrange(60))
+        sent_at = ended_at + self._delay()
         last_morning, self._last_morning = self._last_morning, None
-        return SessionDone(
-            at=started_at + timedelta(minutes=duration_min, seconds=rng.randrange(60)),
-            started_at=started_at, duration_min=duration_min,
-            exercises=self._training.do_session(on=day, pain=during, rise=body.rise),
-            pain_before=before, pain_during=during, pain_last_morning=last_morning,
-            findings=self._findings(body),
+        findings = self._findings(body)
+        results = self._training.do_session(at=started_at, weekday=day.isoweekday(), rise=body.rise)
+        self._training.send_session(
+            sent_at=sent_at, ended_at=ended_at, results=results, pain=during, last_morning=last_morning,
+            findings=findings,
         )
+        return SessionDone(
+            at=ended_at, sent_at=sent_at, started_at=started_at, duration_min=duration_min, exercises=results,
+            pain_before=before, pain_during=during, pain_last_morning=last_morning, findings=findings,
+        )
+
+    def _delay(self) -> timedelta:
+        """Mostly none; now and then a phone without signal."""
+        late, hours = self._phone.random() < self.p.late_share, self._phone.uniform(0.5, self.p.late_h_max)
+        return timedelta(hours=hours) if late else timedelta(0)
 
     def _findings(self, body: BodyDay) -> tuple[Finding, ...]:
         """Rarely one. In a flare the knee buckles more often, by the published odds ratio."""
@@ -189,10 +206,10 @@ class Life:
         rng = self._answers
         context: PainContext = rng.choice(("now", "average-24h"))
         minute = rng.choices(range(24), weights=self.p.hour_weights)[0] * 60 + rng.randrange(60)
-        return PainTold(
-            at=at_local(day, minute=minute, zone=self._zone), context=context,
-            score=read_pain(rng, level=body.level, p=self.p),
-        )
+        at, score = at_local(day, minute=minute, zone=self._zone), read_pain(rng, level=body.level, p=self.p)
+        sent_at = at + self._delay()
+        self._training.send_pain(sent_at=sent_at, at=at, score=score, context=context)
+        return PainTold(at=at, sent_at=sent_at, context=context, score=score)
 
     def _write_messages(self, day: date, body: BodyDay) -> Iterator[MessageWritten]:
         rng = self._voice
@@ -201,7 +218,8 @@ class Life:
         worse = body.flare_begins is not None
         if luck < (0.5 if worse else weekly / 7):
             topic: MessageTopic = "flare" if worse else "question" if variant % 3 else "news"
-            yield MessageWritten(at=at_local(day, minute=minute, zone=self._zone), topic=topic, variant=variant)
+            at = at_local(day, minute=minute, zone=self._zone)
+            yield MessageWritten(at=at, sent_at=at, topic=topic, variant=variant)
 
 
 def adherence(p: Parameters) -> float:

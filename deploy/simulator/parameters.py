@@ -60,7 +60,10 @@ class Parameters(BaseModel):
     morning_answers_share: float
     rpe_start: float
     rpe_gain_per_session: float
-    rpe_step_rise: float
+    rpe_rise_per_flare_point: float
+    extra_reps_per_session: float
+    complete_share: float
+    complete_share_in_flare: float
     zone_weights: dict[str, float]
     age_mean: float
     age_sd: float

@@ -13,7 +13,7 @@ from uuid import UUID, uuid5
 
 from deploy.simulator.parameters import Parameters
 from shared.events import NAMESPACE
-from shared.events.vocabulary import Cause, Finding, Intent, Language, PractitionerRole, Sign
+from shared.events.vocabulary import Cause, Finding, Intent, Language, PainScore, PractitionerRole, Sign
 
 T = TypeVar("T")
 
@@ -109,9 +109,9 @@ class Member:
         return f"{self.hour:02}:{self.minute:02}"
 
     @property
-    def starts_at_first_step(self) -> bool:
-        """An unsure cause and a finding for the PT begin with the easiest steps."""
-        return bool(self.findings) or self.cause == "unsure"
+    def usual_pain_told(self) -> PainScore:
+        """What they say of their usual pain at intake."""
+        return round(self.usual_pain)
 
     @property
     def starts(self) -> bool:

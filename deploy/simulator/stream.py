@@ -7,7 +7,7 @@ event twice, some send it hours late and so out of order.
 
 import heapq
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import takewhile
 from typing import Literal
@@ -19,7 +19,6 @@ from deploy.simulator.lives import Happening, Joined, Life, MessageWritten, Pain
 from deploy.simulator.messages import message_text
 from deploy.simulator.parameters import Parameters
 from deploy.simulator.people import Member, chance
-from deploy.simulator.programme import Programme
 from shared.events import NAMESPACE, CloudEvent, PainReported, SessionCompleted
 from shared.events.activity import PainReportedData, SessionCompletedData
 from shared.events.envelope import schema_uri
@@ -90,50 +89,41 @@ def _publication(seed: int, member: Member, happening: Happening, number: int) -
     if isinstance(happening, SessionDone | PainTold):
         event = _event(seed, member, happening, number)
         body = event.model_dump_json(exclude_none=True).encode()
-        return Publication(at=happening.at, member=member, kind="event", id=event.id, body=body)
+        return Publication(at=happening.sent_at, member=member, kind="event", id=event.id, body=body)
     key = str(uuid5(NAMESPACE, f"simulated-request/{seed}/{member.index}/{number}"))
     if isinstance(happening, MessageWritten):
         text = message_text(topic=happening.topic, variant=happening.variant, language=member.language)
-        return Publication(at=happening.at, member=member, kind="message", id=key, body=text.encode())
+        return Publication(at=happening.sent_at, member=member, kind="message", id=key, body=text.encode())
     assert isinstance(happening, Joined)
-    return Publication(at=happening.at, member=member, kind="intake", id=key, body=b"")
+    return Publication(at=happening.sent_at, member=member, kind="intake", id=key, body=b"")
 
 
 def member_stream(
-    *, member: Member, seed: int, starts_on: date, programme: Programme, p: Parameters
+    *, member: Member, seed: int, starts_on: date, p: Parameters
 ) -> Iterator[Publication]:
     """Everything that one member's phone sends, in the order it sends it; without end if the member never leaves."""
-    life = Life(member=member, seed=seed, starts_on=starts_on, programme=programme, p=p)
-    phone = chance(seed, member.index, "phone")
+    life = Life(member=member, seed=seed, starts_on=starts_on, p=p)
+    flaky = chance(seed, member.index, "flaky")
     pending: list[Publication] = []
     for number, happening in enumerate(life.happenings()):
-        sent = _publication(seed, member, happening, number)
         # Happenings of a day come unordered, and a day may run a few hours into the next: hold back two days.
         while pending and pending[0].at < happening.at - timedelta(days=2):
             yield heapq.heappop(pending)
-        late, twice = phone.random() < p.late_share, phone.random() < p.duplicate_share
-        delay = timedelta(hours=phone.uniform(0.5, p.late_h_max)) if late else timedelta(0)
-        again = timedelta(seconds=phone.uniform(1, 7200))
-        if sent.kind != "event":
-            delay, twice = timedelta(0), False
-        heapq.heappush(pending, _sent(sent, at=sent.at + delay))
-        if twice:
-            heapq.heappush(pending, _sent(sent, at=sent.at + delay + again, copy=1))
+        sent = _publication(seed, member, happening, number)
+        heapq.heappush(pending, sent)
+        again, twice = timedelta(seconds=flaky.uniform(1, 7200)), flaky.random() < p.duplicate_share
+        if twice and sent.kind == "event":
+            heapq.heappush(pending, replace(sent, at=sent.at + again, copy=1))
     while pending:
         yield heapq.heappop(pending)
 
 
-def _sent(publication: Publication, *, at: datetime, copy: int = 0) -> Publication:
-    return Publication(at=at, member=publication.member, kind=publication.kind, id=publication.id,
-                       body=publication.body, copy=copy)
-
-
 def published_stream(
-    *, cohort: Cohort, members: Sequence[Member], programme: Programme, p: Parameters
+    *, cohort: Cohort, members: Sequence[Member], p: Parameters
 ) -> Iterator[Publication]:
     """Everything a population sends, in the order it is sent, without end. Cut it with `until`."""
     streams = [
-        member_stream(member=member, seed=cohort.seed, starts_on=cohort.starts_on, programme=programme, p=p)
+        member_stream(member=member, seed=cohort.seed, starts_on=cohort.starts_on, p=p)
         for member in members
     ]
     return heapq.merge(*streams)

@@ -1,99 +1,117 @@
 """How a simulated member does the exercises that their app shows. Pure.
 
-The app's steps follow the published rule of the plan (two good sessions running, at most one step up a week, a step
-back for red answers), from the member's own answers alone: what an app sends must not depend on how fast a system is.
+A plan is a function of its member's own answers, so the app's plan is computed here by the plans' own pure rules
+instead of being asked for: what a phone sends must not depend on how fast a running system is. Answers count when they
+were sent, as they do there; only what staff change by hand is not known here.
 """
 
 import random
 from dataclasses import dataclass
-from datetime import date
+from datetime import datetime
 from typing import Final
+from uuid import UUID
 
 from deploy.simulator.parameters import Parameters
-from deploy.simulator.programme import Ladder, Programme
+from deploy.simulator.people import Member
+from services.plans.domain.activity import PainReport, Session, take_pain_report, take_session
+from services.plans.domain.care_plan import CarePlan, Item, Ref
+from services.plans.domain.plan_issue import Intake, issue_plan
+from services.plans.domain.progression import Result
+from services.plans.store.rules import load_library
 from shared.events import ExerciseResult
-from shared.events.vocabulary import Exercise, PainScore
+from shared.events.vocabulary import Exercise, Finding, PainContext, PainScore
+from shared.red_flags import screen
 
-PROGRESS_RPE_MAX: Final = 4
-PROGRESS_PAIN_MAX: Final = 3
-REGRESS_PAIN_MIN: Final = 6
-REGRESS_RPE_MIN: Final = 9
-DAYS_BETWEEN_STEPS_MIN: Final = 7
-GAP_STEP_BACK_DAYS: Final = 14
-"""As the plan's rules say: RPE at most 4 and pain at most 3 twice running is a step up, pain 6 a step down."""
+NOBODY: Final = UUID(int=0)
+"""Of plans and episodes that never leave the simulation."""
+
+
+def _plan_of(member: Member, joined_at: datetime) -> CarePlan:
+    intake = Intake(
+        member_id=member.member_id, event=("simulated", "intake"), at_s=int(joined_at.timestamp()), cause=member.cause,
+        usual_pain=member.usual_pain_told, days_per_week=member.days_per_week, local_time=member.preferred_time,
+        time_zone=member.time_zone, disposition=screen(findings=member.findings).disposition,
+    )
+    return issue_plan(intake=intake, plan_id=NOBODY, library=load_library()).plan
 
 
 @dataclass(kw_only=True)
-class _Place:
-    """Where a member stands on one ladder."""
-
-    ladder: Ladder
-    step: int
-    sessions_here: int = 0
-    good_running: int = 0
-    incomplete_running: int = 0
-    moved_on: date | None = None
-
-
 class Training:
     """One member's exercises, session after session."""
 
-    def __init__(self, rng: random.Random, *, programme: Programme, from_first_step: bool, p: Parameters) -> None:
-        self._rng, self._p, self._programme = rng, p, programme
-        self._places: dict[Exercise, _Place] = {
-            exercise: _Place(ladder=ladder, step=0 if from_first_step else ladder.start)
-            for exercise, ladder in programme.ladders.items()
-        }
-        self._last_on: date | None = None
+    rng: random.Random
+    member: Member
+    joined_at: datetime
+    p: Parameters
 
-    def do_session(self, *, on: date, pain: PainScore, rise: float) -> tuple[ExerciseResult, ...]:
-        """The answers of one session on a local date, with pain during it and how far a flare lifts it (points)."""
-        gap_days = (on - self._last_on).days if self._last_on else None
-        if gap_days is not None and gap_days >= GAP_STEP_BACK_DAYS:
-            for place in self._places.values():
-                self._move(place, -1, on=on)
-        strong_day = on.isoweekday() in self._programme.strength_weekdays
-        wanted = [name for name, place in self._places.items() if strong_day or not place.ladder.is_strength]
-        results = tuple(self._do_exercise(name, rise=rise) for name in wanted)
-        for result in results:
-            self._follow_rule(result, on=on, pain=pain)
-        self._last_on = on
-        return results
+    def __post_init__(self) -> None:
+        self._plan = _plan_of(self.member, self.joined_at)
+        self._unsent: list[tuple[datetime, Session | PainReport]] = []
+        self._practised: dict[Exercise, tuple[int, int]] = {}
+        """Step of the last session, and how many sessions it has been practised."""
 
-    def _do_exercise(self, exercise: Exercise, *, rise: float) -> ExerciseResult:
-        rng, p, place = self._rng, self._p, self._places[exercise]
-        step = place.ladder.steps[place.step]
-        rpe = p.rpe_start - p.rpe_gain_per_session * place.sessions_here + 0.5 * rise + rng.gauss(0, 0.7)
-        complete = rng.random() < (0.97 if rise == 0 else 0.85)
-        extra = round(0.6 * place.sessions_here - 0.5 * rise + rng.gauss(0, 0.8))
+    @property
+    def weekdays(self) -> tuple[int, ...]:
+        """ISO weekdays on which a session is planned."""
+        return self._plan.week.weekdays
+
+    def do_session(self, *, at: datetime, weekday: int, rise: float) -> tuple[ExerciseResult, ...]:
+        """The answers of one session that begins now; `rise` is how far a flare lifts pain, in points."""
+        self._receive(at)
+        strong_day = weekday in self._plan.week.strength_weekdays
+        exercises = load_library().exercises
+        wanted = [item for item in self._plan.items if strong_day or exercises[item.exercise].kind == "stretch"]
+        return tuple(self._do_exercise(item, rise=rise) for item in wanted)
+
+    def send_session(
+        self, *, sent_at: datetime, ended_at: datetime, results: tuple[ExerciseResult, ...], pain: PainScore,
+        last_morning: PainScore | None, findings: tuple[Finding, ...],
+    ) -> None:
+        """The app sends the answers at `sent_at`: from then on its plan follows them."""
+        ref = self._ref()
+        self._unsent.append((sent_at, Session(
+            event=ref, at_s=int(ended_at.timestamp()), session_id=ref[1], plan_id=None, pain=pain,
+            pain_last_morning=last_morning, disposition=screen(findings=findings).disposition,
+            results=tuple(
+                Result(exercise=r.exercise, step=r.step, sets_done=r.sets_done, reps=r.last_set_reps,
+                       hold_s=r.last_set_hold_s, rpe=r.rpe)
+                for r in results
+            ),
+        )))
+
+    def send_pain(self, *, sent_at: datetime, at: datetime, score: PainScore, context: PainContext) -> None:
+        at_s, ref = int(at.timestamp()), self._ref()
+        report = PainReport(event=ref, at_s=at_s, score=score, context=context, disposition="none")
+        self._unsent.append((sent_at, report))
+
+    def _ref(self) -> Ref:
+        return "simulated", str(self.rng.getrandbits(64))
+
+    def _receive(self, now: datetime) -> None:
+        """What was sent until now has moved the plan, in the order in which it was sent."""
+        library = load_library()
+        self._unsent.sort(key=lambda sent: sent[0])
+        while self._unsent and self._unsent[0][0] <= now:
+            activity = self._unsent.pop(0)[1]
+            if isinstance(activity, Session):
+                taken = take_session(plan=self._plan, session=activity, new_episode_id=NOBODY, library=library)
+            else:
+                taken = take_pain_report(plan=self._plan, report=activity, new_episode_id=NOBODY, library=library)
+            self._plan = taken.plan
+
+    def _do_exercise(self, item: Item, *, rise: float) -> ExerciseResult:
+        rng, p = self.rng, self.p
+        step, practised = self._practised.get(item.exercise, (item.step, 0))
+        # A step up begins anew; a step down is one that was practised before.
+        practised = practised + 1 if step == item.step else 0 if step < item.step else 3
+        self._practised[item.exercise] = (item.step, practised)
+        rpe = p.rpe_start - p.rpe_gain_per_session * practised + p.rpe_rise_per_flare_point * rise + rng.gauss(0, 0.7)
+        complete = rng.random() < (p.complete_share if rise == 0 else p.complete_share_in_flare)
+        extra = round(p.extra_reps_per_session * practised - 0.5 * rise + rng.gauss(0, 0.8))
+        held = item.hold_s if complete or item.hold_s is None else item.hold_s // 2
         return ExerciseResult(
-            exercise=exercise, step=place.step, sets_prescribed=step.sets,
-            sets_done=step.sets if complete else step.sets - 1,
-            last_set_reps=None if step.reps is None else min(100, max(1, step.reps + extra)),
-            last_set_hold_s=None if step.hold_s is None else step.hold_s if complete else step.hold_s // 2,
-            rpe=min(10, max(1, round(rpe))),
+            exercise=item.exercise, step=item.step, sets_prescribed=item.sets,
+            sets_done=item.sets if complete else item.sets - 1,
+            last_set_reps=None if item.reps is None else max(1, item.reps + extra),
+            last_set_hold_s=held, rpe=min(10, max(1, round(rpe))),
         )
-
-    def _follow_rule(self, result: ExerciseResult, *, on: date, pain: PainScore) -> None:
-        place = self._places[result.exercise]
-        step = place.ladder.steps[place.step]
-        rpe = result.rpe if result.rpe is not None else 10
-        complete = result.sets_done >= step.sets
-        reps_enough = step.reps is None or (result.last_set_reps or 0) >= step.reps + 2
-        held = step.hold_s is None or (result.last_set_hold_s or 0) >= step.hold_s
-        good = complete and reps_enough and held and rpe <= PROGRESS_RPE_MAX and pain <= PROGRESS_PAIN_MAX
-        place.sessions_here += 1
-        place.good_running = place.good_running + 1 if good else 0
-        place.incomplete_running = 0 if complete else place.incomplete_running + 1
-        rested = place.moved_on is None or (on - place.moved_on).days >= DAYS_BETWEEN_STEPS_MIN
-        if pain >= REGRESS_PAIN_MIN or rpe >= REGRESS_RPE_MIN or place.incomplete_running >= 2:
-            self._move(place, -1, on=on)
-        elif place.good_running >= 2 and rested and place.step + 1 < len(place.ladder.steps):
-            self._move(place, +1, on=on)
-
-    def _move(self, place: _Place, by: int, *, on: date) -> None:
-        place.step = max(0, place.step + by)
-        place.sessions_here = 0 if by > 0 else 2
-        place.good_running = place.incomplete_running = 0
-        if by > 0:
-            place.moved_on = on

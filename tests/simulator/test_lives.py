@@ -17,7 +17,7 @@ from deploy.simulator.lives import Happening, Joined, Life, MessageWritten, Pain
 from deploy.simulator.messages import MEMBER_TEXTS, REPLIES
 from deploy.simulator.parameters import load_cited, load_parameters
 from deploy.simulator.people import STATES, ZONES, Member, chance, clinicians, make_member, population
-from deploy.simulator.programme import load_programme
+from services.plans.store.rules import load_library
 from shared.events.vocabulary import Cause, Finding, Intent
 
 P = load_parameters()
@@ -32,7 +32,7 @@ class LivedLife:
 
 
 def live(member: Member, *, seed: int = 5, days: int = DAYS) -> list[Happening]:
-    life = Life(member=member, seed=seed, starts_on=STARTS_ON, programme=load_programme(), p=P)
+    life = Life(member=member, seed=seed, starts_on=STARTS_ON, p=P)
     joined_on = STARTS_ON + timedelta(days=member.joins_on_day)
     happened: list[Happening] = [next(life.happenings())]
     last = min(days, member.leaves_after_days or days)
@@ -162,19 +162,30 @@ def test_three_of_four_stay_and_the_others_fall_silent(lives: list[LivedLife]) -
 
 
 def test_the_steps_in_answers_are_steps_of_the_published_ladders(lives: list[LivedLife]) -> None:
-    ladders = load_programme().ladders
+    exercises = load_library().exercises
     climbed = 0
     for life in lives:
         for happening in life.happenings:
             if not isinstance(happening, SessionDone):
                 continue
             for result in happening.exercises:
-                step = ladders[result.exercise].steps[result.step]
+                step = exercises[result.exercise].ladder[result.step]
                 assert result.sets_prescribed == step.sets
                 assert (result.last_set_reps is None) == (step.reps is None)
                 assert (result.last_set_hold_s is None) == (step.hold_s is None)
-                climbed += result.step > ladders[result.exercise].start
+                climbed += result.step > exercises[result.exercise].start
     assert climbed > 1000
+
+
+def test_sessions_are_on_planned_days_and_none_before_a_phase_is_signed(lives: list[LivedLife]) -> None:
+    weekdays = load_library().pathways.frequency.weekdays
+    for life in lives:
+        sessions = [h for h in life.happenings if isinstance(h, SessionDone)]
+        if life.member.cause == "post-surgical":
+            assert not sessions
+        zone = ZoneInfo(life.member.time_zone)
+        for session in sessions:
+            assert session.started_at.astimezone(zone).isoweekday() in weekdays[life.member.days_per_week]
 
 
 def test_findings_are_rare_and_knees_buckle_more_in_a_flare(lives: list[LivedLife]) -> None:

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from deploy.simulator.parameters import load_parameters
 from deploy.simulator.people import population
-from deploy.simulator.programme import load_programme
 from deploy.simulator.stream import Cohort, Publication, published_stream, stream_bytes, until
 from shared.events import PainReported, SessionCompleted
 
@@ -23,7 +22,7 @@ P = load_parameters()
 def stream(*, seed: int, members: int, days: int, starts_on: date = date(2026, 8, 31)) -> list[Publication]:
     cohort = Cohort(seed=seed, members=members, days=days, starts_on=starts_on)
     people = population(seed=seed, members=members, days=days, starts_on=starts_on, p=P)
-    sent = published_stream(cohort=cohort, members=people, programme=load_programme(), p=P)
+    sent = published_stream(cohort=cohort, members=people, p=P)
     return list(until(sent, cohort.starts_at + timedelta(days=days)))
 
 
