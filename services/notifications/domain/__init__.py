@@ -1,0 +1,1 @@
+"""Rules of notifications: when, whether, to whom, how often. Pure."""

@@ -1,0 +1,1 @@
+"""Reactions and commands of notifications: load all, decide each, save all."""

@@ -1,0 +1,1 @@
+"""SQL of notifications: plain functions on a connection, arrays in and out."""

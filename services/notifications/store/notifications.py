@@ -1,0 +1,283 @@
+"""The notifications table: plan, claim, settle. Each change of state is one statement that names the state before."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import orjson
+
+from services.notifications.domain.delivery import FailedReason, PastSend, Settled, SuppressedReason
+from services.notifications.domain.notification import Notification, State
+from shared.database import Connection
+from shared.events.vocabulary import Channel, NotificationTopic
+from shared.outcomes import Cause
+
+COLUMNS = """notification_id, member_id, topic, template, about, params, page_role, not_before, stale_at, cause,
+    attempts, channel as attempted_channel, last_error"""
+
+PLAN = """
+insert into notifications
+    (notification_id, member_id, topic, template, about, params, page_role, planned_at, not_before, stale_at, cause)
+select notification_id, member_id, topic, template, about, params::jsonb, page_role, $11, not_before, stale_at,
+    cause::jsonb
+from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::timestamptz[],
+    $9::timestamptz[], $10::text[])
+    as n(notification_id, member_id, topic, template, about, params, page_role, not_before, stale_at, cause)
+on conflict (notification_id) do nothing
+"""
+
+FIND_STANDING = """
+select member_id, about from notifications
+where state = 'planned' and member_id = any($1::uuid[]) and topic = $2
+"""
+
+# One that is being sent right now keeps the reason: should the attempt fail, it is not tried again.
+SUPPRESS_ABOUT = f"""
+update notifications n set reason = $3,
+    state = case when n.state = 'planned' then 'suppressed' else n.state end,
+    settled_at = case when n.state = 'planned' then $4 end
+from unnest($1::uuid[], $2::text[]) as gone(member_id, about)
+where n.member_id = gone.member_id and n.about = gone.about and n.state in ('planned', 'sending')
+returning {COLUMNS.replace("member_id", "n.member_id").replace("about", "n.about")}, n.state
+"""  # noqa: S608
+
+SUPPRESS_TOPICS = f"""
+update notifications set state = 'suppressed', reason = $3, settled_at = $4
+where member_id = any($1::uuid[]) and topic = any($2::text[]) and page_role is null and state = 'planned'
+returning {COLUMNS}
+"""  # noqa: S608
+
+FIND_DUE = """
+select notification_id, member_id from notifications
+where state = 'planned' and not_before <= $1 order by not_before limit $2
+"""
+
+COUNT_UNSENT = """
+select count(*) from notifications where (state = 'planned' and not_before <= $1) or state = 'sending'
+"""
+
+# Another replica may have taken a row since it was found: it is then not planned any more, or still locked.
+TAKE = f"""
+select {COLUMNS} from notifications
+where notification_id = any($1::uuid[]) and state = 'planned' and not_before <= $2
+order by not_before, notification_id for update skip locked
+"""  # noqa: S608
+
+LOAD_PAST = """
+select member_id, channel, topic, attempted_at from notifications
+where member_id = any($1::uuid[]) and state in ('sending', 'sent', 'unknown') and page_role is null
+    and attempted_at > $2
+"""
+
+START = """
+update notifications n set state = 'sending', channel = s.channel, attempts = n.attempts + 1, attempted_at = $3,
+    answer_by = clock_timestamp() + $4
+from unnest($1::uuid[], $2::text[]) as s(notification_id, channel)
+where n.notification_id = s.notification_id and n.state = 'planned'
+"""
+
+DEFER = """
+update notifications n set not_before = d.not_before
+from unnest($1::uuid[], $2::timestamptz[]) as d(notification_id, not_before)
+where n.notification_id = d.notification_id and n.state = 'planned'
+"""
+
+END = """
+update notifications n set state = e.state, reason = e.reason, settled_at = $4
+from unnest($1::uuid[], $2::text[], $3::text[]) as e(notification_id, state, reason)
+where n.notification_id = e.notification_id and n.state = 'planned'
+"""
+
+# An attempt given up as unknown may still be answered by the process that made it; only good news changes it then.
+LOAD_ATTEMPTED = f"""
+select {COLUMNS}, reason = 'moot' as is_moot from notifications n
+join unnest($1::uuid[], $2::int[]) as a(id, attempt) on a.id = n.notification_id and a.attempt = n.attempts
+where n.state in ('sending', 'unknown') for update of n
+"""  # noqa: S608
+
+SETTLE = """
+update notifications n set state = s.state, reason = s.reason, answer_by = null, last_error = s.last_error,
+    not_before = coalesce(s.not_before, n.not_before), attempts = n.attempts - s.uncounted,
+    settled_at = case when s.state = 'planned' then null else $7 end
+from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::int[])
+    as s(notification_id, state, reason, last_error, not_before, uncounted)
+where n.notification_id = s.notification_id and n.state in ('sending', 'unknown')
+"""
+
+FIND_UNANSWERED = """
+select notification_id, member_id, attempts from notifications
+where state = 'sending' and answer_by < clock_timestamp() order by answer_by limit $1
+"""
+
+LIST = """
+select notification_id, topic, template, about, state, reason, channel, planned_at, not_before, attempts, settled_at
+from notifications where member_id = $1 and page_role is null order by planned_at desc, notification_id limit $2
+"""
+
+MAKE_SECRET = "insert into signing_secrets (name, secret) values ($1, $2) on conflict (name) do nothing"
+LOAD_SECRET = "select secret from signing_secrets where name = $1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """How a notification ended without an attempt."""
+
+    notification_id: UUID
+    state: State
+    reason: SuppressedReason | FailedReason
+
+
+def _notification(row: asyncpg.Record) -> Notification:
+    fields: dict[str, Any] = {name: value for name, value in row.items() if name not in ("state", "is_moot")}
+    return Notification(**{**fields, "cause": Cause(**fields["cause"])})
+
+
+async def plan_notifications(connection: Connection, planned: Sequence[Notification], *, now: datetime) -> None:
+    """Write what is to be sent. One that was planned before, whatever became of it, stays as it is."""
+    if planned:
+        await connection.execute(
+            PLAN,
+            [n.notification_id for n in planned],
+            [n.member_id for n in planned],
+            [n.topic for n in planned],
+            [n.template for n in planned],
+            [n.about for n in planned],
+            [orjson.dumps(dict(n.params)).decode() for n in planned],
+            [n.page_role for n in planned],
+            [n.not_before for n in planned],
+            [n.stale_at for n in planned],
+            [orjson.dumps(asdict(n.cause)).decode() for n in planned],
+            now,
+        )
+
+
+async def find_standing(
+    connection: Connection, *, member_ids: Sequence[UUID], topic: NotificationTopic
+) -> set[tuple[UUID, str]]:
+    """(member, about) of what is planned of this topic and not sent yet."""
+    rows = await connection.fetch(FIND_STANDING, member_ids, topic)
+    return {(row["member_id"], row["about"]) for row in rows}
+
+
+async def suppress_about(
+    connection: Connection, gone: Sequence[tuple[UUID, str]], *, reason: SuppressedReason, now: datetime
+) -> list[Notification]:
+    """End what is planned about these things of these members; what was ended."""
+    if not gone:
+        return []
+    rows = await connection.fetch(SUPPRESS_ABOUT, [one for one, _ in gone], [about for _, about in gone], reason, now)
+    return [_notification(row) for row in rows if row["state"] == "suppressed"]
+
+
+async def suppress_topics(
+    connection: Connection,
+    *,
+    member_ids: Sequence[UUID],
+    topics: Sequence[NotificationTopic],
+    reason: SuppressedReason,
+    now: datetime,
+) -> list[Notification]:
+    """End what is planned for these members themselves on these topics; what was ended."""
+    if not member_ids:
+        return []
+    return [_notification(row) for row in await connection.fetch(SUPPRESS_TOPICS, member_ids, topics, reason, now)]
+
+
+async def find_due(connection: Connection, *, now: datetime, limit: int) -> list[tuple[UUID, UUID]]:
+    """(notification, member) of what may be sent now, oldest first."""
+    return [(row["notification_id"], row["member_id"]) for row in await connection.fetch(FIND_DUE, now, limit)]
+
+
+async def count_unsent(connection: Connection, now: datetime) -> int:
+    """What is due or under way."""
+    count: int = await connection.fetchval(COUNT_UNSENT, now)
+    return count
+
+
+async def take_due(connection: Connection, *, notification_ids: Sequence[UUID], now: datetime) -> list[Notification]:
+    """Lock those that are still to be sent. The caller holds their members' locks."""
+    return [_notification(row) for row in await connection.fetch(TAKE, notification_ids, now)]
+
+
+async def load_past_sends(
+    connection: Connection, *, member_ids: Sequence[UUID], now: datetime
+) -> dict[UUID, list[PastSend]]:
+    """What these members were sent, or may have been, in the last seven days."""
+    past: dict[UUID, list[PastSend]] = {member_id: [] for member_id in member_ids}
+    for row in await connection.fetch(LOAD_PAST, member_ids, now - timedelta(days=7)):
+        one = PastSend(channel=row["channel"], topic=row["topic"], at=row["attempted_at"])
+        past[row["member_id"]].append(one)
+    return past
+
+
+async def start_attempts(
+    connection: Connection, attempts: Sequence[tuple[UUID, Channel]], *, now: datetime, answer_within: timedelta
+) -> None:
+    """Record the attempts that will be made once this transaction has committed. `answer_within` is machine time: an
+    attempt that is not settled by then is of unknown result."""
+    if attempts:
+        await connection.execute(
+            START, [one for one, _ in attempts], [channel for _, channel in attempts], now, answer_within
+        )
+
+
+async def defer_notifications(connection: Connection, deferred: Sequence[tuple[UUID, datetime]]) -> None:
+    if deferred:
+        await connection.execute(DEFER, [one for one, _ in deferred], [until for _, until in deferred])
+
+
+async def end_notifications(connection: Connection, endings: Sequence[Ending], *, now: datetime) -> None:
+    if endings:
+        await connection.execute(
+            END,
+            [ending.notification_id for ending in endings],
+            [ending.state for ending in endings],
+            [ending.reason for ending in endings],
+            now,
+        )
+
+
+async def load_attempted(
+    connection: Connection, attempts: Sequence[tuple[UUID, int]]
+) -> list[tuple[Notification, bool]]:
+    """Of these (notification, number of its attempt), those whose attempt is still the latest and not settled; and
+    whether it became moot meanwhile."""
+    rows = await connection.fetch(LOAD_ATTEMPTED, [one for one, _ in attempts], [number for _, number in attempts])
+    return [(_notification(row), row["is_moot"] is True) for row in rows]
+
+
+async def settle_notifications(
+    connection: Connection, settled: Sequence[tuple[UUID, Settled]], *, now: datetime
+) -> None:
+    if settled:
+        await connection.execute(
+            SETTLE,
+            [one for one, _ in settled],
+            [result.state for _, result in settled],
+            [result.reason for _, result in settled],
+            [result.last_error for _, result in settled],
+            [result.not_before for _, result in settled],
+            [0 if result.counts else 1 for _, result in settled],
+            now,
+        )
+
+
+async def find_unanswered(connection: Connection, *, limit: int) -> list[tuple[UUID, UUID, int]]:
+    """(notification, member, number of the attempt) of attempts whose process did not record a result in time."""
+    rows = await connection.fetch(FIND_UNANSWERED, limit)
+    return [(row["notification_id"], row["member_id"], row["attempts"]) for row in rows]
+
+
+async def list_notifications(connection: Connection, *, member_id: UUID, limit: int) -> list[dict[str, Any]]:
+    """What this member was or will be told, newest first."""
+    return [dict(row) for row in await connection.fetch(LIST, member_id, limit)]
+
+
+async def load_or_make_secret(connection: Connection, *, name: str, candidate: str) -> str:
+    """The kept secret of this name; `candidate` if there was none. The same for every replica."""
+    await connection.execute(MAKE_SECRET, name, candidate)
+    secret: str = await connection.fetchval(LOAD_SECRET, name)
+    return secret
