@@ -154,7 +154,14 @@ def _progress(*, plan: CarePlan, session: Session, library: Library) -> tuple[Ca
 
 
 def _follow_items(
-    *, plan: CarePlan, results: dict[Exercise, Result], pain: int, score: int | None, at_s: int, event: Ref, library: Library
+    *,
+    plan: CarePlan,
+    results: dict[Exercise, Result],
+    pain: int,
+    score: int | None,
+    at_s: int,
+    event: Ref,
+    library: Library,
 ) -> tuple[tuple[Item, ...], list[Change]]:
     rule = library.pain.baseline
     exercise_baseline = pain_baseline(level=plan.pain, kind="exercise", rule=rule)

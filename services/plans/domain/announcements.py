@@ -80,7 +80,6 @@ def decision_of(*, reason: Reason) -> Decision:
 
 def pain_spiked(
     *,
-    plan: CarePlan,
     episode_id: UUID,
     score: int,
     baseline: float,

@@ -76,6 +76,7 @@ def follow_visit(
     action: Literal["continue", "step-back", "hold", "reviewed"],
     exercises: Collection[Exercise],
     event: Ref,
+    at_s: int,
     library: Library,
 ) -> Revision:
     """The plan after a physical therapist's visit. A visit clears an open red flag and a review that was asked for:
@@ -113,6 +114,8 @@ def follow_visit(
         items=tuple(by_name.get(item.exercise, item) for item in plan.items),
         pain=level,
         safety=None,
+        # The days while a red flag was open were not missed.
+        started_s=plan.started_s if plan.safety is None else at_s,
         review=None,
         version=plan.version + (1 if changes else 0),
     )

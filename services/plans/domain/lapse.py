@@ -18,14 +18,16 @@ class LapseRung:
     due_s: int
 
 
-def first_rung(*, plan: CarePlan, rule: LapseRule) -> LapseRung | None:
-    """The first rung that will be reached if nothing is done from now on; None while nothing is asked of the member."""
+def coming_rung(*, plan: CarePlan, now_s: int, rule: LapseRule) -> LapseRung | None:
+    """The next rung that will be reached if nothing is done from now on; None while nothing is asked of the member, and
+    past the last rung. One that has passed is not told again because a phone sent an old session late."""
     if plan.status != "active" or not plan.items or plan.safety is not None:
         return None
     since_s = max(plan.adherence.last_session_s or 0, plan.started_s)
     after = local_date(at_s=since_s, time_zone=plan.week.time_zone)
     missed = next_planned_date(after=after, weekdays=plan.week.weekdays)
-    return _rung(plan=plan, missed_since=missed, rung_d=rule.rungs_d[0])
+    rungs = (_rung(plan=plan, missed_since=missed, rung_d=rung_d) for rung_d in rule.rungs_d)
+    return next((rung for rung in rungs if rung.due_s > now_s), None)
 
 
 def next_rung(*, plan: CarePlan, reached: LapseRung, rule: LapseRule) -> LapseRung | None:

@@ -1,0 +1,94 @@
+"""A completed visit with a physical therapist revises the plan and clears what waited for a clinician."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from services.plans.domain.announcements import decision_of, pain_settled, plan_revised
+from services.plans.domain.clinician import Revision, follow_visit
+from services.plans.domain.lapse import coming_rung
+from services.plans.domain.rules import Library
+from services.plans.store.care_plans import load_care_plans, save_care_plans
+from services.plans.store.lapse_timers import save_lapse_timers
+from services.plans.store.plan_revisions import PlanRevision, save_plan_revisions
+from services.plans.store.rules import load_library
+from shared.database import Connection
+from shared.events.plans import PainSettled, PlanRevised
+from shared.events.visits import VisitCompleted
+from shared.outcomes import Cause, Outcomes, cause_of
+
+
+async def follow_visits(connection: Connection, events: Sequence[VisitCompleted], /, *, now: datetime) -> Outcomes:
+    """Take completed visits in log order. A coach's visit leaves the plan alone."""
+    library, outcomes = load_library(), Outcomes()
+    plans = await load_care_plans(connection, member_ids={event.subject for event in events})
+    causes: dict[UUID, Cause] = {}
+    revisions: list[PlanRevision] = []
+    for event in events:
+        plan, data = plans.get(event.subject), event.data
+        if data.practitioner.role == "coach":
+            if data.recommendation.action != "continue":
+                outcomes.refuse(event, reason="not-a-clinician")
+            continue
+        if plan is None:
+            outcomes.wait(event, needs="care-plan")
+            continue
+        if plan.status == "ended":
+            outcomes.refuse(event, reason="care-ended")
+            continue
+        revision = follow_visit(
+            plan=plan,
+            action=data.recommendation.action,
+            exercises=data.recommendation.exercises,
+            event=(event.source, event.id),
+            at_s=int(event.time.timestamp()),
+            library=library,
+        )
+        _tell(revision=revision, event=event, now=now, library=library, outcomes=outcomes, revisions=revisions)
+        if plan.safety is not None:
+            causes[event.subject] = cause_of(event)
+        plans[event.subject] = revision.plan
+    await save_care_plans(connection, plans=plans.values())
+    await save_plan_revisions(connection, revisions=revisions)
+    now_s, rule = int(now.timestamp()), library.engagement.lapse
+    # Sessions are asked for again once a red flag is cleared.
+    await save_lapse_timers(
+        connection,
+        rungs={
+            member_id: (coming_rung(plan=plans[member_id], now_s=now_s, rule=rule), cause)
+            for member_id, cause in causes.items()
+        },
+    )
+    return outcomes
+
+
+def _tell(
+    *,
+    revision: Revision,
+    event: VisitCompleted,
+    now: datetime,
+    library: Library,
+    outcomes: Outcomes,
+    revisions: list[PlanRevision],
+) -> None:
+    plan, ref = revision.plan, (event.source, event.id)
+    episode = plan.pain.episode
+    if revision.re_anchored and episode is not None:
+        settled = pain_settled(
+            episode_id=episode.id,
+            score=episode.recent[-1][1],
+            baseline=plan.pain.usual,
+            rule=library.pain.re_anchor,
+            evidence=(ref,),
+        )
+        outcomes.publish(PainSettled, settled, because=event)
+    if revision.changes:
+        revised = plan_revised(
+            plan=plan,
+            changes=revision.changes,
+            decision=decision_of(reason=revision.changes[0].reason),
+            library=library,
+            revised_by=event.data.practitioner.practitioner_id,
+        )
+        outcomes.publish(PlanRevised, revised, because=event)
+        revisions.append(PlanRevision(member_id=plan.member_id, decided_at=now, data=revised))

@@ -1,0 +1,48 @@
+"""Care plans, one row a member."""
+
+from collections.abc import Collection, Iterable
+from uuid import UUID
+
+from services.plans.domain.care_plan import CarePlan
+from services.plans.store.packing import pack_plan, unpack_plan
+from shared.database import Connection
+
+LOAD = "select member_id, plan_id, version, status, state from care_plans where member_id = any($1::uuid[])"
+
+SAVE = """
+insert into care_plans (member_id, plan_id, version, status, state)
+select member_id, plan_id, version, status, state
+from unnest($1::uuid[], $2::uuid[], $3::int[], $4::text[], $5::bytea[])
+    as p(member_id, plan_id, version, status, state)
+on conflict (member_id) do update set plan_id = excluded.plan_id, version = excluded.version,
+    status = excluded.status, state = excluded.state
+"""
+
+
+async def load_care_plans(connection: Connection, *, member_ids: Collection[UUID]) -> dict[UUID, CarePlan]:
+    """The plans of these members; who has none is missing."""
+    rows = await connection.fetch(LOAD, list(member_ids))
+    return {
+        row["member_id"]: unpack_plan(
+            row["state"],
+            member_id=row["member_id"],
+            plan_id=row["plan_id"],
+            version=row["version"],
+            status=row["status"],
+        )
+        for row in rows
+    }
+
+
+async def save_care_plans(connection: Connection, *, plans: Iterable[CarePlan]) -> None:
+    """Save plans, each member at most once. The caller holds the members' locks."""
+    chosen = list(plans)
+    if chosen:
+        await connection.execute(
+            SAVE,
+            [plan.member_id for plan in chosen],
+            [plan.plan_id for plan in chosen],
+            [plan.version for plan in chosen],
+            [plan.status for plan in chosen],
+            [pack_plan(plan) for plan in chosen],
+        )

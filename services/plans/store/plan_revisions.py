@@ -1,0 +1,52 @@
+"""Every version of a plan as it was told. Written once, never changed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from shared.database import Connection
+from shared.events.plans import PlanIssuedData, PlanRevisedData
+
+SAVE = """
+insert into plan_revisions (plan_id, version, member_id, decided_at, event, data)
+select plan_id, version, member_id, decided_at, event, data::jsonb
+from unnest($1::uuid[], $2::int[], $3::uuid[], $4::timestamptz[], $5::text[], $6::text[])
+    as r(plan_id, version, member_id, decided_at, event, data)
+"""
+
+FIND = """
+select version, decided_at, event, data from plan_revisions
+where member_id = $1 and plan_id = $2 order by version desc limit $3
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanRevision:
+    """One version of a plan as it was published."""
+
+    member_id: UUID
+    decided_at: datetime
+    data: PlanIssuedData | PlanRevisedData
+
+
+async def save_plan_revisions(connection: Connection, *, revisions: Sequence[PlanRevision]) -> None:
+    """Add versions; one that exists raises: a version is told once."""
+    if revisions:
+        await connection.execute(
+            SAVE,
+            [one.data.plan_id for one in revisions],
+            [one.data.version for one in revisions],
+            [one.member_id for one in revisions],
+            [one.decided_at for one in revisions],
+            ["plan.issued" if isinstance(one.data, PlanIssuedData) else "plan.revised" for one in revisions],
+            [one.data.model_dump_json(exclude_none=True) for one in revisions],
+        )
+
+
+async def find_plan_revisions(
+    connection: Connection, *, member_id: UUID, plan_id: UUID, limit: int
+) -> list[dict[str, Any]]:
+    """The last versions of a plan, newest first: version, decided_at, event, data."""
+    return [dict(row) for row in await connection.fetch(FIND, member_id, plan_id, limit)]
