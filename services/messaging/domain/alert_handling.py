@@ -126,3 +126,24 @@ def resolve_alert(
         resolved_by_id=by.practitioner_id if by else None, resolved_by_name=by.name if by else None,
     )
     return AlertChange(alert=done, action="resolved", because=because, by=by, detail=outcome, previous_role=alert.owner.role)
+
+
+def follow_care_team(
+    *, alert: Alert, team: CareTeam, because: CloudEvent, rules: AlertRules, now: datetime
+) -> AlertChange | None:
+    """The care team changed: an alert of somebody who left it asks the new one. None where its owner is still there, and
+    where the on-call role has it: who is on call is not the team's."""
+    person = alert.owner.practitioner
+    if alert.status == "resolved" or alert.owner.role == "oncall" or person is None:
+        return None
+    if person.practitioner_id in {p.practitioner_id for p in (team.pt, team.coach) if p}:
+        return None
+    ladder = rules.ladder(kind=alert.kind, priority=alert.priority)
+    level, owner = choose_owner(ladder=ladder, team=team, from_level=0)
+    moved = replace(
+        alert, status="open", acknowledged_by=None, acknowledged_at=None, snoozed_until=None, owner=owner, level=level,
+        respond_by=now + rules.respond_within[alert.priority],
+    )
+    return AlertChange(
+        alert=moved, action="handed-over", because=because, detail="the care team changed", previous_role=alert.owner.role
+    )

@@ -9,7 +9,7 @@ from typing import Literal
 from uuid import UUID, uuid5
 
 from shared.events.envelope import NAMESPACE
-from shared.events.vocabulary import Disposition, Language, SenderRole
+from shared.events.vocabulary import Finding, Language, SenderRole
 
 Recipient = Literal["member", "pt", "coach", "oncall"]
 
@@ -45,8 +45,7 @@ class RedFlagPhrase:
 
     language: Language
     words: tuple[str, ...]
-    finding: str
-    disposition: Disposition
+    finding: Finding
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

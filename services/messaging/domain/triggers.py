@@ -1,21 +1,16 @@
 """Which events ask for a person, how urgently, and in which words."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from services.messaging.domain.alert import Trigger
-from services.messaging.domain.conversation import RedFlagPhrase
 from services.messaging.domain.timeline import summarize_event, words
 from shared.events import MemberLapsed, MemberScreened, NotificationFailed, PainSpiked, SafetyFlagged, VisitMissed
 from shared.events.envelope import Decision
 from shared.events.vocabulary import AlertPriority, Disposition
 from shared.outcomes import Command, Timer
-
-BLOCKING: frozenset[Disposition] = frozenset({"emergency", "same-day", "clinician-72h"})
-"""Dispositions that block a plan."""
-DISPOSITIONS: Sequence[Disposition] = ("none", "pt-72h", "clinician-72h", "same-day", "emergency")
-"""Mildest first."""
+from shared.red_flags import BLOCKING, Screening
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,17 +105,17 @@ def on_message_unanswered(
 
 
 def on_red_flag_phrases(
-    *, found: Sequence[RedFlagPhrase], command: Command, message_id: str, phrases_version: int, rules: TriggerRules
+    *, screening: Screening, command: Command, message_id: str, phrases_version: int, rules: TriggerRules
 ) -> Trigger:
-    """A message holds words that are treated as a red flag. `found` is not empty and the command names the member."""
-    assert command.member_id is not None and found
-    worst = max((phrase.disposition for phrase in found), key=DISPOSITIONS.index)
-    findings = tuple(dict.fromkeys(phrase.finding for phrase in found))
+    """A message holds words that are treated as red flags. The command names the member."""
+    assert command.member_id is not None, "a message is a command about one member"
+    findings = words(screening.findings)
     decision = Decision(
         rule_id="messaging.red-flag-phrases", rule_version=phrases_version,
-        reason=f"A message to the care team may tell of: {words(findings)}.",
+        reason=f"A message to the care team may tell of: {findings}."[:300],
     )
     return Trigger(
-        member_id=command.member_id, kind="safety", priority=rules.safety_priorities[worst], episode_key=message_id,
-        summary=f"{worst} in a message: {words(findings)}", decision=decision, because=command,
+        member_id=command.member_id, kind="safety", priority=rules.safety_priorities[screening.disposition],
+        episode_key=message_id, summary=f"{screening.disposition} in a message: {findings}", decision=decision,
+        because=command,
     )

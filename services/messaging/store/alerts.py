@@ -1,14 +1,19 @@
 """Alerts, what was done about them, and the timers and feed entries that go with each change."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from services.messaging.domain.alert import Alert, AlertChange, Owner
+import asyncpg
+
+from services.messaging.domain.alert import Alert, AlertChange, Owner, Trigger
 from services.messaging.domain.alert_view import AlertStep
 from services.messaging.domain.feed import NewFeedEntry
+from services.messaging.domain.people import CareTeam
 from services.messaging.store.feed import save_feed_entries
+from services.messaging.store.members import load_care_teams
 from shared.database import Connection
 from shared.events.envelope import Decision, EventRef
 from shared.events.vocabulary import AlertKind, Practitioner
@@ -43,7 +48,7 @@ order by array_position(array['emergency', 'urgent', 'soon', 'routine'], a.prior
 """
 
 
-def _alert(row: Mapping[str, Any]) -> Alert:
+def _alert(row: asyncpg.Record) -> Alert:
     owner = (
         Practitioner(practitioner_id=row["owner_id"], role=row["owner_role"], name=row["owner_name"])
         if row["owner_id"] else None
@@ -194,3 +199,24 @@ async def save_alert_causes(connection: Connection, *, alert_ids: Sequence[UUID]
     )
 
 
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AlertBook:
+    """What raising alerts needs to know."""
+
+    known: list[Alert]
+    teams: dict[UUID, CareTeam]
+
+
+async def load_alert_book(connection: Connection, *, triggers: Sequence[Trigger], now: datetime) -> AlertBook:
+    """The alerts of these triggers' episodes, the unresolved ones of their members, and the members' care teams. A
+    member without a team is missing there: nothing waits for it, the on-call role is asked."""
+    if not triggers:
+        return AlertBook(known=[], teams={})
+    members = {trigger.member_id for trigger in triggers}
+    episodes = [(trigger.member_id, trigger.kind, trigger.episode_key) for trigger in triggers]
+    return AlertBook(
+        known=await load_standing_alerts(connection, member_ids=members, episodes=episodes),
+        teams=await load_care_teams(connection, member_ids=members, now=now),
+    )

@@ -8,6 +8,9 @@ from uuid import UUID
 from services.messaging.domain.conversation import Conversation, Message
 from shared.database import Connection
 
+FIRST_RESPONSE = "conversation.first-response"
+"""Timer kind; key: the member's id; due when a member's message has waited too long for an answer."""
+
 MESSAGE = "message_id, member_id, number, sender_role, sender_id, sender_name, body, sent_at, alert_id"
 
 

@@ -1,10 +1,12 @@
 """Pain, sessions, flares and plans of members, as the events told them."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 from uuid import UUID
+
+import asyncpg
 
 from services.messaging.domain.course import PainEpisode, PainReading, PlanSnapshot, PlanStep, SessionDone
 from shared.database import Connection
@@ -136,7 +138,7 @@ async def load_plan_snapshots(connection: Connection, *, member_ids: Collection[
     return {row["member_id"]: _snapshot(row) for row in rows}
 
 
-def _snapshot(row: Mapping[str, Any]) -> PlanSnapshot:
+def _snapshot(row: asyncpg.Record) -> PlanSnapshot:
     fields = dict(row)
     fields["items"] = tuple(PlanItem.model_validate(item) for item in fields["items"])
     schedule = fields["schedule"]

@@ -1,9 +1,10 @@
 """Members as the care team sees them, and who may see whom."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Any
 from uuid import UUID
+
+import asyncpg
 
 from services.messaging.domain.people import CareTeam, MemberProfile
 from services.messaging.domain.slots import WeeklyHours
@@ -59,7 +60,7 @@ on conflict (practitioner_id) do update set role = excluded.role, name = exclude
 """
 
 
-def _profile(row: Mapping[str, Any]) -> MemberProfile:
+def _profile(row: asyncpg.Record) -> MemberProfile:
     fields = dict(row)
     for role in ("pt", "coach"):
         person_id, name = fields.pop(f"{role}_id"), fields.pop(f"{role}_name")

@@ -117,8 +117,8 @@ class ChainRow:
 async def load_member_header(
     connection: Connection, *, member_id: UUID, practitioner_id: UUID, oncall: bool
 ) -> MemberHeader | None:
-    """The member, if this person may see them: of the care team, asked about them in an unresolved alert, or on call
-    while the on-call role is asked. None otherwise, and for a member that does not exist: both look the same."""
+    """The member, if this person may see them: of the care team, or on call while the on-call role is asked about
+    them. None otherwise, and for a member that does not exist: both look the same."""
     record = await connection.fetchrow(
         """
         select m.member_id, c.given_name || ' ' || c.family_name as name, coalesce(p.status, 'known') as status, p.state,
@@ -133,7 +133,7 @@ async def load_member_header(
         left join practitioners coach on coach.practitioner_id = p.coach_id
         where p.pt_id = $2 or p.coach_id = $2 or exists (
             select from alerts a where a.member_id = $1 and a.status <> 'resolved'
-            and (a.owner_id = $2 or ($3 and a.owner_role = 'oncall')))
+            and $3 and a.owner_role = 'oncall')
         """,
         member_id, practitioner_id, oncall,
     )

@@ -74,7 +74,7 @@ _COLUMNS = """
     a.resolved_at, a.outcome, a.note,
     coalesce($1 in (p.pt_id, p.coach_id), false) as in_team
 """
-_VISIBLE = "(p.pt_id = $1 or p.coach_id = $1 or a.owner_id = $1 or ($2 and a.owner_role = 'oncall'))"
+_VISIBLE = "(p.pt_id = $1 or p.coach_id = $1 or ($2 and a.owner_role = 'oncall'))"
 
 
 def _row(record: asyncpg.Record) -> QueueRow:

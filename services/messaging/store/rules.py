@@ -77,9 +77,7 @@ def load_phrase_rules() -> PhraseRules:
     """library/red_flag_phrases.yaml."""
     data = _read("red_flag_phrases.yaml")
     phrases = [
-        RedFlagPhrase(
-            language=language, words=tuple(normalize_text(text)), finding=entry["finding"], disposition=entry["disposition"]
-        )
+        RedFlagPhrase(language=language, words=tuple(normalize_text(text)), finding=entry["finding"])
         for entry in data["phrases"]
         for language in ("en", "es")
         for text in entry[language]

@@ -1,13 +1,13 @@
 """Visits, holds and practitioners' time. That nobody is in two visits at once is the database's promise."""
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 
+from services.messaging.domain.calendar import Calendar
 from services.messaging.domain.slots import Span, WeeklyHours
 from services.messaging.domain.visit import Visit
 from shared.database import Connection
@@ -15,24 +15,18 @@ from shared.events.visits import VisitRecommendation
 from shared.events.vocabulary import Practitioner
 from shared.outcomes import Cause
 
+HOLD = "visit.hold"
+"""Timer kind; key: the visit's id; due when a held time is free again."""
+MISSED = "visit.missed"
+"""Timer kind; key: the visit's id; due when nobody completed the visit in time."""
+
 COLUMNS = (
     "visit_id, member_id, practitioner_id, practitioner_role, practitioner_name, during, time_zone, reason, status,"
     " hold_expires_at, booked_at, recommendation, recommended_exercises, note, alert_id, cause_source, cause_id, cause_chain"
 )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PractitionerTime:
-    """A practitioner's weekly hours on the wall clock of their zone."""
-
-    practitioner: Practitioner
-    time_zone: str
-    hours: tuple[WeeklyHours, ...]
-    assumed: bool
-    """Nobody entered them: the default week."""
-
-
-def _visit(row: Mapping[str, Any]) -> Visit:
+def _visit(row: asyncpg.Record) -> Visit:
     person = Practitioner(
         practitioner_id=row["practitioner_id"], role=row["practitioner_role"], name=row["practitioner_name"]
     )
@@ -148,25 +142,29 @@ async def save_visit_causes(connection: Connection, *, visit_ids: Sequence[UUID]
     )
 
 
-async def load_practitioner_time(
-    connection: Connection, *, practitioner_ids: Collection[UUID]
-) -> dict[UUID, PractitionerTime]:
-    """Weekly hours by practitioner; unknown ones are missing."""
+async def load_calendars(
+    connection: Connection, *, practitioner_ids: Collection[UUID], window: Span
+) -> dict[UUID, Calendar]:
+    """Weekly hours of practitioners, with their absences and visits within the window; unknown ones are missing."""
     rows = await connection.fetch(
         """select p.practitioner_id, p.role, p.name, p.time_zone, p.hours_assumed, h.weekday, h.starts_at, h.ends_at
         from practitioners p left join practitioner_hours h using (practitioner_id)
         where p.practitioner_id = any($1::uuid[]) order by h.weekday, h.starts_at""",
         list(practitioner_ids),
     )
+    absences = await load_absences(connection, practitioner_ids=practitioner_ids, window=window)
+    visits = await load_practitioner_visits(connection, practitioner_ids=practitioner_ids, window=window)
     hours: dict[UUID, list[WeeklyHours]] = {}
     for row in rows:
         week = hours.setdefault(row["practitioner_id"], [])
         if row["weekday"] is not None:
             week.append(WeeklyHours(weekday=row["weekday"], starts_at=row["starts_at"], ends_at=row["ends_at"]))
     return {
-        row["practitioner_id"]: PractitionerTime(
+        row["practitioner_id"]: Calendar(
             practitioner=Practitioner(practitioner_id=row["practitioner_id"], role=row["role"], name=row["name"]),
-            time_zone=row["time_zone"], hours=tuple(hours[row["practitioner_id"]]), assumed=row["hours_assumed"],
+            time_zone=row["time_zone"], hours=tuple(hours[row["practitioner_id"]]), hours_assumed=row["hours_assumed"],
+            absences=tuple(absences.get(row["practitioner_id"], ())),
+            visits=tuple(v for v in visits if v.practitioner.practitioner_id == row["practitioner_id"]),
         )
         for row in rows
     }

@@ -1,0 +1,44 @@
+"""careloop.activity: pain and sessions for the member page; a session ends a lapse."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from services.messaging.domain.alert import AlertChange
+from services.messaging.domain.alert_events import announce_alerts
+from services.messaging.domain.alert_handling import resolve_alert
+from services.messaging.domain.course_events import readings_of, session_of
+from services.messaging.domain.feed import NewFeedEntry
+from services.messaging.domain.timeline import describe_event
+from services.messaging.store.alerts import load_standing_alerts, save_alert_changes
+from services.messaging.store.course import save_pain_readings, save_sessions
+from services.messaging.store.timeline import save_timeline
+from shared.database import Connection
+from shared.events import PainReported, SessionCompleted
+from shared.outcomes import Outcomes
+
+
+async def follow_activity(
+    connection: Connection, events: Sequence[SessionCompleted | PainReported], /, *, now: datetime
+) -> Outcomes:
+    """Keep readings, sessions and the timeline; resolve lapse alerts of members who are back."""
+    outcomes = Outcomes()
+    sessions = [event for event in events if isinstance(event, SessionCompleted)]
+    await save_pain_readings(connection, [reading for event in events for reading in readings_of(event=event)])
+    await save_sessions(connection, [session_of(event=event) for event in sessions])
+    await save_timeline(connection, [describe_event(event, service="apps") for event in events])
+
+    back = {event.subject: event for event in sessions}
+    changes: list[AlertChange] = []
+    for alert in await load_standing_alerts(connection, member_ids=back, episodes=[]):
+        session = back[alert.member_id]
+        # A phone may deliver an old session late: only one done after the alert says that the member is back.
+        if alert.kind == "lapse" and session.time > alert.raised_at:
+            change = resolve_alert(
+                alert=alert, by=None, outcome="no-action-needed", note=None, because=session, now=now
+            )
+            changes += [change] if isinstance(change, AlertChange) else []
+    announce_alerts(outcomes=outcomes, changes=changes)
+    members = dict.fromkeys(event.subject for event in events)
+    feed = [NewFeedEntry(kind="member", change="pain", member_id=m, subject_id=m) for m in members]
+    await save_alert_changes(connection, changes, now=now, feed=feed)
+    return outcomes

@@ -1,0 +1,56 @@
+"""careloop.visits, our own: the timeline, and the identity of the event that what follows will name as its cause."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from services.messaging.domain.alert import AlertChange
+from services.messaging.domain.alert_events import announce_alerts
+from services.messaging.domain.alert_handling import resolve_alert
+from services.messaging.domain.alert_raising import raise_alerts
+from services.messaging.domain.feed import NewFeedEntry
+from services.messaging.domain.timeline import describe_event
+from services.messaging.domain.triggers import on_visit_missed
+from services.messaging.store.alerts import load_alert_book, load_standing_alerts, save_alert_changes
+from services.messaging.store.rules import load_alert_rules, load_trigger_rules
+from services.messaging.store.timeline import save_timeline
+from services.messaging.store.visits import save_visit_causes
+from shared.database import Connection
+from shared.events import CloudEvent, VisitBooked, VisitCompleted, VisitMissed, VisitRescheduled
+from shared.outcomes import Outcomes, cause_of
+
+
+async def follow_visits(connection: Connection, events: Sequence[CloudEvent], /, *, now: datetime) -> Outcomes:
+    """Record; alert about a missed visit; resolve that alert when the visit is documented after all."""
+    outcomes = Outcomes()
+    await save_timeline(connection, [describe_event(event, service="messaging") for event in events])
+    planned = [event for event in events if isinstance(event, VisitBooked | VisitRescheduled | VisitMissed)]
+    await save_visit_causes(
+        connection, visit_ids=[event.data.visit_id for event in planned], causes=[cause_of(event) for event in planned]
+    )
+    missed = [event for event in events if isinstance(event, VisitMissed)]
+    triggers = [on_visit_missed(event=event, rules=load_trigger_rules()) for event in missed]
+    book = await load_alert_book(connection, triggers=triggers, now=now)
+    changes = raise_alerts(triggers=triggers, known=book.known, teams=book.teams, rules=load_alert_rules(), now=now)
+    changes += await _resolve_documented(connection, events, raised=changes, now=now)
+    announce_alerts(outcomes=outcomes, changes=changes)
+    members = dict.fromkeys(event.subject for event in events)
+    feed = [NewFeedEntry(kind="member", change="timeline", member_id=m, subject_id=m) for m in members]
+    await save_alert_changes(connection, changes, now=now, feed=feed)
+    return outcomes
+
+
+async def _resolve_documented(
+    connection: Connection, events: Sequence[CloudEvent], *, raised: Sequence[AlertChange], now: datetime
+) -> list[AlertChange]:
+    done = {str(event.data.visit_id): event for event in events if isinstance(event, VisitCompleted)}
+    members = {event.subject for event in done.values()}
+    standing = {a.alert_id: a for a in await load_standing_alerts(connection, member_ids=members, episodes=[])}
+    standing |= {change.alert.alert_id: change.alert for change in raised}
+    changes = [
+        resolve_alert(
+            alert=alert, by=None, outcome="reached-member", note=None, because=done[alert.episode_key], now=now
+        )
+        for alert in standing.values()
+        if alert.kind == "missed-visit" and alert.episode_key in done
+    ]
+    return [change for change in changes if isinstance(change, AlertChange)]

@@ -1,0 +1,108 @@
+"""What a clinician does about an alert. Everything done names the alert.raised event as its cause."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from uuid import UUID
+
+from services.messaging.domain.alert import Alert, AlertChange
+from services.messaging.domain.alert_events import announce_alerts
+from services.messaging.domain.alert_handling import (
+    acknowledge_alert,
+    hand_over_alert,
+    resolve_alert,
+    snooze_alert,
+    undo_acknowledgement,
+)
+from services.messaging.domain.people import NO_TEAM
+from services.messaging.store.alerts import load_alerts, save_alert_changes
+from services.messaging.store.members import load_care_teams
+from services.messaging.store.rules import load_alert_rules
+from shared.database import Connection
+from shared.events.conversations import AlertOutcome
+from shared.events.vocabulary import Practitioner, PractitionerRole
+from shared.outcomes import Command, Outcomes, Refusal
+
+UNKNOWN = Refusal("no-such-alert", "There is no such alert.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AlertHandled:
+    alert: Alert
+    outcomes: Outcomes
+
+
+async def acknowledge(
+    connection: Connection, *, alert_id: UUID, by: Practitioner, command: Command, now: datetime
+) -> AlertHandled | Refusal:
+    """Take it on. Refusals: no-such-alert, already-acknowledged, already-resolved."""
+
+    async def decide(alert: Alert, because: Command) -> AlertChange | Refusal:
+        return acknowledge_alert(alert=alert, by=by, because=because, now=now)
+
+    return await _handle(connection, alert_id, command, decide, now)
+
+
+async def undo_acknowledge(
+    connection: Connection, *, alert_id: UUID, by: Practitioner, command: Command, now: datetime
+) -> AlertHandled | Refusal:
+    """Give it back within some seconds. Refusals: no-such-alert, not-acknowledged, not-yours, too-late."""
+
+    async def decide(alert: Alert, because: Command) -> AlertChange | Refusal:
+        return undo_acknowledgement(alert=alert, by=by, because=because, rules=load_alert_rules(), now=now)
+
+    return await _handle(connection, alert_id, command, decide, now)
+
+
+async def snooze(
+    connection: Connection, *, alert_id: UUID, by: Practitioner, until: datetime, command: Command, now: datetime
+) -> AlertHandled | Refusal:
+    """Put it off. Refusals: no-such-alert, already-resolved, emergency, not-ahead, too-long."""
+
+    async def decide(alert: Alert, because: Command) -> AlertChange | Refusal:
+        return snooze_alert(alert=alert, by=by, until=until, because=because, rules=load_alert_rules(), now=now)
+
+    return await _handle(connection, alert_id, command, decide, now)
+
+
+async def hand_over(
+    connection: Connection, *, alert_id: UUID, by: Practitioner, to_role: PractitionerRole, command: Command, now: datetime
+) -> AlertHandled | Refusal:
+    """Ask another of the team, or the on-call role. Refusals: no-such-alert, already-resolved, already-theirs, nobody-there."""
+
+    async def decide(alert: Alert, because: Command) -> AlertChange | Refusal:
+        teams = await load_care_teams(connection, member_ids=[alert.member_id], now=now)
+        return hand_over_alert(
+            alert=alert, by=by, to_role=to_role, team=teams.get(alert.member_id, NO_TEAM), because=because,
+            rules=load_alert_rules(), now=now,
+        )
+
+    return await _handle(connection, alert_id, command, decide, now)
+
+
+async def resolve(
+    connection: Connection, *, alert_id: UUID, by: Practitioner, outcome: AlertOutcome, note: str | None,
+    command: Command, now: datetime,
+) -> AlertHandled | Refusal:
+    """Say what came of it. Refusals: no-such-alert, already-resolved."""
+
+    async def decide(alert: Alert, because: Command) -> AlertChange | Refusal:
+        return resolve_alert(alert=alert, by=by, outcome=outcome, note=note, because=because, now=now)
+
+    return await _handle(connection, alert_id, command, decide, now)
+
+
+async def _handle(
+    connection: Connection, alert_id: UUID, command: Command,
+    decide: Callable[[Alert, Command], Awaitable[AlertChange | Refusal]], now: datetime,
+) -> AlertHandled | Refusal:
+    alert = (await load_alerts(connection, alert_ids=[alert_id])).get(alert_id)
+    if alert is None or alert.member_id != command.member_id:
+        return UNKNOWN
+    change = await decide(alert, replace(command, cause=alert.cause))
+    if isinstance(change, Refusal):
+        return change
+    outcomes = Outcomes()
+    announce_alerts(outcomes=outcomes, changes=[change])
+    await save_alert_changes(connection, [change], now=now)
+    return AlertHandled(alert=change.alert, outcomes=outcomes)

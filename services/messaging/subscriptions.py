@@ -1,0 +1,45 @@
+"""What messaging reacts to: topic, consumer group, handler, in log order; and its timers."""
+
+from services.messaging.handlers.follow_activity import follow_activity
+from services.messaging.handlers.follow_contacts import follow_contacts
+from services.messaging.handlers.follow_conversations import follow_conversations
+from services.messaging.handlers.follow_members import follow_members
+from services.messaging.handlers.follow_notifications import follow_notifications
+from services.messaging.handlers.follow_plans import follow_plans
+from services.messaging.handlers.follow_visits import follow_visits
+from services.messaging.handlers.raise_safety_alerts import raise_safety_alerts
+from services.messaging.handlers.run_deadlines import (
+    ask_for_answers,
+    escalate_alerts,
+    miss_visits,
+    release_holds,
+    wake_alerts,
+)
+from services.messaging.store.alerts import ESCALATION, SNOOZE
+from services.messaging.store.conversations import FIRST_RESPONSE
+from services.messaging.store.visits import HOLD, MISSED
+from shared.events import SafetyFlagged
+from shared.subscriptions import Subscription, TimerSubscription
+
+SUBSCRIPTIONS = (
+    Subscription(topic="careloop.members", group="messaging.members", run=follow_members),
+    Subscription(topic="careloop.contacts", group="messaging.contacts", run=follow_contacts),
+    Subscription(topic="careloop.activity", group="messaging.activity", run=follow_activity),
+    Subscription(topic="careloop.plans", group="messaging.plans", run=follow_plans),
+    # Red flags alone, so that nothing parked or waiting in the group above can hold one back.
+    Subscription(
+        topic="careloop.plans", group="messaging.safety", run=raise_safety_alerts, events=(SafetyFlagged,), stateless=True
+    ),
+    # Our own events come back for the timeline, and for the identities that what follows names as its cause.
+    Subscription(topic="careloop.visits", group="messaging.visits", run=follow_visits),
+    Subscription(topic="careloop.conversations", group="messaging.conversations", run=follow_conversations),
+    Subscription(topic="careloop.notifications", group="messaging.notifications", run=follow_notifications),
+)
+
+TIMERS = (
+    TimerSubscription(kind=ESCALATION, run=escalate_alerts),
+    TimerSubscription(kind=SNOOZE, run=wake_alerts),
+    TimerSubscription(kind=FIRST_RESPONSE, run=ask_for_answers),
+    TimerSubscription(kind=HOLD, run=release_holds),
+    TimerSubscription(kind=MISSED, run=miss_visits),
+)
