@@ -1,3 +1,9 @@
 """Fixtures of the whole suite. Each file of tests/fixtures tells what it gives."""
 
-pytest_plugins = ["tests.fixtures.servers", "tests.fixtures.databases", "tests.fixtures.topics"]
+pytest_plugins = [
+    "tests.fixtures.servers",
+    "tests.fixtures.databases",
+    "tests.fixtures.topics",
+    "tests.fixtures.tokens",
+    "tests.fixtures.services",
+]

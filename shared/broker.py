@@ -1,0 +1,32 @@
+"""FastStream's broker with the options of this product; topics are never created by it."""
+
+from faststream.kafka import KafkaBroker
+from faststream.security import BaseSecurity, SASLScram512
+
+from shared.kafka import client_options
+from shared.settings import ServiceSettings
+
+
+def build_broker(settings: ServiceSettings) -> KafkaBroker:
+    """A broker for subscriptions. It publishes nothing: events leave through the outbox."""
+    options = client_options(settings)
+    security: BaseSecurity | None = None
+    if settings.kafka_security != "PLAINTEXT":
+        context = options.get("ssl_context")
+        if settings.kafka_username and settings.kafka_password:
+            security = SASLScram512(
+                ssl_context=context,
+                use_ssl=context is not None,
+                username=settings.kafka_username,
+                password=settings.kafka_password.get_secret_value(),
+            )
+        else:
+            security = BaseSecurity(ssl_context=context, use_ssl=True)
+    return KafkaBroker(
+        settings.kafka_bootstrap.split(","),
+        security=security,
+        apply_types=False,
+        logger=None,
+        graceful_timeout=6.0,
+        allow_auto_create_topics=False,
+    )

@@ -1,0 +1,60 @@
+"""Commands of people and apps: one transaction each, members locked first, events through the outbox."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID, uuid4, uuid5
+
+from starlette.requests import Request
+
+from shared.database import Connection
+from shared.events.envelope import NAMESPACE
+from shared.outbox import service_source
+from shared.outcomes import Cause, Command, Outcomes
+
+
+@dataclass(slots=True)
+class Work:
+    """A command under way, inside its transaction."""
+
+    connection: Connection
+    now: datetime
+    command: Command
+    outcomes: Outcomes = field(default_factory=Outcomes)
+
+    def take(self, outcomes: Outcomes) -> None:
+        """Publish what the handler decided, when this transaction commits."""
+        self.outcomes.published += outcomes.published
+
+
+def new_command(
+    name: str,
+    *,
+    service: str,
+    member_ids: Sequence[UUID],
+    request: Request | None = None,
+    command_id: str | None = None,
+    because: Cause | None = None,
+) -> Command:
+    """A command with its place in a chain. `because` continues the chain of an earlier event (an alert that is answered);
+    otherwise the command starts one. Its id comes from the caller, so that a repeat makes the same events, or is random."""
+    identity = command_id or str(uuid4())
+    if because is None:
+        traceparent = request.headers.get("traceparent") if request is not None else None
+        source = f"{service_source(service)}:commands"
+        because = Cause(
+            source=source,
+            id=identity,
+            chain=str(uuid5(NAMESPACE, f"{source} {identity}")),
+            traceparent=traceparent if traceparent and is_traceparent(traceparent) else None,
+        )
+    member_id = member_ids[0] if len(member_ids) == 1 else None
+    return Command(name=name, id=identity, member_id=member_id, cause=because)
+
+
+def is_traceparent(text: str) -> bool:
+    """Whether this is a W3C traceparent header, version 00."""
+    parts = text.split("-")
+    return [len(part) for part in parts] == [2, 32, 16, 2] and all(
+        character in "0123456789abcdef" for part in parts for character in part
+    )

@@ -1,0 +1,223 @@
+"""One chunk of a partition, taken exactly once, in one transaction.
+
+The order of the statements is the protocol (docs/delivery.md has the reason of each):
+position lock -> member locks -> inbox and queues -> handler (load, decide, save) -> outbox -> what waited -> position.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from shared.arrivals import Arrival, Fault, to_held
+from shared.database import Connection
+from shared.events.envelope import CloudEvent
+from shared.held_events import HeldEvent, hold_events
+from shared.inbox import Outcome, coordinates_identity, record_outcomes, take_into_inbox
+from shared.isolating import run_isolated
+from shared.member_locks import lock_members
+from shared.outbox import put_in_outbox
+from shared.outcomes import Outcomes
+from shared.positions import Counts, advance_position, lock_position
+from shared.subscriptions import Subscription
+
+SettleWaiting = Callable[[Connection, Sequence[UUID], datetime], Awaitable[int]]
+"""Takes what waited for something that this transaction may have brought; how many events it published."""
+
+
+class PositionMissing(Exception):
+    """The partition has no position row: it was never assigned here, or the database was replaced."""
+
+
+class BehindBase(Exception):
+    """The chunk begins after the position: an earlier one failed, or the database was restored. Load and seek again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Records of one partition. `base` is the end of the chunk before it, or the position sought."""
+
+    partition: int
+    base: int
+    end: int
+    arrivals: Sequence[Arrival]
+
+
+@dataclass(slots=True)
+class Taken:
+    """What became of a chunk."""
+
+    counts: Counts
+    published: int = 0
+    bugs: list[str] = field(default_factory=list)
+    """Exceptions of events that became dead letters now, as one line each without member data."""
+
+
+@dataclass(slots=True)
+class _Sorted:
+    """A chunk's records by what to do with them."""
+
+    to_run: list[Arrival] = field(default_factory=list)
+    held: list[HeldEvent] = field(default_factory=list)
+    outcomes: dict[bytes, tuple[Outcome, str | None]] = field(default_factory=dict)
+    counts: Counts = field(default_factory=Counts)
+
+    def hold(
+        self, arrival: Arrival, state: Any, reason: str, detail: str | None, *, blocks: bool, now: datetime
+    ) -> None:
+        self.held.append(to_held(arrival, state=state, reason=reason, detail=detail, blocks=blocks, now=now))
+        self.outcomes[arrival.identity] = (state, reason)
+        setattr(self.counts, state, getattr(self.counts, state) + 1)
+
+
+IDENTITY_CONFLICT = Fault("identity-conflict", "the same source and id came before with another body", blocks=False)
+
+
+async def take_chunk(
+    connection: Connection,
+    subscription: Subscription,
+    chunk: Chunk,
+    *,
+    service: str,
+    topic: str,
+    now: datetime,
+    settle_waiting: SettleWaiting,
+    isolated: bool = False,
+) -> Taken:
+    """Take a chunk inside the caller's transaction. `isolated` after it failed with a bug: the guilty event is found and
+    becomes a dead letter, its member is parked, the rest proceeds. Raises PositionMissing, BehindBase, whatever the
+    handler raises, and database errors; the caller rolls back and decides (shared/intake.py)."""
+    group = subscription.group
+    next_offset = await lock_position(connection, group, topic, chunk.partition)
+    if next_offset is None:
+        raise PositionMissing(group)
+    if chunk.base > next_offset:
+        raise BehindBase(group)
+    fresh = [arrival for arrival in chunk.arrivals if arrival.record.offset >= next_offset]
+    first: dict[bytes, Arrival] = {}
+    for arrival in fresh:
+        first.setdefault(arrival.identity, arrival)
+    members = {a.member_id for a in fresh if a.member_id is not None}
+    if not subscription.stateless:  # a red flag waits for nobody's lock
+        await lock_members(connection, members)
+
+    inbox = await take_into_inbox(
+        connection,
+        group=group,
+        topic=topic,
+        identities=list(first),
+        digests=[arrival.digest for arrival in first.values()],
+        member_ids=list(members),
+    )
+    work = _Sorted()
+    blocked = set() if subscription.stateless else set(inbox.blocked)
+    for arrival in fresh:
+        taken_before = inbox.known.get(arrival.identity)
+        if taken_before is None and first[arrival.identity] is not arrival:
+            taken_before = first[arrival.identity].digest
+        _sort(arrival, taken_before, work, subscription, blocked, now)
+
+    taken = Taken(work.counts)
+    if work.to_run:
+        if isolated:
+            outcomes = await _run_isolated(connection, subscription, work, taken, now)
+        else:
+            outcomes = await subscription.run(connection, [a.event for a in work.to_run], now=now)
+        _apply_outcomes(outcomes, work, subscription, now)
+        taken.published = await put_in_outbox(connection, outcomes.published, service=service, scope=group, now=now)
+    await record_outcomes(connection, work.outcomes)
+    # A queue is in log order, whichever way each record came to be held.
+    held = sorted(work.held, key=lambda event: event.record_offset)
+    await hold_events(connection, group=group, topic=topic, held=held)
+    if inbox.awaited:
+        taken.published += await settle_waiting(connection, list(members), now)
+    await advance_position(connection, group, topic, chunk.partition, end=chunk.end, counts=work.counts)
+    return taken
+
+
+def _sort(
+    arrival: Arrival,
+    taken_before: bytes | None,
+    work: _Sorted,
+    subscription: Subscription,
+    blocked: set[UUID],
+    now: datetime,
+) -> None:
+    """Decide where one record goes before any handler sees it. Inbox before diversion: `taken_before` is the digest of
+    the body that was taken under the same identity, if any was."""
+    if taken_before == arrival.digest:
+        work.counts.duplicate += 1
+        return
+    if taken_before is not None:
+        arrival.fault = IDENTITY_CONFLICT
+    fault = arrival.fault
+    if fault is not None:
+        blocks = fault.blocks and not subscription.stateless
+        if fault is IDENTITY_CONFLICT:  # the inbox row is the first one's, and keeps its outcome
+            record = arrival.record
+            arrival.identity = coordinates_identity(
+                subscription.group, subscription.topic, record.partition, record.offset
+            )
+        else:
+            work.outcomes[arrival.identity] = ("dead", fault.reason)
+        held = to_held(arrival, state="dead", reason=fault.reason, detail=fault.detail, blocks=blocks, now=now)
+        work.held.append(held)
+        work.counts.dead += 1
+        if held.blocks and arrival.member_id is not None:
+            blocked.add(arrival.member_id)
+        return
+    assert arrival.event is not None
+    if not subscription.wants(arrival.event):
+        work.counts.new += 1
+        work.outcomes[arrival.identity] = ("ignored", None)
+    elif arrival.member_id in blocked:
+        work.hold(arrival, "parked", "behind", None, blocks=True, now=now)
+    else:
+        work.to_run.append(arrival)
+
+
+async def _run_isolated(
+    connection: Connection, subscription: Subscription, work: _Sorted, taken: Taken, now: datetime
+) -> Outcomes:
+    """Run in small groups, a savepoint each; move the guilty event and the rest of its member out of `to_run`."""
+    events: list[CloudEvent] = [a.event for a in work.to_run if a.event is not None]
+    isolated = await run_isolated(connection, subscription.run, events, now=now, alone=subscription.stateless)
+    remaining: list[Arrival] = []
+    for arrival in work.to_run:
+        assert arrival.event is not None
+        ref = (arrival.event.source, arrival.event.id)
+        if ref in isolated.guilty:
+            bug = isolated.guilty[ref]
+            work.hold(arrival, "dead", "bug", bug, blocks=not subscription.stateless, now=now)
+            taken.bugs.append(bug)
+        elif ref in isolated.behind:
+            work.hold(arrival, "parked", "behind", None, blocks=True, now=now)
+        else:
+            remaining.append(arrival)
+    work.to_run = remaining
+    return isolated.outcomes
+
+
+def _apply_outcomes(outcomes: Outcomes, work: _Sorted, subscription: Subscription, now: datetime) -> None:
+    """Count and record how each event that ran ended; hold those that wait, and what comes behind them."""
+    if not outcomes.refused and not outcomes.waiting:
+        work.counts.new += len(work.to_run)
+        return
+    if outcomes.waiting and subscription.stateless:
+        raise TypeError(f"{subscription.group} is stateless and may not wait")
+    waiting: set[UUID] = set()
+    for arrival in work.to_run:
+        assert arrival.event is not None and arrival.member_id is not None
+        ref = (arrival.event.source, arrival.event.id)
+        if arrival.member_id in waiting:
+            work.hold(arrival, "parked", "behind", None, blocks=True, now=now)
+        elif ref in outcomes.waiting:
+            waiting.add(arrival.member_id)
+            work.hold(arrival, "waiting", outcomes.waiting[ref], None, blocks=True, now=now)
+        elif ref in outcomes.refused:
+            refusal = outcomes.refused[ref]
+            work.counts.refused += 1
+            work.outcomes[arrival.identity] = ("refused", refusal.reason)
+        else:
+            work.counts.new += 1

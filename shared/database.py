@@ -1,0 +1,72 @@
+"""PostgreSQL connections: one pool a process, with limits that let the server end what hangs."""
+
+from typing import Any, TypeAlias
+
+import asyncpg
+import orjson
+from asyncpg.pool import PoolConnectionProxy
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
+Database: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+
+LIMITS = {
+    # A process stopped inside a transaction must not hold a partition or a member for ever: the server ends it.
+    "idle_in_transaction_session_timeout": "15s",
+    "transaction_timeout": "60s",
+    "lock_timeout": "10s",
+    "statement_timeout": "45s",
+    # A peer that vanished is noticed within half a minute.
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "30000",
+    "timezone": "UTC",
+}
+
+TRANSIENT: tuple[type[BaseException], ...] = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.QueryCanceledError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.TransactionTimeoutError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.InterfaceError,
+    ConnectionError,
+    OSError,
+    TimeoutError,
+)
+"""Failures of the world, not of an event: the same chunk again, for ever, never a dead letter."""
+
+
+async def _prepare(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    await connection.set_type_codec(
+        "jsonb",
+        encoder=lambda value: b"\x01" + orjson.dumps(value),
+        decoder=lambda raw: orjson.loads(raw[1:]),
+        schema="pg_catalog",
+        format="binary",
+    )
+
+
+async def open_database(url: str, *, connections: int, application: str) -> Database:
+    """A pool on the service's own database. jsonb columns are Python values; raises what asyncpg raises."""
+    settings: dict[str, Any] = {**LIMITS, "application_name": application}
+    return await asyncpg.create_pool(
+        url,
+        min_size=2,
+        max_size=connections,
+        init=_prepare,
+        server_settings=settings,
+        command_timeout=60,
+    )
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether a failure is the world's and not an event's. A value that the driver cannot encode is a bug."""
+    return isinstance(error, TRANSIENT) and not isinstance(error, ValueError)

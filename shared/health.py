@@ -1,0 +1,118 @@
+"""Probes that tell the truth, metrics, and how far a service has come.
+
+Live: the event loop answers and the poll tasks run; never the broker or the database. Ready: assigned once, database
+answers, no chunk stuck, no partition paused by an alarm.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from aiokafka.errors import KafkaError
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from shared.clock import monotonic
+from shared.database import is_transient
+from shared.timers import count_due
+
+if TYPE_CHECKING:
+    from shared.service import Service
+
+STUCK_S = 10.0
+"""A chunk that has failed for so long makes the service not ready."""
+
+COUNT_OUTBOX = "select count(*) from (select from delivery.outbox limit 10001) as counted"
+COUNT_ALARMS = """
+select count(*) filter (where state = 'dead') as dead, count(*) filter (where state = 'parked') as parked,
+    count(*) filter (where state = 'waiting') as waiting from delivery.held_events
+"""
+
+
+@dataclass(slots=True)
+class Health:
+    started: bool = False
+    stopping: bool = False
+    why: str = "starting"
+    """What start-up waits for."""
+
+
+def health_routes(service: "Service") -> APIRouter:
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/health/live")
+    async def live() -> Response:
+        ended = [i.subscription.group for i in service.intakes if i.polling_ended()]
+        return JSONResponse({"live": not ended, "ended": ended}, status_code=503 if ended else 200)
+
+    @router.get("/health/ready")
+    async def ready() -> Response:
+        reasons = await _reasons(service)
+        return JSONResponse({"ready": not reasons, "reasons": reasons}, status_code=503 if reasons else 200)
+
+    @router.get("/health/progress")
+    async def progress() -> Response:
+        return JSONResponse(await _progress(service))
+
+    @router.get("/metrics")
+    async def metrics() -> Response:
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    return router
+
+
+async def _reasons(service: "Service") -> list[str]:
+    health = service.health
+    if health.stopping:
+        return ["stopping"]
+    if not health.started:
+        return [health.why]
+    reasons: list[str] = []
+    for intake in service.intakes:
+        group, since = intake.subscription.group, intake.stuck_since()
+        if not intake.assigned_once:
+            reasons.append(f"{group}: no partitions assigned yet")
+        if intake.paused_by_alarm:
+            reasons.append(
+                f"{group}: {len(intake.paused_by_alarm)} partitions paused, the position lies outside the log"
+            )
+        if since is not None and monotonic() - since > STUCK_S:
+            reasons.append(f"{group}: a chunk has failed for {monotonic() - since:.0f} s")
+    try:
+        await service.database.fetchval("select 1", timeout=2)
+    except Exception as error:
+        if not is_transient(error):
+            raise
+        reasons.append(f"database: {type(error).__name__}")
+    return reasons
+
+
+async def _progress(service: "Service") -> dict[str, Any]:
+    """What is under way: lag, outbox, due timers, queued and pending work; `settled` when there is none."""
+    if not service.health.started:
+        return {"settled": False, "why": service.health.why}
+    async with service.database.acquire(timeout=10) as connection:
+        now = service.clock.now()
+        outbox = await connection.fetchval(COUNT_OUTBOX)
+        due = await count_due(connection, kinds=list(service.timers), now=now)
+        held = await connection.fetchrow(COUNT_ALARMS)
+        pending = {work.name: await work.count(connection, now) for work in service.pending}
+    assert held is not None
+    try:
+        lag = sum([await intake.lag() for intake in service.intakes])
+    except KafkaError as error:
+        return {"settled": False, "why": f"kafka: {type(error).__name__}"}
+    starting = sum(intake.opening() for intake in service.intakes)
+    settled = not (outbox or due or lag or starting or any(pending.values()))
+    return {
+        "settled": settled,
+        "now": now.isoformat(),
+        "lag": lag,
+        "outbox": outbox,
+        "due_timers": due,
+        "pending": pending,
+        "partitions_opening": starting,
+        "dead": held["dead"],
+        "parked": held["parked"],
+        "waiting": held["waiting"],
+    }

@@ -1,0 +1,157 @@
+"""Events that could not be applied when they came: dead letters, what is parked behind one, and what waits.
+
+A queue is all blocking rows of one (consumer group, topic, member), in the order in which they were held. Whoever reads
+or changes a queue holds that member's lock, so an event is never added to a queue that was just emptied.
+"""
+
+import base64
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from shared.database import Connection
+
+HeldState = Literal["dead", "parked", "waiting"]
+
+HOLD = """
+insert into delivery.held_events (consumer_group, topic, partition, record_offset, record_key, member_id, blocks, state,
+    reason, detail, identity, source, event_id, value, headers, record_at, expires_at)
+select $1, $2, partition, record_offset, record_key, member_id, blocks, state, reason, detail, identity, source,
+    event_id, value, headers::jsonb, record_at, expires_at
+from unnest($3::int[], $4::bigint[], $5::bytea[], $6::uuid[], $7::bool[], $8::text[], $9::text[], $10::text[],
+    $11::bytea[], $12::text[], $13::text[], $14::bytea[], $15::text[], $16::timestamptz[], $17::timestamptz[])
+    with ordinality as h(partition, record_offset, record_key, member_id, blocks, state, reason, detail, identity,
+    source, event_id, value, headers, record_at, expires_at, place)
+order by place
+on conflict (consumer_group, topic, partition, record_offset) do nothing
+"""
+
+COLUMNS = """held_id, consumer_group, topic, partition, record_offset, record_key, member_id, blocks, state, reason,
+    detail, identity, source, event_id, value, headers, record_at, expires_at"""
+
+LOAD_QUEUE = f"""
+select {COLUMNS} from delivery.held_events
+where blocks and member_id = $1 and consumer_group = $2 and topic = $3 order by held_id limit $4
+"""
+
+LOAD_AWAITED = """
+select member_id, consumer_group, topic from (
+    select distinct on (member_id, consumer_group, topic) member_id, consumer_group, topic, state
+    from delivery.held_events where blocks and member_id = any($1::uuid[])
+    order by member_id, consumer_group, topic, held_id
+) as heads where state = 'waiting' order by member_id, consumer_group, topic
+"""
+
+FIND_EXPIRED = """
+select held_id, member_id, consumer_group, topic from delivery.held_events
+where state = 'waiting' and expires_at <= $1 order by expires_at, held_id limit $2
+"""
+
+RELEASE = "delete from delivery.held_events where held_id = any($1::bigint[])"
+
+MARK = """
+update delivery.held_events set state = $2, reason = $3, detail = $4, replays = replays + 1, expires_at = $5
+where held_id = $1
+"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HeldEvent:
+    """A record exactly as it lay in the log, and why it was held."""
+
+    partition: int
+    record_offset: int
+    record_key: bytes | None
+    member_id: UUID | None
+    blocks: bool
+    state: HeldState
+    reason: str
+    detail: str | None
+    identity: bytes
+    source: str | None
+    event_id: str | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes | None]]
+    record_at: datetime
+    expires_at: datetime | None = None
+    held_id: int = 0
+    consumer_group: str = ""
+    topic: str = ""
+
+
+def _pack_headers(headers: Sequence[tuple[str, bytes | None]]) -> str:
+    return json.dumps([[name, None if value is None else base64.b64encode(value).decode()] for name, value in headers])
+
+
+def _unpack_headers(packed: Sequence[Sequence[str | None]]) -> list[tuple[str, bytes | None]]:
+    return [(str(name), None if value is None else base64.b64decode(value)) for name, value in packed]
+
+
+async def hold_events(connection: Connection, *, group: str, topic: str, held: Sequence[HeldEvent]) -> None:
+    """Append events to their queues, in the order given. One statement; a record is held once by its coordinates."""
+    if held:
+        await connection.execute(
+            HOLD,
+            group,
+            topic,
+            [e.partition for e in held],
+            [e.record_offset for e in held],
+            [e.record_key for e in held],
+            [e.member_id for e in held],
+            [e.blocks for e in held],
+            [e.state for e in held],
+            [e.reason for e in held],
+            [e.detail for e in held],
+            [e.identity for e in held],
+            [e.source for e in held],
+            [e.event_id for e in held],
+            [e.value for e in held],
+            [_pack_headers(e.headers) for e in held],
+            [e.record_at for e in held],
+            [e.expires_at for e in held],
+        )
+
+
+def _held(row: Any) -> HeldEvent:
+    fields = dict(row)
+    fields["headers"] = _unpack_headers(fields["headers"])
+    return HeldEvent(**fields)
+
+
+async def load_queue(connection: Connection, *, member_id: UUID, group: str, topic: str, limit: int) -> list[HeldEvent]:
+    """The head of a queue, oldest first. The caller holds the member's lock."""
+    return [_held(row) for row in await connection.fetch(LOAD_QUEUE, member_id, group, topic, limit)]
+
+
+async def load_awaited(connection: Connection, member_ids: Sequence[UUID]) -> list[tuple[UUID, str, str]]:
+    """Queues of these members, as (member, group, topic), whose head waits for something."""
+    rows = await connection.fetch(LOAD_AWAITED, member_ids)
+    return [(row["member_id"], row["consumer_group"], row["topic"]) for row in rows]
+
+
+async def find_expired(connection: Connection, *, now: datetime, limit: int) -> list[tuple[int, UUID, str, str]]:
+    """Events that have waited too long, as (held_id, member, group, topic)."""
+    rows = await connection.fetch(FIND_EXPIRED, now, limit)
+    return [(row["held_id"], row["member_id"], row["consumer_group"], row["topic"]) for row in rows]
+
+
+async def release_held(connection: Connection, held_ids: Sequence[int]) -> None:
+    """Delete rows whose effect is in this same transaction."""
+    if held_ids:
+        await connection.execute(RELEASE, held_ids)
+
+
+async def mark_held(
+    connection: Connection,
+    held_id: int,
+    *,
+    state: HeldState,
+    reason: str,
+    detail: str | None,
+    expires_at: datetime | None = None,
+) -> None:
+    """Change why a row is held, and count the replay that found it."""
+    await connection.execute(MARK, held_id, state, reason, detail, expires_at)

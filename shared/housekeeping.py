@@ -1,0 +1,64 @@
+"""What a service does beside its work: ends waiting that lasted too long, forgets what retention has passed."""
+
+import asyncio
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from shared.database import Connection
+from shared.held_events import find_expired, load_queue, mark_held
+from shared.inbox import forget_taken, record_outcomes
+from shared.member_locks import lock_members
+from shared.replaying import drain_queue
+from shared.telemetry import RECORDS, logger
+
+if TYPE_CHECKING:
+    from shared.service import Service
+
+EXPIRY_TICK_S = 1.0
+EXPIRED_MAX = 100
+FORGET_EVERY_S = 600.0
+FORGET_ATTEMPTS = (
+    "delete from delivery.attempts a using delivery.positions p where a.consumer_group = p.consumer_group"
+    " and a.topic = p.topic and a.partition = p.partition and a.record_offset < p.next_offset"
+)
+log = logger("housekeeping")
+
+
+async def expire_waiting(service: "Service") -> None:
+    """Events that waited longer than their limit, in clinic time, become dead letters after one last try."""
+    while True:
+        now = service.clock.now()
+        expired = await find_expired(service.database, now=now, limit=EXPIRED_MAX)  # type: ignore[arg-type]
+        for member_id, group in sorted(
+            {(member, group) for _, member, group, _ in expired if group in service.readers}
+        ):
+            async with service.database.acquire(timeout=30) as connection, connection.transaction():
+                published = await _expire_queue(service, connection, member_id, group)
+            service.committed(published)
+        if len(expired) < EXPIRED_MAX:
+            await asyncio.sleep(EXPIRY_TICK_S)
+
+
+async def _expire_queue(service: "Service", connection: Connection, member_id: UUID, group: str) -> int:
+    reader, now = service.readers[group], service.clock.now()
+    await lock_members(connection, [member_id])
+    drained = await drain_queue(connection, reader, member_id=member_id, service=service.name, now=now)
+    if drained.stopped == "waiting":
+        queue = await load_queue(connection, member_id=member_id, group=group, topic=reader.subscription.topic, limit=1)
+        head = queue[0]
+        if head.expires_at is not None and head.expires_at <= now:
+            await mark_held(connection, head.held_id, state="dead", reason="waited-too-long", detail=head.reason)
+            await record_outcomes(connection, {head.identity: ("dead", "waited-too-long")})
+            RECORDS.labels(group, "expired").inc()
+            log.error("an event waited too long and became a dead letter", group=group, needs=head.reason)
+    return drained.published
+
+
+async def forget_old(service: "Service") -> None:
+    """Delete inbox rows past retention, in small steps, and attempts that ended."""
+    while True:
+        async with service.database.acquire(timeout=30) as connection:
+            while await forget_taken(connection):
+                await asyncio.sleep(0.05)
+            await connection.execute(FORGET_ATTEMPTS)
+        await asyncio.sleep(FORGET_EVERY_S)

@@ -1,0 +1,88 @@
+"""HTTP manners: RFC 9457 problem details for every refusal, a limit on every body."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException as StarletteHTTPException
+
+BODY_SIZE_MAX = 8 * 1024 * 1024
+"""Bytes of a request body, unless a route sets its own (the roster import streams)."""
+
+
+class Problem(Exception):
+    """A refusal told to the caller. `code` is stable and machine-readable; `detail` holds no member data."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        errors: list[dict[str, Any]] | None = None,
+        headers: Mapping[str, str] | None = None,
+        **extra: Any,
+    ) -> None:
+        super().__init__(code)
+        self.status, self.code, self.detail = status, code, detail
+        self.errors, self.headers, self.extra = errors or [], dict(headers or {}), extra
+
+    def body(self) -> dict[str, Any]:
+        body: dict[str, Any] = {
+            "type": f"urn:careloop:problem:{self.code}",
+            "title": self.code.replace("-", " "),
+            "status": self.status,
+            "detail": self.detail,
+            **self.extra,
+        }
+        if self.errors:
+            body["errors"] = self.errors
+        return body
+
+    def response(self) -> Response:
+        return JSONResponse(
+            self.body(), status_code=self.status, headers=self.headers, media_type="application/problem+json"
+        )
+
+
+def field_errors(errors: Any) -> list[dict[str, str]]:
+    """Pydantic's errors as field and message, without the value: what was sent may be health data."""
+    return [{"field": ".".join(str(part) for part in error["loc"]), "message": error["msg"]} for error in errors]
+
+
+def install_problems(app: FastAPI) -> None:
+    """Answer every refusal of this app as a problem detail."""
+
+    async def of_problem(_: Request, error: Exception) -> Response:
+        assert isinstance(error, Problem)
+        return error.response()
+
+    async def of_validation(_: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        return Problem(
+            422, "invalid-request", "Some fields are not valid.", errors=field_errors(error.errors())
+        ).response()
+
+    async def of_http(_: Request, error: Exception) -> Response:
+        assert isinstance(error, StarletteHTTPException)
+        code = {404: "not-found", 405: "method-not-allowed", 401: "unauthenticated", 403: "forbidden"}.get(
+            error.status_code, "http-error"
+        )
+        return Problem(error.status_code, code, str(error.detail), headers=error.headers).response()
+
+    async def of_bug(_: Request, error: Exception) -> Response:
+        return Problem(500, "internal-error", "The service failed; nothing was changed.").response()
+
+    app.add_exception_handler(Problem, of_problem)
+    app.add_exception_handler(RequestValidationError, of_validation)
+    app.add_exception_handler(StarletteHTTPException, of_http)
+    app.add_exception_handler(Exception, of_bug)
+
+    @app.middleware("http")
+    async def limit_body(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        length = request.headers.get("content-length", "0")
+        if not length.isdigit() or (int(length) > BODY_SIZE_MAX and "/imports" not in request.url.path):
+            return Problem(413, "too-large", f"The body is larger than {BODY_SIZE_MAX} bytes.").response()
+        return await call_next(request)

@@ -1,0 +1,133 @@
+"""What a consumer group has taken, so that the same event never takes effect twice.
+
+The identity of an event is (source, id), as CloudEvents says; a row is keyed by its hash together with the group. The
+row is written before anything is decided and lies outside every savepoint.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+from uuid import UUID
+
+from shared.database import Connection
+
+Outcome = Literal["applied", "ignored", "refused", "parked", "waiting", "dead", "discarded"]
+
+# The joined inbox is read as it was before this statement, so `known` holds only events taken by earlier chunks.
+TAKE = """
+with arrived as (select identity, digest from unnest($1::bytea[], $2::bytea[]) as a(identity, digest)),
+taken as (
+    insert into delivery.inbox (identity, digest) select identity, digest from arrived order by identity
+    on conflict (identity) do nothing returning identity
+)
+select
+    (select count(*) from taken) as taken,
+    array(select identity from arrived join delivery.inbox i using (identity) order by identity) as known,
+    array(select i.digest from arrived join delivery.inbox i using (identity) order by identity) as known_digests,
+    array(
+        select distinct member_id from delivery.held_events
+        where blocks and member_id = any($3::uuid[]) and consumer_group = $4 and topic = $5
+    ) as blocked,
+    exists (select from delivery.held_events where blocks and state = 'waiting' and member_id = any($3::uuid[])) as awaited
+"""
+
+RECORD = """
+update delivery.inbox i set outcome = o.outcome, detail = o.detail
+from unnest($1::bytea[], $2::text[], $3::text[]) as o(identity, outcome, detail) where i.identity = o.identity
+"""
+
+INSERT_ONE = (
+    "insert into delivery.inbox (identity, digest) values ($1, $2) on conflict (identity) do nothing returning 1"
+)
+
+FIND = "select identity, outcome, detail, taken_at from delivery.inbox where identity = any($1::bytea[])"
+
+FORGET = """
+delete from delivery.inbox where identity in (
+    select identity from delivery.inbox i
+    where taken_at < clock_timestamp() - make_interval(days => $1)
+      and not exists (select from delivery.held_events h where h.identity = i.identity)
+    limit $2
+)
+"""
+
+RETENTION_DAYS = 35
+"""Longer than any topic's retention plus the oldest accepted event has been under way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    known: dict[bytes, bytes]
+    """Identities that an earlier chunk has taken, with the digest of the body it took."""
+    blocked: frozenset[UUID]
+    """Members with a queue of held events in this group and topic."""
+    awaited: bool
+    """Whether any held event of these members, in any group, waits for something."""
+
+
+def inbox_identity(group: str, source: str, event_id: str) -> bytes:
+    """16 bytes for (group, source, id)."""
+    return hashlib.blake2b(f"{group}\0{source}\0{event_id}".encode(), digest_size=16).digest()
+
+
+def coordinates_identity(group: str, topic: str, partition: int, offset: int) -> bytes:
+    """16 bytes for a record that has no readable identity: where it lies in the log."""
+    return hashlib.blake2b(f"{group}\0\0{topic}\0{partition}\0{offset}".encode(), digest_size=16).digest()
+
+
+async def take_into_inbox(
+    connection: Connection,
+    *,
+    group: str,
+    topic: str,
+    identities: Sequence[bytes],
+    digests: Sequence[bytes],
+    member_ids: Sequence[UUID],
+) -> Taken:
+    """Take events (each identity once) and read, after the members' locks, what diverts them. One statement."""
+    row = await connection.fetchrow(TAKE, identities, digests, member_ids, group, topic)
+    assert row is not None
+    known = dict(zip(row["known"], row["known_digests"], strict=True))
+    if row["taken"] + len(known) < len(identities):
+        # Another member's event with the same identity was committed while this statement waited for it.
+        raise LateConflict(len(identities) - row["taken"] - len(known))
+    return Taken(known, frozenset(row["blocked"]), row["awaited"])
+
+
+class LateConflict(Exception):
+    """Two partitions brought the same identity at once; the chunk is taken again and then sees it."""
+
+
+async def record_outcomes(connection: Connection, outcomes: Mapping[bytes, tuple[Outcome, str | None]]) -> None:
+    """Set how these events ended, where that is not simply `applied`."""
+    if outcomes:
+        await connection.execute(
+            RECORD, list(outcomes), [o[0] for o in outcomes.values()], [o[1] for o in outcomes.values()]
+        )
+
+
+async def insert_late(connection: Connection, *, identity: bytes, digest: bytes) -> bool:
+    """Take an event that could not be read when it came; False where another copy of it was taken meanwhile."""
+    return await connection.fetchval(INSERT_ONE, identity, digest) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    outcome: Outcome
+    detail: str | None
+
+
+async def find_outcomes(
+    connection: Connection, *, group: str, events: Sequence[tuple[str, str]]
+) -> dict[tuple[str, str], Found]:
+    """How events, given as (source, id), ended in a consumer group; those it has not taken are missing."""
+    wanted = {inbox_identity(group, source, event_id): (source, event_id) for source, event_id in events}
+    rows = await connection.fetch(FIND, list(wanted))
+    return {wanted[row["identity"]]: Found(row["outcome"], row["detail"]) for row in rows}
+
+
+async def forget_taken(connection: Connection, *, limit: int = 5_000) -> int:
+    """Delete rows past their retention, at most `limit`; how many. Held events keep theirs."""
+    status = await connection.execute(FORGET, RETENTION_DAYS, limit)
+    return int(status.rsplit(" ", 1)[1])

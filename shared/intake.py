@@ -1,0 +1,340 @@
+"""From a consumer group to transactions: FastStream polls, a bounded lane per partition, a task per lane, pooled connections.
+
+FastStream gives the subscription, the group and the lifespan; records pass through it undecoded. What is ours is when a
+chunk is taken, tried again or found guilty. A failure never skips a record: the same chunk again, from its position.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from typing import Any
+
+from aiokafka import ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
+from faststream import AckPolicy
+from faststream.kafka import KafkaBroker
+from faststream.kafka.message import KafkaMessage
+
+from shared.arrivals import Fault, read_arrival
+from shared.clock import Clock, monotonic
+from shared.consuming import BehindBase, Chunk, PositionMissing, SettleWaiting, Taken, take_chunk
+from shared.database import Database, is_transient
+from shared.inbox import LateConflict
+from shared.isolating import describe_bug
+from shared.lanes import Lane, RawChunk
+from shared.positions import count_starts, ensure_positions, load_positions, record_attempt
+from shared.replaying import Reader
+from shared.settings import ServiceSettings
+from shared.telemetry import BUGS, CHUNK_RETRIES, CHUNK_SECONDS, EVENTS_PUBLISHED, PARTITIONS_PAUSED, RECORDS, logger
+from shared.topics import group_name, topic_name
+
+STALLED_STARTS_MAX = 3
+"""After so many starts without a committed chunk, records are taken one by one and each attempt is counted."""
+ATTEMPTS_MAX = 3
+"""A record that was begun this often and never ended is what kills the process: a dead letter."""
+DRAIN_S = 5.0
+"""How long a revoked partition may finish the chunk in hand."""
+BOUNDS_CHECK_S = 30.0
+log = logger("intake")
+
+KILLER = Fault("kills-the-process", "begun several times and never ended", blocks=True)
+
+
+class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
+    """One subscription of one process."""
+
+    def __init__(
+        self,
+        reader: Reader,
+        *,
+        service: str,
+        settings: ServiceSettings,
+        database: Database,
+        clock: Clock,
+        settle_waiting: SettleWaiting,
+        committed: Callable[[int], None],
+    ) -> None:
+        self.reader = reader
+        self.subscription = reader.subscription
+        self.assigned_once = False
+        self.last_poll = monotonic()
+        self.paused_by_alarm: set[TopicPartition] = set()
+        self.lanes: dict[TopicPartition, Lane] = {}
+        self._service, self._settings, self._database, self._clock = service, settings, database, clock
+        self._settle_waiting, self._committed = settle_waiting, committed
+        self._tasks: dict[TopicPartition, asyncio.Task[None]] = {}
+        self._subscriber: Any = None
+        self._high = settings.chunk_records * 6
+        self._low = settings.chunk_records * 2
+
+    def subscribe(self, broker: KafkaBroker) -> None:
+        """Declare the subscription on the broker; it runs when the broker starts."""
+
+        async def pass_through(batch: Any) -> KafkaMessage:
+            return KafkaMessage(batch, batch, consumer=self._subscriber.consumer, correlation_id="-")
+
+        async def undecoded(message: Any) -> Any:
+            return message.raw_message
+
+        self._subscriber = broker.subscriber(
+            topic_name(self._settings.namespace, self.subscription.topic),
+            group_id=group_name(self._settings.namespace, self.subscription.group),
+            batch=True,
+            max_records=2_000,
+            batch_timeout_ms=100,
+            fetch_max_wait_ms=100,
+            session_timeout_ms=self._settings.session_timeout_s * 1000,
+            heartbeat_interval_ms=min(3_000, self._settings.session_timeout_s * 1000 // 3),
+            auto_offset_reset="earliest",
+            ack_policy=AckPolicy.MANUAL,
+            listener=self,
+            parser=pass_through,
+            decoder=undecoded,
+        )
+
+        @self._subscriber  # type: ignore[untyped-decorator]
+        async def receive(records: Any) -> None:
+            self._receive(records)
+
+    @property
+    def consumer(self) -> Any:
+        return self._subscriber.consumer
+
+    # -- the poll side: never raises, never waits
+
+    def _receive(self, records: Sequence[ConsumerRecord]) -> None:
+        self.last_poll = monotonic()
+        by_partition: dict[TopicPartition, list[ConsumerRecord]] = {}
+        for record in records:
+            by_partition.setdefault(TopicPartition(record.topic, record.partition), []).append(record)
+        for partition, batch in by_partition.items():
+            lane = self.lanes.get(partition)
+            if lane is None:
+                continue  # polled before its position was sought
+            if not lane.offer(batch):
+                self.consumer.seek(partition, lane.end)
+            elif lane.waiting >= self._high:
+                self.consumer.pause(partition)  # a slow partition stops only itself
+
+    # -- assignment
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        for partition in assigned:
+            self.consumer.pause(partition)
+            self._tasks[partition] = asyncio.create_task(self._own(partition))
+        self.assigned_once = True
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        await self.release(list(revoked))
+
+    async def release(self, partitions: Iterable[TopicPartition]) -> None:
+        """Let each chunk in hand end, within a bound, then stop. FastStream does not call the listener when it stops:
+        shutdown calls this itself."""
+        ending = []
+        for partition in partitions:
+            self.lanes.pop(partition, None)
+            self.paused_by_alarm.discard(partition)
+            task = self._tasks.pop(partition, None)
+            if task is not None:
+                task.cancel()
+                ending.append(task)
+        if ending:
+            await asyncio.gather(*ending, return_exceptions=True)
+        PARTITIONS_PAUSED.labels(self.subscription.group).set(len(self.paused_by_alarm))
+
+    async def _own(self, partition: TopicPartition) -> None:
+        """Own a partition until it is revoked: find the position, seek, take chunk after chunk; again after a gap."""
+        first = True
+        while True:
+            try:
+                lane = await self._open_lane(partition, count_start=first)
+                first = False
+                await self._run_lane(lane)
+            except (BehindBase, PositionMissing) as error:
+                log.warning("position lost; seeking again", group=self.subscription.group, reason=type(error).__name__)
+            except Exception as error:
+                if not is_transient(error) and not isinstance(error, KafkaError):
+                    BUGS.labels(self.subscription.group).inc()
+                    log.exception("a partition stopped", group=self.subscription.group, error=describe_bug(error))
+            finally:
+                self.lanes.pop(partition, None)
+            await asyncio.sleep(0.5)
+
+    async def _open_lane(self, partition: TopicPartition, *, count_start: bool) -> Lane:
+        """Seek to the stored position. Blocks while the log and the position disagree: an operator decides."""
+        group, topic = self.subscription.group, self.subscription.topic
+        while True:
+            self.consumer.pause(partition)
+            first = (await self.consumer.beginning_offsets([partition]))[partition]
+            end = (await self.consumer.end_offsets([partition]))[partition]
+            async with self._database.acquire() as connection:
+                await ensure_positions(connection, group, topic, {partition.partition: first})
+                position = (await load_positions(connection, group, topic, [partition.partition]))[partition.partition]
+                if count_start and position.next_offset < end:
+                    await count_starts(connection, group, topic, [partition.partition])
+            if first <= position.next_offset <= end:
+                break
+            self._alarm(partition, position.next_offset, first, end)
+            await asyncio.sleep(5)
+        self.paused_by_alarm.discard(partition)
+        PARTITIONS_PAUSED.labels(group).set(len(self.paused_by_alarm))
+        lane = Lane(partition, start=position.next_offset, cautious=position.stalled_starts >= STALLED_STARTS_MAX)
+        self.consumer.seek(partition, lane.start)
+        self.lanes[partition] = lane
+        self.consumer.resume(partition)
+        return lane
+
+    def _alarm(self, partition: TopicPartition, stored: int, first: int, end: int) -> None:
+        self.paused_by_alarm.add(partition)
+        PARTITIONS_PAUSED.labels(self.subscription.group).set(len(self.paused_by_alarm))
+        log.error(
+            "the stored position lies outside the log; the partition is paused until an operator sets it",
+            group=self.subscription.group,
+            partition=partition.partition,
+            stored=stored,
+            first=first,
+            end=end,
+        )
+
+    # -- the transaction side
+
+    async def _run_lane(self, lane: Lane) -> None:
+        singles = self._settings.chunk_records if lane.cautious else 0
+        while True:
+            chunk = await lane.next_chunk(1 if singles else self._settings.chunk_records)
+            taking = asyncio.ensure_future(self._take(lane, chunk, counted=bool(singles)))
+            try:
+                await asyncio.shield(taking)
+            except asyncio.CancelledError:
+                with suppress(Exception):
+                    await asyncio.wait_for(taking, DRAIN_S)
+                raise
+            lane.taken = chunk.end
+            singles = max(0, singles - 1)
+            if lane.waiting <= self._low and lane.partition in self.consumer.paused():
+                self.consumer.resume(lane.partition)
+
+    async def _take(self, lane: Lane, raw: RawChunk, *, counted: bool) -> None:
+        """Take one chunk, however often the world fails; a bug once more in isolation, so that it costs one event."""
+        condemned = counted and await self._count_attempt(lane, raw) > ATTEMPTS_MAX
+        isolated, delay = False, 0.05
+        while True:
+            try:
+                taken = await self._try(lane, raw, isolated=isolated, condemned=condemned)
+            except (BehindBase, PositionMissing):
+                raise
+            except Exception as error:
+                lane.retrying_since = lane.retrying_since or monotonic()
+                if is_transient(error) or isinstance(error, LateConflict):
+                    CHUNK_RETRIES.labels(self.subscription.group).inc()
+                    log.warning("a chunk is tried again", group=self.subscription.group, error=type(error).__name__)
+                elif not isolated:
+                    isolated = True
+                    continue
+                else:
+                    BUGS.labels(self.subscription.group).inc()
+                    log.error("a chunk cannot be taken", group=self.subscription.group, error=describe_bug(error))
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, 5.0)
+            else:
+                lane.retrying_since = None
+                self._note(taken)
+                return
+
+    async def _try(self, lane: Lane, raw: RawChunk, *, isolated: bool, condemned: bool) -> Taken:
+        now = self._clock.now()
+        group, topic = self.subscription.group, self.subscription.topic
+        arrivals = [
+            read_arrival(r, decoder=self.reader.decoder, group=group, topic=topic, now=now) for r in raw.records
+        ]
+        if condemned:
+            arrivals[0].fault = arrivals[0].fault or KILLER
+        began = monotonic()
+        async with self._database.acquire(timeout=30) as connection, connection.transaction():
+            taken = await take_chunk(
+                connection,
+                self.subscription,
+                Chunk(lane.partition.partition, raw.base, raw.end, arrivals),
+                service=self._service,
+                topic=topic,
+                now=now,
+                settle_waiting=self._settle_waiting,
+                isolated=isolated,
+            )
+        CHUNK_SECONDS.labels(group).observe(monotonic() - began)
+        return taken
+
+    async def _count_attempt(self, lane: Lane, raw: RawChunk) -> int:
+        while True:
+            try:
+                async with self._database.acquire(timeout=30) as connection:
+                    return await record_attempt(
+                        connection, self.subscription.group, self.subscription.topic, lane.partition.partition, raw.base
+                    )
+            except Exception as error:
+                if not is_transient(error):
+                    raise
+                await asyncio.sleep(0.5)
+
+    def _note(self, taken: Taken) -> None:
+        group, counts = self.subscription.group, taken.counts
+        for outcome in ("new", "duplicate", "refused", "dead", "parked", "waiting"):
+            if value := getattr(counts, outcome):
+                RECORDS.labels(group, outcome).inc(value)
+        for bug in taken.bugs:
+            BUGS.labels(group).inc()
+            log.error("an event became a dead letter; its member is parked", group=group, bug=bug)
+        if taken.published:
+            EVENTS_PUBLISHED.labels(group).inc(taken.published)
+        self._committed(taken.published)
+
+    # -- beside the stream
+
+    async def commit_positions(self) -> None:
+        """Tell Kafka where the group stands, once a second, best effort: lag metrics read it, nothing else does."""
+        told: dict[TopicPartition, int] = {}
+        checked = monotonic()
+        while True:
+            await asyncio.sleep(1)
+            offsets = {p: lane.taken for p, lane in self.lanes.items() if told.get(p) != lane.taken}
+            if offsets:
+                with suppress(KafkaError, RuntimeError):
+                    await self.consumer.commit(offsets)
+                    told |= offsets
+            if monotonic() - checked > BOUNDS_CHECK_S:
+                checked = monotonic()
+                await self._check_bounds()
+
+    async def _check_bounds(self) -> None:
+        """A topic truncated or made anew under us: pause the partition with an alarm, never skip in silence."""
+        owned = dict(self.lanes)
+        with suppress(KafkaError):
+            first = await self.consumer.beginning_offsets(list(owned))
+            end = await self.consumer.end_offsets(list(owned))
+            for partition, lane in owned.items():
+                if not lane.taken <= end[partition] or (lane.idle and lane.taken < first[partition]):
+                    task = self._tasks.get(partition)
+                    if task is not None:
+                        await self.release([partition])
+                        self._tasks[partition] = asyncio.create_task(self._own(partition))
+
+    async def lag(self) -> int:
+        """Records in the log that this process owns and has not committed. KafkaError where the broker does not answer."""
+        owned = dict(self.lanes)
+        if not owned:
+            return 0
+        end = await self.consumer.end_offsets(list(owned))
+        return int(sum(max(0, end[partition] - lane.taken) for partition, lane in owned.items()))
+
+    def opening(self) -> int:
+        """Partitions assigned whose position is not sought yet; one where nothing was ever assigned."""
+        return len(self._tasks) - len(self.lanes) if self.assigned_once else 1
+
+    def polling_ended(self) -> bool:
+        """Whether FastStream's poll loop has ended although it should run."""
+        return any(task.done() for task in getattr(self._subscriber, "tasks", ()))
+
+    def stuck_since(self) -> float | None:
+        """Machine time since which some chunk has been failing, or None."""
+        times = [lane.retrying_since for lane in self.lanes.values() if lane.retrying_since is not None]
+        return min(times, default=None)

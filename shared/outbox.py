@@ -1,0 +1,106 @@
+"""Events to publish, in the same transaction as the decision that made them.
+
+The id of a produced event derives from what caused it, so that a decision made again after a restore is the same event.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID, uuid5
+
+from shared.database import Connection
+from shared.events.catalogue import TOPIC_OF_TYPE
+from shared.events.codec import encode
+from shared.events.envelope import EVENT_SIZE_MAX, NAMESPACE, CloudEvent, event_type
+from shared.outcomes import Cause, Command, Draft, Timer, cause_of
+
+INSERT = """
+insert into delivery.outbox (topic, member_id, value)
+select topic, member_id, value from unnest($1::text[], $2::uuid[], $3::bytea[]) with ordinality as o(topic, member_id, value, place)
+order by place
+"""
+
+
+class OversizedEvent(Exception):
+    """A handler made an event larger than any consumer accepts: a bug of the handler."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxRow:
+    topic: str
+    member_id: UUID
+    value: bytes
+
+
+def service_source(service: str) -> str:
+    """The CloudEvents `source` of everything a service publishes."""
+    return f"urn:careloop:{service}"
+
+
+def _step(because: CloudEvent | Command | Timer, scope: str) -> str:
+    """What tells apart several steps that name the same cause: the consumer group, the timer, the command."""
+    match because:
+        case Timer():
+            return f"timer {because.kind} {because.key} {because.due_at.isoformat()}"
+        case Command():
+            return f"command {because.name} {because.id}"
+        case _:
+            return scope
+
+
+def trace_of(cause: Cause, event_id: UUID) -> str:
+    """W3C trace context of an event: the cause's trace, or one of the chain's own, with a span for this event."""
+    if cause.traceparent:
+        version, trace, _, flags = cause.traceparent.split("-")
+        return f"{version}-{trace}-{event_id.hex[-16:]}-{flags}"
+    return f"00-{hashlib.blake2b(cause.chain.encode(), digest_size=16).hexdigest()}-{event_id.hex[-16:]}-01"
+
+
+def finish_events(drafts: Sequence[Draft], *, service: str, scope: str, now: datetime) -> list[CloudEvent]:
+    """Give drafts their identity, time and place in the chain. `scope` is the consumer group or what else decided."""
+    ordinals: dict[tuple[str, str, str], int] = {}
+    source = service_source(service)
+    events: list[CloudEvent] = []
+    for draft in drafts:
+        cause, step = cause_of(draft.because), _step(draft.because, scope)
+        place = (step, cause.source, cause.id)
+        ordinals[place] = ordinal = ordinals.get(place, -1) + 1
+        event_id = uuid5(NAMESPACE, f"{service} {step} {cause.source} {cause.id} {ordinal}")
+        events.append(
+            draft.event(
+                id=str(event_id),
+                source=source,
+                type=event_type(draft.event),
+                time=now,
+                subject=draft.member_id,
+                correlationid=cause.chain,
+                causationid=cause.id,
+                causationsource=cause.source,
+                traceparent=trace_of(cause, event_id),
+                data=draft.data,
+            )
+        )
+    return events
+
+
+def to_rows(events: Sequence[CloudEvent]) -> list[OutboxRow]:
+    """Encoded events with their topics; OversizedEvent where one is larger than the limit."""
+    rows: list[OutboxRow] = []
+    for event in events:
+        value = encode(event)
+        if len(value) > EVENT_SIZE_MAX:
+            raise OversizedEvent(f"{event.NAME} of {len(value)} bytes; the limit is {EVENT_SIZE_MAX}")
+        rows.append(OutboxRow(TOPIC_OF_TYPE[event.type].name, event.subject, value))
+    return rows
+
+
+async def put_in_outbox(
+    connection: Connection, drafts: Sequence[Draft], *, service: str, scope: str, now: datetime
+) -> int:
+    """Write the events of a decision, in the order decided; how many. The caller holds their members' locks."""
+    if not drafts:
+        return 0
+    rows = to_rows(finish_events(drafts, service=service, scope=scope, now=now))
+    await connection.execute(INSERT, [r.topic for r in rows], [r.member_id for r in rows], [r.value for r in rows])
+    return len(rows)

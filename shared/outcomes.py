@@ -1,0 +1,112 @@
+"""What a handler answers: events to publish, refusals with their reason, events that must wait.
+
+A handler never publishes, commits or catches. It returns these values; the runtime records each outcome and puts the
+events in the outbox in the same transaction as the handler's own writes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from shared.events.envelope import CloudEvent, Record
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cause:
+    """The event or command because of which something happens."""
+
+    source: str
+    id: str
+    chain: str
+    """Correlation id of everything that follows."""
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Command:
+    """A request of a person or an app that a service carries out at once, in one transaction."""
+
+    name: str
+    """Such as `book-visit`."""
+    id: str
+    """Unique per request; an idempotency key where the caller gave one."""
+    member_id: UUID | None
+    """None where it is about several members: each event then names its own."""
+    cause: Cause
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Timer:
+    """Something due at a clinic time. (kind, key) is unique: saving it again moves it."""
+
+    kind: str
+    """Such as `alert.escalation`."""
+    key: str
+    member_id: UUID
+    due_at: datetime
+    cause: Cause
+    """What set it; events that it emits name this as their cause."""
+    payload: Mapping[str, Any] = field(default_factory=dict)
+    """JSON values only."""
+
+
+def cause_of(because: CloudEvent | Command | Timer) -> Cause:
+    """The cause that an event emitted because of this one names."""
+    if isinstance(because, CloudEvent):
+        return Cause(source=because.source, id=because.id, chain=because.chain, traceparent=because.traceparent)
+    return because.cause
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Draft:
+    """An event to publish, before it has its id, source and time."""
+
+    event: type[CloudEvent]
+    data: Record
+    because: CloudEvent | Command | Timer
+    member_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The domain's no, as a value: a stable reason code and one line without member data."""
+
+    reason: str
+    detail: str = ""
+
+
+@dataclass(slots=True)
+class Outcomes:
+    """Collects what a handler decided about the events it was given. Not mentioned = applied."""
+
+    published: list[Draft] = field(default_factory=list)
+    refused: dict[tuple[str, str], Refusal] = field(default_factory=dict)
+    waiting: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def publish(
+        self,
+        event: type[CloudEvent],
+        data: Record,
+        *,
+        because: CloudEvent | Command | Timer,
+        member_id: UUID | None = None,
+    ) -> None:
+        """Publish an event of this class and data because of that event, command or timer. The member is the cause's
+        unless another is given."""
+        owner = because.subject if isinstance(because, CloudEvent) else because.member_id
+        member = member_id or owner
+        if member is None:
+            raise ValueError("a command about several members names the member of each event")
+        self.published.append(Draft(event=event, data=data, because=because, member_id=member))
+
+    def refuse(self, event: CloudEvent, *, reason: str, detail: str = "") -> None:
+        """The domain refuses this event: recorded as its outcome, nothing is parked, later events go on."""
+        self.refused[(event.source, event.id)] = Refusal(reason, detail)
+
+    def wait(self, event: CloudEvent, *, needs: str) -> None:
+        """This event needs something (`member`, `care-plan`) that has not come yet. The handler must then take neither
+        it nor any later event of the same member in this call; the runtime keeps them in order and tries again when
+        the missing thing may have come."""
+        self.waiting[(event.source, event.id)] = needs

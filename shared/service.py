@@ -1,0 +1,345 @@
+"""One service process: HTTP, intake, relay, timers and its own tasks, started and stopped in order.
+
+HTTP answers from the first moment; everything else starts behind it with backoff, and readiness tells the truth about it.
+"""
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import asyncpg
+import structlog
+import uvicorn
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.responses import Response
+from faststream.kafka import KafkaBroker
+from redis.asyncio import Redis
+
+from shared.auth import Authenticator
+from shared.broker import build_broker
+from shared.clock import Clock, open_clock
+from shared.commands import Work, new_command
+from shared.database import Connection, Database, is_transient, open_database
+from shared.events.catalogue import TOPIC_OF
+from shared.events.codec import Decoder
+from shared.health import Health, health_routes
+from shared.housekeeping import expire_waiting, forget_old
+from shared.http import Problem, install_problems
+from shared.intake import Intake
+from shared.isolating import describe_bug
+from shared.member_locks import lock_members
+from shared.migrating import missing_migrations
+from shared.outbox import put_in_outbox
+from shared.outcomes import Cause
+from shared.relay import Relay
+from shared.replaying import Reader, settle_waiting
+from shared.settings import ServiceSettings
+from shared.subscriptions import Subscription, TimerSubscription
+from shared.telemetry import BUGS, EVENTS_PUBLISHED, TASK_RESTARTS, TIMERS_RUN, configure_logs, logger
+from shared.timers import CLAIM_MAX, run_timers
+
+TIMER_TICK_S = 0.2
+"""How often due timers are looked for, in machine time."""
+STOP_S = 8.0
+"""How long background work may take to end."""
+log = logger("service")
+
+
+@dataclass(frozen=True)
+class Task:
+    """Background work of a service that runs as long as it does; started again with backoff when it fails."""
+
+    name: str
+    run: Callable[["Service"], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Pending:
+    """Work of a service's own that is not done yet, for `/health/progress`."""
+
+    name: str
+    count: Callable[[Connection, datetime], Awaitable[int]]
+
+
+class Service:
+    """What a service's main.py composes. `app` is the ASGI application; its lifespan starts and stops the rest."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        settings: ServiceSettings,
+        subscriptions: Sequence[Subscription] = (),
+        timers: Sequence[TimerSubscription] = (),
+        routers: Sequence[APIRouter] = (),
+        tasks: Sequence[Task] = (),
+        pending: Sequence[Pending] = (),
+        wakes: Sequence[Callable[[], None]] = (),
+        clock: Clock | None = None,
+    ) -> None:
+        self.name, self.settings = name, settings
+        self.clock = clock or open_clock(settings.clock_file)
+        self.readers = {s.group: Reader(s, Decoder(TOPIC_OF[s.topic])) for s in subscriptions}
+        self.timers = {timer.kind: timer.run for timer in timers}
+        self.pending = pending
+        self.wakes = list(wakes)
+        """Called after each commit of this process: cheap, never the truth."""
+        self.valkey: Redis = Redis.from_url(
+            settings.valkey_url.get_secret_value(), socket_timeout=5, socket_connect_timeout=2, health_check_interval=15
+        )
+        self.relay: Relay | None = None
+        self.intakes: list[Intake] = []
+        self.broker: KafkaBroker | None = None
+        self.health = Health()
+        self._database: Database | None = None
+        self._own_tasks = tasks
+        self._running: list[asyncio.Task[None]] = []
+        self.app = FastAPI(title=f"Careloop {name}", lifespan=self._lifespan, docs_url="/docs", redoc_url=None)
+        self.app.state.service = self
+        self.app.state.authenticator = Authenticator(settings.oidc_issuer, settings.oidc_audience)
+        install_problems(self.app)
+        self.app.include_router(health_routes(self))
+        for router in routers:
+            self.app.include_router(router)
+        for failure in (
+            asyncpg.PostgresConnectionError,
+            asyncpg.InterfaceError,
+            asyncpg.DeadlockDetectedError,
+            asyncpg.LockNotAvailableError,
+            asyncpg.QueryCanceledError,
+            TimeoutError,
+            ConnectionError,
+        ):
+            self.app.add_exception_handler(failure, _world_failed)
+
+    # -- for routes and tasks
+
+    @property
+    def database(self) -> Database:
+        """The service's pool. Problem 503 until the database has been reached."""
+        if self._database is None:
+            raise Problem(
+                503, "starting", "The service has not reached its database yet.", headers={"Retry-After": "2"}
+            )
+        return self._database
+
+    @asynccontextmanager
+    async def command(
+        self,
+        name: str,
+        *,
+        member_ids: Sequence[UUID],
+        request: Request | None = None,
+        command_id: str | None = None,
+        because: Cause | None = None,
+    ) -> AsyncIterator[Work]:
+        """One transaction for one command: members locked, then the block, then outbox and commit. An exception in the
+        block rolls everything back. `because` continues the chain of an earlier event."""
+        command = new_command(
+            name, service=self.name, member_ids=member_ids, request=request, command_id=command_id, because=because
+        )
+        async with self.database.acquire(timeout=10) as connection, connection.transaction():
+            await lock_members(connection, member_ids)
+            work = Work(connection, self.clock.now(), command)
+            yield work
+            published = await put_in_outbox(
+                connection, work.outcomes.published, service=self.name, scope=name, now=work.now
+            )
+            published += await self.settle_waiting(connection, list(member_ids), work.now)
+        self.committed(published)
+
+    async def settle_waiting(self, connection: Connection, member_ids: Sequence[UUID], now: datetime) -> int:
+        """Take what waited for something that this transaction may have brought."""
+        if not member_ids or not self.readers:
+            return 0
+        return await settle_waiting(connection, member_ids, now, readers=self.readers, service=self.name)
+
+    def committed(self, published: int) -> None:
+        """Something was committed by this process: wake whoever acts on it."""
+        if published and self.relay is not None:
+            self.relay.wake()
+        for wake in self.wakes:
+            wake()
+
+    # -- life
+
+    @asynccontextmanager
+    async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
+        self._running = [asyncio.create_task(self._start())]
+        try:
+            yield
+        finally:
+            await self.stop()
+
+    async def _start(self) -> None:
+        """Reach the database, then Kafka, each with backoff for as long as it takes."""
+        self._database = await self._reach_database()
+        self.relay = Relay(self.settings, self._database)
+        for task in (
+            Task("relay", lambda service: service.relay_run()),
+            Task("timers", lambda service: service._run_timers()),
+            Task("waiting", expire_waiting),
+            Task("housekeeping", forget_old),
+            *self._own_tasks,
+        ):
+            self._spawn(task)
+        if self.readers:
+            await self._reach_kafka()
+            for intake in self.intakes:
+                self._spawn(Task(f"positions {intake.subscription.group}", lambda _, i=intake: i.commit_positions()))
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(100_000, 50, 50)
+        self.health.started = True
+        log.info("started")
+
+    async def relay_run(self) -> None:
+        assert self.relay is not None
+        await self.relay.run()
+
+    def _spawn(self, task: Task) -> None:
+        self._running.append(asyncio.create_task(self._supervise(task), name=task.name))
+
+    async def _supervise(self, task: Task) -> None:
+        delay = 0.2
+        while True:
+            try:
+                await task.run(self)
+                return
+            except Exception as error:
+                TASK_RESTARTS.labels(task.name).inc()
+                if not is_transient(error):
+                    BUGS.labels(task.name).inc()
+                log.warning("a task failed and starts again", task=task.name, error=describe_bug(error), in_s=delay)
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, 5.0)
+
+    async def _reach_database(self) -> Database:
+        delay = 0.1
+        url = self.settings.database_url.get_secret_value()
+        while True:
+            try:
+                database = await open_database(
+                    url, connections=self.settings.database_connections, application=f"careloop {self.name}"
+                )
+                async with database.acquire() as connection:
+                    missing = await missing_migrations(connection, service=self.name)
+                if not missing:
+                    return database
+                await database.close()
+                self.health.why = f"waits for {len(missing)} migrations"
+            except Exception as error:
+                if not is_transient(error) and not isinstance(error, asyncpg.PostgresError):
+                    raise
+                self.health.why = f"database: {type(error).__name__}"
+            log.warning("not started yet", why=self.health.why)
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, 2.0)
+
+    async def _reach_kafka(self) -> None:
+        delay = 0.1
+        while True:
+            intakes = [
+                Intake(
+                    reader,
+                    service=self.name,
+                    settings=self.settings,
+                    database=self.database,
+                    clock=self.clock,
+                    settle_waiting=self.settle_waiting,
+                    committed=self.committed,
+                )
+                for reader in self.readers.values()
+            ]
+            broker = build_broker(self.settings)
+            for intake in intakes:
+                intake.subscribe(broker)
+            try:
+                await broker.start()
+                self.broker, self.intakes = broker, intakes
+                return
+            except Exception as error:
+                self.health.why = f"kafka: {type(error).__name__}"
+                log.warning("not started yet", why=self.health.why)
+                with suppress(Exception):
+                    await asyncio.wait_for(broker.stop(), 5)
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, 2.0)
+
+    async def _run_timers(self) -> None:
+        if not self.timers:
+            return
+        while True:
+            async with self.database.acquire(timeout=30) as connection, connection.transaction():
+                now = self.clock.now()
+                result = await run_timers(
+                    connection, self.timers, service=self.name, now=now, settle_waiting=self.settle_waiting
+                )
+            for bug in result.bugs:
+                BUGS.labels("timers").inc()
+                log.error("a timer failed and is tried again later", bug=bug)
+            if result.run:
+                TIMERS_RUN.labels(self.name).inc(result.run)
+                EVENTS_PUBLISHED.labels("timers").inc(result.published)
+                self.committed(result.published)
+            if result.run < CLAIM_MAX:
+                await asyncio.sleep(TIMER_TICK_S)
+
+    async def stop(self) -> None:
+        """Stop in order: intake drains the chunk in hand, then the tasks, then the connections."""
+        self.health.stopping = True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STOP_S):
+                for intake in self.intakes:
+                    await intake.release(list(intake.lanes))
+                if self.broker is not None:
+                    with suppress(Exception):
+                        await self.broker.stop()
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+        with suppress(Exception):
+            await self.app.state.authenticator.close()
+        with suppress(Exception):
+            await self.valkey.aclose()
+        if self._database is not None:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._database.close(), 3)
+            self._database.terminate()
+        structlog.get_logger(part="service").info("stopped")
+
+
+async def _world_failed(_: Request, error: Exception) -> Response:
+    return Problem(
+        503,
+        "unavailable",
+        "A data service did not answer; nothing was changed. Try again.",
+        headers={"Retry-After": "1"},
+    ).response()
+
+
+def this_service(request: Request) -> Service:
+    """FastAPI dependency: the service whose route this is."""
+    service: Service = request.app.state.service
+    return service
+
+
+def run(service: Service) -> None:
+    """Serve until SIGTERM or SIGINT, then stop in order."""
+    settings = service.settings
+    configure_logs(settings.log_level, service=service.name)
+    uvicorn.run(
+        service.app,
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop",
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=3,
+        server_header=False,
+        limit_concurrency=2_000,
+    )

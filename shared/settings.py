@@ -1,0 +1,41 @@
+"""Settings that every service has, from the environment with the prefix CARELOOP_."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class ServiceSettings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="CARELOOP_", frozen=True, use_attribute_docstrings=True)
+
+    database_url: SecretStr
+    """PostgreSQL URL of the service's own database, with its own role."""
+    database_connections: int = Field(default=6, ge=2, le=50)
+    """Connections held per process: consumers, commands, timers and the relay share them."""
+    kafka_bootstrap: str = "127.0.0.1:8492"
+    """host:port, comma separated."""
+    kafka_security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    kafka_username: str | None = None
+    """SCRAM-SHA-512 user, with a SASL security."""
+    kafka_password: SecretStr | None = None
+    kafka_ca_file: Path | None = None
+    """Certificate authority of the broker, with an SSL security; the system's own if not given."""
+    valkey_url: SecretStr = SecretStr("redis://127.0.0.1:8479/0")
+    """Redis protocol. Carries wake-ups and presence only; nothing is lost with it."""
+    namespace: str = Field(default="", pattern=r"^[a-z0-9-]{0,40}$")
+    """Put before topic and group names, so that several stacks can share one broker. Empty in production."""
+    host: str = "127.0.0.1"
+    port: int = Field(ge=0, le=65535)
+    """HTTP port; 0 chooses a free one."""
+    oidc_issuer: str = "http://127.0.0.1:8404"
+    """OpenID Connect issuer whose tokens are accepted."""
+    oidc_audience: str = "careloop"
+    clock_file: Path | None = None
+    """Anchor of clinic time while a population is seeded. Not set in production."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    chunk_records: int = Field(default=500, ge=1, le=5000)
+    """Most records taken in one transaction."""
+    session_timeout_s: int = Field(default=20, ge=6, le=300)
+    """Kafka consumer group session timeout."""

@@ -1,0 +1,49 @@
+"""What a service reacts to: which topic, which consumer group, which handler; and which timers."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from shared.database import Connection
+from shared.events.envelope import CloudEvent
+from shared.outcomes import Outcomes, Timer
+
+
+class EventHandler(Protocol):
+    """Takes the events of one chunk, in log order, many members at once: load all, fold each member's events, save all."""
+
+    def __call__(self, connection: Connection, events: Sequence[Any], /, *, now: datetime) -> Awaitable[Outcomes]: ...
+
+
+TimerHandler = Callable[..., Awaitable[Outcomes]]
+"""async (connection, timers: Sequence[Timer], *, now) -> Outcomes. The timers are already claimed and deleted; a handler that
+wants another one saves it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subscription:
+    """One consumer group on one topic, with one handler over the union of the events that it reacts to."""
+
+    topic: str
+    group: str
+    run: EventHandler
+    events: tuple[type[CloudEvent], ...] = ()
+    """The types that reach the handler; others are taken as ignored. Empty: all of the topic."""
+    stateless: bool = False
+    """A safety group: takes no member lock, parks nothing per member, waits for nothing, and pages when it fails."""
+
+    def wants(self, event: CloudEvent) -> bool:
+        """Whether this event reaches the handler."""
+        return not self.events or isinstance(event, self.events)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimerSubscription:
+    """Which handler runs timers of a kind."""
+
+    kind: str
+    run: TimerHandler
+
+
+__all__ = ["EventHandler", "Subscription", "Timer", "TimerHandler", "TimerSubscription"]
