@@ -16,8 +16,8 @@ The number of partitions of a live topic never changes: a member's records would
 
 _SETTINGS = f"""\
 Same for all: timestamps are the publisher's (`CreateTime`), and the broker refuses a record that is older than
-{TIMESTAMP_AGE_MAX.days} days (an inbox remembers 35); no compaction; a segment for at most {SEGMENT_AGE_MAX.days} day, so that
-retention is kept to the day; record batches of at most {BATCH_SIZE_MAX:,} bytes; {PRODUCTION_REPLICAS} replicas in
+{TIMESTAMP_AGE_MAX.days} days (an inbox remembers 35); no compaction; segments of {SEGMENT_AGE_MAX.days} day, so
+that retention is kept to the day; record batches of at most {BATCH_SIZE_MAX:,} bytes; {PRODUCTION_REPLICAS} replicas in
 production, of which a write needs {PRODUCTION_REPLICAS - 1}."""
 
 
