@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 from uuid import UUID
 
-from shared.events.vocabulary import Exercise, PlanAction
+from shared.events.vocabulary import Disposition, Exercise, PlanAction
 
 Ref = tuple[str, str]
 """(source, id) of an event or command."""
@@ -128,7 +128,7 @@ class CarePlan:
     started_s: int
     """From when sessions are planned: the issue of the plan, or the end of a pause."""
     adherence: Adherence = Adherence()
-    safety: tuple[str, Ref] | None = None
+    safety: tuple[Disposition, Ref] | None = None
     """A blocking disposition that nobody cleared yet, and the event that held it: no session is asked for."""
     review: str | None = None
     """The rule that asked for a review by the physical therapist."""

@@ -1,0 +1,234 @@
+"""The ingress of the apps: publish what a member did and felt, and ask what became of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import unquote
+
+import orjson
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import JSONResponse, Response
+
+from services.plans.api.cloudevents import BATCH, SINGLE, read_events
+from shared.arrivals import AGE_MAX, AHEAD_MAX
+from shared.auth import Principal, require
+from shared.events import CloudEvent, PainReported, SessionCompleted
+from shared.events.catalogue import TOPIC_OF
+from shared.events.codec import Decoder, Undecodable, body_digest
+from shared.http import Problem
+from shared.inbox import Found, find_outcomes
+from shared.publishing import Outgoing, Publisher
+from shared.red_flags import screen
+from shared.service import Service, this_service
+
+TOPIC: Final = "careloop.activity"
+DECODER: Final = Decoder(TOPIC_OF[TOPIC])
+GROUPS: Final = ("plans.activity", "plans.safety")
+
+router = APIRouter(tags=["events"])
+
+Status = Literal["applied", "waiting", "refused", "dead", "unknown"]
+STATUS_OF: Final[dict[str, Status]] = {
+    "applied": "applied",
+    "ignored": "applied",
+    "refused": "refused",
+    "parked": "waiting",
+    "waiting": "waiting",
+    "dead": "dead",
+    "discarded": "dead",
+}
+
+
+@dataclass(slots=True)
+class Entry:
+    """One event of a request on its way: decoded and to be published, or refused with a problem."""
+
+    index: int
+    id: str | None
+    source: str | None
+    event: CloudEvent | None = None
+    value: bytes = b""
+    problem: Problem | None = None
+
+    def answer(self) -> dict[str, Any]:
+        body: dict[str, Any] = {
+            "index": self.index, "id": self.id, "source": self.source,
+            "status": "rejected" if self.problem else "accepted",
+        }  # fmt: skip
+        if self.problem is not None:
+            body["problem"] = self.problem.body()
+        instruction = _instruction(self.event)
+        if instruction is not None:
+            body["instruction"] = instruction
+        return body
+
+
+def publisher_of(request: Request) -> Publisher:
+    """FastAPI dependency: the publisher that main.py put on the app."""
+    publisher: Publisher = request.app.state.publisher
+    return publisher
+
+
+_DOCUMENTED: Final[dict[str, Any]] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            SINGLE: {"schema": {"type": "object"}},
+            BATCH: {"schema": {"type": "array", "maxItems": 500, "items": {"type": "object"}}},
+        },
+    }
+}
+
+
+@router.post("/v1/events", status_code=202, openapi_extra=_DOCUMENTED)
+async def publish_events(
+    request: Request,
+    principal: Annotated[Principal, Depends(require("member", "app"))],
+    service: Annotated[Service, Depends(this_service)],
+    publisher: Annotated[Publisher, Depends(publisher_of)],
+) -> Response:
+    """Publish session.completed and pain.reported, one CloudEvent (structured or binary mode) or a batch.
+
+    Each event is answered on its own: accepted once Kafka has acknowledged it, or rejected with a problem that names
+    the field. Findings that hold a red flag are answered with what the member is to do, accepted or not. Sending the
+    same event again is safe. 202 when at least one is accepted; 503 when Kafka did not acknowledge.
+    """
+    is_batch, items = await read_events(request)
+    now = service.clock.now()
+    entries = [_check(index, item, principal=principal, now=now) for index, item in enumerate(items)]
+    _refuse_conflicts(entries)
+    await _publish(entries, publisher=publisher)
+    status = _status_of(entries)
+    if is_batch:
+        return JSONResponse({"results": [entry.answer() for entry in entries]}, status_code=status)
+    (entry,) = entries
+    if entry.problem is None:
+        return JSONResponse(entry.answer(), status_code=202)
+    entry.problem.extra["index"] = 0
+    instruction = _instruction(entry.event)
+    if instruction is not None:
+        entry.problem.extra["instruction"] = instruction
+    return entry.problem.response()
+
+
+@router.get("/v1/events/{source_and_id:path}")
+async def read_event(
+    request: Request,
+    source_and_id: str,
+    principal: Annotated[Principal, Depends(require("member", "app"))],
+    service: Annotated[Service, Depends(this_service)],
+) -> dict[str, Any]:
+    """What became of an event, by `/v1/events/{source}/{id}` with both URL-encoded: `applied`; `waiting` and for what;
+    `refused` and why; `dead`: it could not be applied and an operator looks at it; `unknown`: never accepted, or not
+    read yet. `safety` is what became of it where red flags are raised, which waits for nothing."""
+    source, event_id = _identity(request)
+    async with service.database.acquire() as connection:
+        found = {
+            group: (await find_outcomes(connection, group=group, events=[(source, event_id)])).get((source, event_id))
+            for group in GROUPS
+        }
+    status, detail = _tell(found["plans.activity"])
+    body: dict[str, Any] = {
+        "source": source,
+        "id": event_id,
+        "status": status,
+        "safety": _tell(found["plans.safety"])[0],
+    }
+    if status == "waiting":
+        body["waiting_for"] = "an earlier event of the same member" if detail == "behind" else detail
+    elif status in ("refused", "dead"):
+        body["reason"] = detail
+    return body
+
+
+def _check(index: int, item: Any, *, principal: Principal, now: datetime) -> Entry:
+    named = item if isinstance(item, dict) else {}
+    entry = Entry(index, _text(named.get("id")), _text(named.get("source")))
+    try:
+        entry.value = orjson.dumps(item)
+        entry.event = DECODER.decode(entry.value, ())
+    except Undecodable as error:
+        status = 413 if error.reason == "oversized" else 422
+        errors = [{"field": path, "message": message} for path, message in error.errors]
+        entry.problem = Problem(status, error.reason, error.detail, errors=errors)
+        return entry
+    event = entry.event
+    if "app" not in principal.roles and event.subject != principal.subject:
+        entry.problem = _field(403, "not-yourself", "subject", "A member may publish only for themself.")
+        entry.event = None
+    elif event.time > now + AHEAD_MAX:
+        entry.problem = _field(422, "time-ahead", "time", "The time is more than 5 minutes ahead.")
+    elif event.time < now - AGE_MAX:
+        entry.problem = _field(422, "too-old", "time", "The time is more than 30 days ago.")
+    return entry
+
+
+def _refuse_conflicts(entries: Sequence[Entry]) -> None:
+    """The same identity with another body within one request: the first is taken."""
+    seen: dict[tuple[str, str], CloudEvent] = {}
+    for entry in entries:
+        if entry.event is None or entry.problem is not None:
+            continue
+        first = seen.setdefault((entry.event.source, entry.event.id), entry.event)
+        if first is not entry.event and body_digest(first) != body_digest(entry.event):
+            entry.problem = _field(409, "identity-conflict", "id", "The same source and id came with another body.")
+
+
+async def _publish(entries: Sequence[Entry], *, publisher: Publisher) -> None:
+    chosen = [(entry, entry.event) for entry in entries if entry.event is not None and entry.problem is None]
+    records = [Outgoing(member_id=event.subject, value=entry.value) for entry, event in chosen]
+    acknowledged = await publisher.publish(TOPIC, records)
+    for (entry, _), done in zip(chosen, acknowledged, strict=True):
+        if not done:
+            entry.problem = Problem(
+                503,
+                "not-acknowledged",
+                "The event was not acknowledged in time. Send it again: the same event takes effect once.",
+                headers={"Retry-After": "2"},
+            )
+
+
+def _status_of(entries: Sequence[Entry]) -> int:
+    problems = [entry.problem.status for entry in entries if entry.problem is not None]
+    if len(problems) < len(entries):
+        return 202
+    return 503 if 503 in problems else problems[0] if len(set(problems)) == 1 else 422
+
+
+def _field(status: int, code: str, field: str, message: str) -> Problem:
+    return Problem(status, code, message, errors=[{"field": field, "message": message}])
+
+
+def _instruction(event: CloudEvent | None) -> dict[str, Any] | None:
+    """What the member is to do at once, in each language, where the answers hold a red flag."""
+    if not isinstance(event, SessionCompleted | PainReported) or not event.data.findings:
+        return None
+    screening = screen(findings=event.data.findings)
+    if screening.disposition == "none":
+        return None
+    return {
+        "disposition": screening.disposition,
+        "blocks_plan": screening.blocks_plan,
+        "rule_id": screening.rule_id,
+        "rule_version": screening.rule_version,
+        "reason": screening.reason,
+        "text": dict(screening.instruction),
+    }
+
+
+def _identity(request: Request) -> tuple[str, str]:
+    """Source and id from the path as it was sent: both may hold encoded slashes."""
+    raw = request.scope.get("raw_path", request.url.path.encode()).decode("ascii", "replace").partition("?")[0]
+    source, _, event_id = raw.partition("/v1/events/")[2].rpartition("/")
+    if not source or not event_id:
+        raise Problem(404, "not-found", "Ask by /v1/events/{source}/{id}, both URL-encoded.")
+    return unquote(source), unquote(event_id)
+
+
+def _tell(found: Found | None) -> tuple[Status, str | None]:
+    return ("unknown", None) if found is None else (STATUS_OF[found.outcome], found.detail)
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and len(value) <= 200 else None
