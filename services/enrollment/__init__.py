@@ -1,0 +1,1 @@
+"""Who is covered, who is a member, who cares for them."""

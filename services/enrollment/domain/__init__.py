@@ -1,0 +1,1 @@
+"""Decisions of enrollment: pure, with time passed in."""

@@ -1,0 +1,77 @@
+"""What an enrolment, a move and a departure tell the other services, and what falls due because of them."""
+
+from collections.abc import Sequence
+from datetime import date, datetime
+from typing import Final
+from uuid import UUID
+
+from services.enrollment.domain.care_team import CareNeed, CareTeam
+from services.enrollment.domain.coverage import ends_at
+from services.enrollment.domain.membership import WAITLIST_PERIOD, Membership, next_announcement
+from shared.events import CareTeamAssigned, ConsentChanged, MemberEnrolled
+from shared.events.members import CareTeamAssignedData, ConsentChangedData, MemberEnrolledData
+from shared.events.vocabulary import Channel
+from shared.outcomes import Command, Outcomes, Timer, cause_of
+
+CONTACT_TIMER: Final = "contact.announcement"
+PAUSE_TIMER: Final = "pause.end"
+COVERAGE_TIMER: Final = "coverage.end"
+WAITLIST_TIMER: Final = "waitlist.retry"
+REASSIGNMENT_TIMER: Final = "care-team.reassignment"
+MEMBER_TIMERS: Final = (CONTACT_TIMER, PAUSE_TIMER, COVERAGE_TIMER, WAITLIST_TIMER, REASSIGNMENT_TIMER)
+
+
+def care_need(membership: Membership) -> CareNeed:
+    return CareNeed(
+        state=membership.state,
+        language=membership.language,
+        time_zone=membership.time_zone,
+        present_pt=membership.pt_id,
+        present_coach=membership.coach_id,
+    )
+
+
+def announce_enrolment(
+    outcomes: Outcomes,
+    *,
+    enrolment: MemberEnrolledData,
+    channels: Sequence[Channel],
+    team: CareTeam,
+    because: Command | Timer,
+) -> None:
+    """member.enrolled, consent.changed for each channel, care-team.assigned: in this order in the member's log."""
+    outcomes.publish(MemberEnrolled, enrolment, because=because)
+    for channel in channels:
+        consent = ConsentChangedData(channel=channel, topic="all", granted=True, given_by="intake")
+        outcomes.publish(ConsentChanged, consent, because=because)
+    announce_care_team(outcomes, team=team, because=because)
+
+
+def announce_care_team(outcomes: Outcomes, *, team: CareTeam, because: Command | Timer) -> None:
+    outcomes.publish(
+        CareTeamAssigned,
+        CareTeamAssignedData(pt=team.pt.as_practitioner, coach=team.coach.as_practitioner, reason=team.reason),
+        because=because,
+    )
+
+
+def member_timer(kind: str, *, member_id: UUID, due_at: datetime, because: Command | Timer) -> Timer:
+    """A timer of which each member has at most one."""
+    return Timer(kind=kind, key=str(member_id), member_id=member_id, due_at=due_at, cause=cause_of(because))
+
+
+def enrolment_timers(
+    *, member_id: UUID, last_covered_day: date | None, because: Command | Timer, now: datetime
+) -> list[Timer]:
+    """What falls due for someone now in care."""
+    announcement = next_announcement(member_id=member_id, after=now)
+    timers = [member_timer(CONTACT_TIMER, member_id=member_id, due_at=announcement, because=because)]
+    if last_covered_day is not None:
+        timers.append(
+            member_timer(COVERAGE_TIMER, member_id=member_id, due_at=ends_at(last_covered_day), because=because)
+        )
+    return timers
+
+
+def waitlist_timer(*, member_id: UUID, because: Command | Timer, now: datetime) -> Timer:
+    return member_timer(WAITLIST_TIMER, member_id=member_id, due_at=now + WAITLIST_PERIOD, because=because)

@@ -1,0 +1,1 @@
+"""What enrollment does on a command or a timer, one file each."""

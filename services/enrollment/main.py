@@ -1,0 +1,52 @@
+"""Enrollment as a process: wires its routes, timers and roster tasks."""
+
+import asyncio
+from datetime import datetime
+from typing import Final
+
+from services.enrollment.api import ROUTERS
+from services.enrollment.handlers.apply_roster import apply_next_roster
+from services.enrollment.settings import EnrollmentSettings
+from services.enrollment.store.answers import forget_answers
+from services.enrollment.store.imports import APPLY_TIMEOUT_S, count_unapplied, give_up_abandoned
+from services.enrollment.subscriptions import SUBSCRIPTIONS, TIMERS
+from shared.database import Connection
+from shared.service import Pending, Service, Task, run
+
+ROSTER_TICK_S: Final = 0.5
+"""How often a received roster is looked for, in machine time."""
+TIDY_TICK_S: Final = 600.0
+
+
+def build(settings: EnrollmentSettings) -> Service:
+    async def apply_rosters(service: Service) -> None:
+        while True:
+            async with service.database.acquire(timeout=30) as connection, connection.transaction():
+                applied = await apply_next_roster(connection, guard=settings.import_guard, now=service.clock.now())
+            if applied is None:
+                await asyncio.sleep(ROSTER_TICK_S)
+
+    async def tidy(service: Service) -> None:
+        while True:
+            async with service.database.acquire(timeout=30) as connection, connection.transaction():
+                now = service.clock.now()
+                await forget_answers(connection, now=now)
+                await give_up_abandoned(connection, older_s=2 * APPLY_TIMEOUT_S, now=now)
+            await asyncio.sleep(TIDY_TICK_S)
+
+    async def count_rosters(connection: Connection, now: datetime) -> int:
+        return await count_unapplied(connection)
+
+    return Service(
+        name="enrollment",
+        settings=settings,
+        subscriptions=SUBSCRIPTIONS,
+        timers=TIMERS,
+        routers=ROUTERS,
+        tasks=[Task("rosters", apply_rosters), Task("tidying", tidy)],
+        pending=[Pending("rosters", count_rosters)],
+    )
+
+
+if __name__ == "__main__":
+    run(build(EnrollmentSettings()))

@@ -1,0 +1,1 @@
+"""SQL of enrollment: plain functions on a connection."""
