@@ -75,9 +75,9 @@ def read_arrival(record: RawRecord, *, decoder: Decoder, group: str, topic: str,
     try:
         event = decoder.decode(record.value, record.headers)
     except Undecodable as error:
-        identity = coordinates_identity(group, topic, record.partition, record.offset)
+        coordinates = coordinates_identity(group, topic, record.partition, record.offset)
         blocks = member_id is not None and error.reason in REPAIRABLE
-        return Arrival(record, member_id, None, Fault(error.reason, error.detail, blocks), identity, identity)
+        return Arrival(record, member_id, None, Fault(error.reason, error.detail, blocks), coordinates, coordinates)
     identity = inbox_identity(group, event.source, event.id)
     arrival = Arrival(record, event.subject, event, None, identity, body_digest(event))
     if member_id != event.subject:
@@ -86,6 +86,8 @@ def read_arrival(record: RawRecord, *, decoder: Decoder, group: str, topic: str,
         arrival.fault = Fault("time-ahead", "time is more than 5 minutes ahead", blocks=False)
     elif event.time < now - AGE_MAX:
         arrival.fault = Fault("too-old", "time is more than 30 days ago", blocks=False)
+    if arrival.fault is not None:  # its identity stays free, so that the event published rightly is no duplicate
+        arrival.identity = coordinates_identity(group, topic, record.partition, record.offset)
     return arrival
 
 

@@ -110,9 +110,9 @@ async def _read(connection: Connection, reader: Reader, queue: Sequence[HeldEven
         except Undecodable as error:
             readable.broken = (row, error)
             break
-        if row.source is None:
-            # It was never readable, so the inbox knows its coordinates only; another copy may have been taken.
-            identity = inbox_identity(reader.subscription.group, event.source, event.id)
+        identity = inbox_identity(reader.subscription.group, event.source, event.id)
+        if row.identity != identity:
+            # It was at fault when it came, so the inbox knows its coordinates only; another copy may have been taken.
             if not await insert_late(connection, identity=identity, digest=body_digest(event)):
                 readable.repeated.append(row)
                 continue

@@ -80,7 +80,7 @@ async def follow_members(connection: Connection, events: Sequence[MemberPaused],
 
 def build(settings: ServiceSettings) -> Service:
     return Service(
-        name="plans",
+        name="probe",
         settings=settings,
         subscriptions=[
             Subscription(topic=ACTIVITY, group="probe.activity", run=follow_activity, events=(PainReported,)),

@@ -23,9 +23,9 @@ async def probe(
 ) -> AsyncIterator[RunningService]:
     await topics(ACTIVITY, MEMBERS, "careloop.plans")
     url = await database(None)
-    await migrate(url, service="none")
+    await migrate(url, service="probe")
     await add_tables(url)
-    async with run_service(build, name="plans", database_url=url) as running:
+    async with run_service(build, name="probe", database_url=url) as running:
         yield running
 
 
