@@ -179,31 +179,32 @@ class Settled:
     """What a notification becomes after an attempt."""
 
     state: Literal["sent", "failed", "unknown", "planned", "suppressed"]
-    reason: FailedReason | SuppressedReason | None = None
+    failure: FailedReason | None = None
     not_before: datetime | None = None
-    counts: bool = True
+    is_failure: bool = False
     """Whether the attempt counts against the limit."""
     last_error: str | None = None
 
 
 def settle_attempt(
-    *, result: AttemptResult, attempts: int, is_moot: bool, stale_at: datetime, policy: Policy, now: datetime
+    *, result: AttemptResult, failures: int, is_moot: bool, stale_at: datetime, policy: Policy, now: datetime
 ) -> Settled:
-    """What the answer to the `attempts`-th attempt means. Only what is known not to have been accepted is tried again,
-    unless its reason has gone meanwhile; an attempt of unknown result never is, because that could send it twice."""
+    """What the answer to an attempt means, after `failures` earlier ones that were refused for now. Only what is known
+    not to have been accepted is tried again, unless its reason has gone meanwhile; an attempt of unknown result never
+    is, because that could send it twice."""
     match result:
         case Accepted():
             return Settled(state="sent")
         case Refused(code=code):
-            return Settled(state="failed", reason="rejected", last_error=code)
+            return Settled(state="failed", failure="rejected", last_error=code)
         case NoAnswer():
-            return Settled(state="unknown", reason="unknown-result", last_error="no-answer")
+            return Settled(state="unknown", failure="unknown-result", last_error="no-answer")
         case NotNow(code=code) if is_moot:
-            return Settled(state="suppressed", reason="moot", last_error=code)
+            return Settled(state="suppressed", last_error=code)
         case NotNow(code=code, provider_down=True):
-            return Settled(state="planned", not_before=now, counts=False, last_error=code)
+            return Settled(state="planned", not_before=now, last_error=code)
         case NotNow(code=code):
-            wait = min(policy.retry_first_after * 2 ** min(attempts - 1, 20), RETRY_INTERVAL_MAX)
-            if attempts >= policy.attempts_max or now + wait >= stale_at:
-                return Settled(state="failed", reason="unreachable", last_error=code)
-            return Settled(state="planned", not_before=now + wait, last_error=code)
+            wait = min(policy.retry_first_after * 2 ** min(failures, 20), RETRY_INTERVAL_MAX)
+            if failures + 1 >= policy.attempts_max or now + wait >= stale_at:
+                return Settled(state="failed", failure="unreachable", last_error=code)
+            return Settled(state="planned", not_before=now + wait, is_failure=True, last_error=code)

@@ -34,6 +34,9 @@ class Notification:
     stale_at: datetime
     cause: Cause
     attempts: int = 0
+    """Number of the latest attempt; it only grows, so that an answer finds its own attempt."""
+    failures: int = 0
+    """Attempts that the provider refused for now."""
     attempted_channel: Channel | None = None
     last_error: str | None = None
     """Code of why the last attempt was not accepted."""

@@ -1,13 +1,13 @@
-"""Events about notifications that were not sent."""
+"""Events about what became of notifications."""
 
 from collections.abc import Mapping, Sequence
 from uuid import UUID
 
-from services.notifications.domain.delivery import SuppressedReason
+from services.notifications.domain.delivery import FailedReason, Settled, SuppressedReason
 from services.notifications.domain.notification import Notification
 from services.notifications.domain.policy import Policy
-from shared.events import CloudEvent, NotificationSuppressed
-from shared.events.notifications import NotificationSuppressedData
+from shared.events import CloudEvent, NotificationFailed, NotificationSent, NotificationSuppressed
+from shared.events.notifications import NotificationFailedData, NotificationSentData, NotificationSuppressedData
 from shared.outcomes import Command, Outcomes, Timer
 
 
@@ -62,5 +62,5 @@ def publish_settled(
             outcomes.publish(NotificationSent, data, because=because)
         case Settled(state="suppressed"):
             publish_suppressed(outcomes, [one], because={one.member_id: because}, reason="moot", policy=policy)
-        case Settled(state="failed" | "unknown", failure=FailedReason() as reason):
+        case Settled(failure=reason) if reason is not None:
             publish_failed(outcomes, one, because=because, reason=reason, policy=policy)

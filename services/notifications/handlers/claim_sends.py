@@ -8,9 +8,9 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from services.notifications.domain.delivery import Defer, Fail, PastSend, Send, Suppress, decide_delivery
-from services.notifications.domain.notification import Notification
-from services.notifications.domain.recipient import NOBODY
+from services.notifications.domain.notification import Notification, State
 from services.notifications.domain.publishing import publish_failed, publish_suppressed
+from services.notifications.domain.recipient import NOBODY
 from services.notifications.domain.zones import candidate_zones
 from services.notifications.store.library import load_policy
 from services.notifications.store.notifications import (
@@ -96,7 +96,7 @@ async def claim_sends(
             case Defer(until=until):
                 deferred.append((one.notification_id, until))
             case Suppress(reason=reason):
-                state = "expired" if reason == "stale" else "suppressed"
+                state: State = "expired" if reason == "stale" else "suppressed"
                 endings.append(Ending(notification_id=one.notification_id, state=state, reason=reason))
                 publish_suppressed(
                     claimed.outcomes, [one], because={one.member_id: because}, reason=reason, policy=policy

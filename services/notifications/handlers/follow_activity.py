@@ -5,8 +5,8 @@ from datetime import datetime
 from uuid import UUID
 
 from services.notifications.domain.announcements import LAPSE, about_session
-from services.notifications.domain.quiet_hours import local_date
 from services.notifications.domain.publishing import publish_suppressed
+from services.notifications.domain.quiet_hours import local_date
 from services.notifications.store.library import load_policy
 from services.notifications.store.notifications import suppress_about
 from services.notifications.store.session_timers import load_zones, move_session_timers, save_latest_sessions

@@ -31,7 +31,7 @@ async def record_sends(connection: Connection, *, answers: Sequence[Answer], now
     for one, is_moot, is_given_up in await load_attempted(connection, list(results)):
         result = settle_attempt(
             result=results[one.notification_id, one.attempts],
-            attempts=one.attempts,
+            failures=one.failures,
             is_moot=is_moot,
             stale_at=one.stale_at,
             policy=policy,

@@ -21,6 +21,8 @@ create table notifications (
     settled_at timestamptz,
     -- written before an attempt: its number and until when (machine time) the process that makes it may still answer
     attempts int not null default 0,
+    -- attempts that the provider refused for now
+    failures int not null default 0,
     answer_by timestamptz,
     last_error text,
     cause jsonb not null,

@@ -16,7 +16,7 @@ from shared.events.vocabulary import Channel, NotificationTopic
 from shared.outcomes import Cause
 
 COLUMNS = """notification_id, member_id, topic, template, about, params, page_role, not_before, stale_at, cause,
-    attempts, channel as attempted_channel, last_error"""
+    attempts, failures, channel as attempted_channel, last_error"""
 
 PLAN = """
 insert into notifications
@@ -93,17 +93,17 @@ where n.notification_id = e.notification_id and n.state = 'planned'
 
 # An attempt given up as unknown may still be answered by the process that made it; only good news changes it then.
 LOAD_ATTEMPTED = f"""
-select {COLUMNS}, reason = 'moot' as is_moot from notifications n
+select {COLUMNS}, reason = 'moot' as is_moot, state = 'unknown' as is_given_up from notifications n
 join unnest($1::uuid[], $2::int[]) as a(id, attempt) on a.id = n.notification_id and a.attempt = n.attempts
 where n.state in ('sending', 'unknown') for update of n
 """  # noqa: S608
 
 SETTLE = """
 update notifications n set state = s.state, reason = s.reason, answer_by = null, last_error = s.last_error,
-    not_before = coalesce(s.not_before, n.not_before), attempts = n.attempts - s.uncounted,
+    not_before = coalesce(s.not_before, n.not_before), failures = n.failures + s.failed,
     settled_at = case when s.state = 'planned' then null else $7 end
 from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::int[])
-    as s(notification_id, state, reason, last_error, not_before, uncounted)
+    as s(notification_id, state, reason, last_error, not_before, failed)
 where n.notification_id = s.notification_id and n.state in ('sending', 'unknown')
 """
 
@@ -117,9 +117,6 @@ select notification_id, topic, template, about, state, reason, channel, planned_
 from notifications where member_id = $1 and page_role is null order by planned_at desc, notification_id limit $2
 """
 
-MAKE_SECRET = "insert into signing_secrets (name, secret) values ($1, $2) on conflict (name) do nothing"
-LOAD_SECRET = "select secret from signing_secrets where name = $1"
-
 
 @dataclass(frozen=True, kw_only=True)
 class Ending:
@@ -131,7 +128,9 @@ class Ending:
 
 
 def _notification(row: asyncpg.Record) -> Notification:
-    fields: dict[str, Any] = {name: value for name, value in row.items() if name not in ("state", "is_moot")}
+    fields: dict[str, Any] = {
+        name: value for name, value in row.items() if name not in ("state", "is_moot", "is_given_up")
+    }
     return Notification(**{**fields, "cause": Cause(**fields["cause"])})
 
 
@@ -242,11 +241,11 @@ async def end_notifications(connection: Connection, endings: Sequence[Ending], *
 
 async def load_attempted(
     connection: Connection, attempts: Sequence[tuple[UUID, int]]
-) -> list[tuple[Notification, bool]]:
-    """Of these (notification, number of its attempt), those whose attempt is still the latest and not settled; and
-    whether it became moot meanwhile."""
+) -> list[tuple[Notification, bool, bool]]:
+    """Of these (notification, number of its attempt), those whose attempt is still the latest; whether it became
+    moot meanwhile, and whether the attempt was given up as unknown."""
     rows = await connection.fetch(LOAD_ATTEMPTED, [one for one, _ in attempts], [number for _, number in attempts])
-    return [(_notification(row), row["is_moot"] is True) for row in rows]
+    return [(_notification(row), row["is_moot"] is True, row["is_given_up"]) for row in rows]
 
 
 async def settle_notifications(
@@ -257,10 +256,10 @@ async def settle_notifications(
             SETTLE,
             [one for one, _ in settled],
             [result.state for _, result in settled],
-            [result.reason for _, result in settled],
+            ["moot" if result.state == "suppressed" else result.failure for _, result in settled],
             [result.last_error for _, result in settled],
             [result.not_before for _, result in settled],
-            [0 if result.counts else 1 for _, result in settled],
+            [int(result.is_failure) for _, result in settled],
             now,
         )
 
@@ -274,10 +273,3 @@ async def find_unanswered(connection: Connection, *, limit: int) -> list[tuple[U
 async def list_notifications(connection: Connection, *, member_id: UUID, limit: int) -> list[dict[str, Any]]:
     """What this member was or will be told, newest first."""
     return [dict(row) for row in await connection.fetch(LIST, member_id, limit)]
-
-
-async def load_or_make_secret(connection: Connection, *, name: str, candidate: str) -> str:
-    """The kept secret of this name; `candidate` if there was none. The same for every replica."""
-    await connection.execute(MAKE_SECRET, name, candidate)
-    secret: str = await connection.fetchval(LOAD_SECRET, name)
-    return secret

@@ -1,0 +1,37 @@
+"""`python -m services.notifications.main`: composes the service."""
+
+from services.notifications.api import build_router
+from services.notifications.handlers.find_link_secret import find_link_secret
+from services.notifications.sender.rendering import Letterhead
+from services.notifications.sender.task import run_sender
+from services.notifications.settings import NotificationsSettings
+from services.notifications.store.library import load_policy
+from services.notifications.store.notifications import count_unsent
+from services.notifications.subscriptions import SUBSCRIPTIONS, TIMERS
+from shared.clock import Clock
+from shared.service import Pending, Service, Task, run
+
+
+def build(settings: NotificationsSettings, *, clock: Clock | None = None) -> Service:
+    """The service, not started. Rules that cannot be read stop it here."""
+    load_policy()
+
+    async def letterhead(service: Service) -> Letterhead:
+        configured = settings.unsubscribe_secret.get_secret_value() if settings.unsubscribe_secret else None
+        secret = await find_link_secret(service.database, configured=configured)
+        return Letterhead.of(settings, unsubscribe_secret=secret)
+
+    return Service(
+        name="notifications",
+        settings=settings,
+        subscriptions=SUBSCRIPTIONS,
+        timers=TIMERS,
+        routers=[build_router(settings)],
+        tasks=[Task("sender", run_sender(settings, letterhead=letterhead))],
+        pending=[Pending("notifications", count_unsent)],
+        clock=clock,
+    )
+
+
+if __name__ == "__main__":
+    run(build(NotificationsSettings()))
