@@ -36,8 +36,11 @@ def new_command(
     command_id: str | None = None,
     because: Cause | None = None,
 ) -> Command:
-    """A command with its place in a chain. `because` continues the chain of an earlier event (an alert that is answered);
-    otherwise the command starts one. Its id comes from the caller, so that a repeat makes the same events, or is random."""
+    """A command with its place in a chain.
+
+    `because` continues the chain of an earlier event (an alert that is answered); otherwise the command starts one. Its
+    id comes from the caller, so that a repeat makes the same events, or is random.
+    """
     identity = command_id or str(uuid4())
     if because is None:
         traceparent = request.headers.get("traceparent") if request is not None else None

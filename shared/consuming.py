@@ -85,9 +85,12 @@ async def take_chunk(
     settle_waiting: SettleWaiting,
     isolated: bool = False,
 ) -> Taken:
-    """Take a chunk inside the caller's transaction. `isolated` after it failed with a bug: the guilty event is found and
-    becomes a dead letter, its member is parked, the rest proceeds. Raises PositionMissing, BehindBase, whatever the
-    handler raises, and database errors; the caller rolls back and decides (shared/intake.py)."""
+    """Take a chunk inside the caller's transaction.
+
+    `isolated` after it failed with a bug: the guilty event is found and becomes a dead letter, its member is parked,
+    the rest proceeds. Raises PositionMissing, BehindBase, whatever the handler raises, and database errors; the caller
+    rolls back and decides (shared/intake.py).
+    """
     group = subscription.group
     next_offset = await lock_position(connection, group, topic, chunk.partition)
     if next_offset is None:
@@ -208,7 +211,8 @@ def _apply_outcomes(outcomes: Outcomes, work: _Sorted, subscription: Subscriptio
         raise TypeError(f"{subscription.group} is stateless and may not wait")
     waiting: set[UUID] = set()
     for arrival in work.to_run:
-        assert arrival.event is not None and arrival.member_id is not None
+        assert arrival.event is not None
+        assert arrival.member_id is not None
         ref = (arrival.event.source, arrival.event.id)
         if arrival.member_id in waiting:
             work.hold(arrival, "parked", "behind", None, blocks=True, now=now)

@@ -29,11 +29,10 @@ order by place
 on conflict (consumer_group, topic, partition, record_offset) do nothing
 """
 
-COLUMNS = """held_id, consumer_group, topic, partition, record_offset, record_key, member_id, blocks, state, reason,
-    detail, identity, source, event_id, value, headers, record_at, expires_at"""
-
-LOAD_QUEUE = f"""
-select {COLUMNS} from delivery.held_events
+LOAD_QUEUE = """
+select held_id, consumer_group, topic, partition, record_offset, record_key, member_id, blocks, state, reason,
+    detail, identity, source, event_id, value, headers, record_at, expires_at
+from delivery.held_events
 where blocks and member_id = $1 and consumer_group = $2 and topic = $3 order by held_id limit $4
 """
 

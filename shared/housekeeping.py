@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 EXPIRY_TICK_S = 1.0
 EXPIRED_MAX = 100
 FORGET_EVERY_S = 600.0
+FORGET_PAUSE_S = 0.1
+"""Between two steps, so that a large clean-up stays behind the work."""
 FORGET_ATTEMPTS = (
     "delete from delivery.attempts a using delivery.positions p where a.consumer_group = p.consumer_group"
     " and a.topic = p.topic and a.partition = p.partition and a.record_offset < p.next_offset"
@@ -58,7 +60,6 @@ async def forget_old(service: "Service") -> None:
     """Delete inbox rows past retention, in small steps, and attempts that ended."""
     while True:
         async with service.database.acquire(timeout=30) as connection:
-            while await forget_taken(connection):
-                await asyncio.sleep(0.05)
+            forgotten = await forget_taken(connection)
             await connection.execute(FORGET_ATTEMPTS)
-        await asyncio.sleep(FORGET_EVERY_S)
+        await asyncio.sleep(FORGET_PAUSE_S if forgotten else FORGET_EVERY_S)

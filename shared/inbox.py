@@ -29,7 +29,9 @@ select
         select distinct member_id from delivery.held_events
         where blocks and member_id = any($3::uuid[]) and consumer_group = $4 and topic = $5
     ) as blocked,
-    exists (select from delivery.held_events where blocks and state = 'waiting' and member_id = any($3::uuid[])) as awaited
+    exists (
+        select from delivery.held_events where blocks and state = 'waiting' and member_id = any($3::uuid[])
+    ) as awaited
 """
 
 RECORD = """

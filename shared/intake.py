@@ -1,4 +1,4 @@
-"""From a consumer group to transactions: FastStream polls, a bounded lane per partition, a task per lane, pooled connections.
+"""From a consumer group to transactions: FastStream polls, a bounded lane per partition, a task per lane, one pool.
 
 FastStream gives the subscription, the group and the lifespan; records pass through it undecoded. What is ours is when a
 chunk is taken, tried again or found guilty. A failure never skips a record: the same chunk again, from its position.
@@ -290,7 +290,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
 
     # -- beside the stream
 
-    async def commit_positions(self) -> None:
+    async def commit_positions(self, _: object = None) -> None:
         """Tell Kafka where the group stands, once a second, best effort: lag metrics read it, nothing else does."""
         told: dict[TopicPartition, int] = {}
         checked = monotonic()
@@ -319,7 +319,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
                         self._tasks[partition] = asyncio.create_task(self._own(partition))
 
     async def lag(self) -> int:
-        """Records in the log that this process owns and has not committed. KafkaError where the broker does not answer."""
+        """Records in the log that this process owns and has not committed. KafkaError where no broker answers."""
         owned = dict(self.lanes)
         if not owned:
             return 0

@@ -26,6 +26,6 @@ async def lock_members(connection: Connection, member_ids: Iterable[UUID]) -> No
 
 
 async def claim_members(connection: Connection, member_ids: Iterable[UUID]) -> set[UUID]:
-    """Lock those of these members that nobody else holds, without waiting; which ones. A member with no row yet is not claimed."""
+    """Lock those of these members that nobody else holds, without waiting; which ones. One with no row yet is not."""
     wanted = sorted(set(member_ids))
     return {row["member_id"] for row in await connection.fetch(CLAIM_MEMBERS, wanted)}

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import asyncpg
 
+from shared.database import Connection
+
 ROOT = Path(__file__).resolve().parent.parent
 LOCK_KEY = 7_310_579_201
 FILE_NAME = re.compile(r"^\d{4}_[a-z0-9_]+\.sql$")
@@ -51,7 +53,8 @@ async def migrate(database_url: str, *, service: str) -> list[str]:
             "create table if not exists public.migrations (name text primary key, digest text not null,"
             " applied_at timestamptz not null default clock_timestamp())"
         )
-        applied = dict(await connection.fetch("select name, digest from public.migrations"))
+        rows = await connection.fetch("select name, digest from public.migrations")
+        applied = {row["name"]: row["digest"] for row in rows}
         pending: list[str] = []
         for migration in list_migrations(service):
             if migration.name in applied:
@@ -69,7 +72,7 @@ async def migrate(database_url: str, *, service: str) -> list[str]:
         await connection.close()
 
 
-async def missing_migrations(connection: "asyncpg.Connection[asyncpg.Record]", *, service: str) -> list[str]:
+async def missing_migrations(connection: Connection, *, service: str) -> list[str]:
     """Names of this service's migrations that its database does not have yet; all of them on an empty database."""
     if not await connection.fetchval("select to_regclass('public.migrations') is not null"):
         return [migration.name for migration in list_migrations(service)]

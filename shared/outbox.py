@@ -17,8 +17,8 @@ from shared.outcomes import Cause, Command, Draft, Timer, cause_of
 
 INSERT = """
 insert into delivery.outbox (topic, member_id, value)
-select topic, member_id, value from unnest($1::text[], $2::uuid[], $3::bytea[]) with ordinality as o(topic, member_id, value, place)
-order by place
+select topic, member_id, value
+from unnest($1::text[], $2::uuid[], $3::bytea[]) with ordinality as o(topic, member_id, value, place) order by place
 """
 
 

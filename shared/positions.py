@@ -35,7 +35,8 @@ where consumer_group = $1 and topic = $2 and partition = any($3::int[])
 """
 
 RECORD_ATTEMPT = """
-insert into delivery.attempts as a (consumer_group, topic, partition, record_offset, attempts) values ($1, $2, $3, $4, 1)
+insert into delivery.attempts as a (consumer_group, topic, partition, record_offset, attempts)
+values ($1, $2, $3, $4, 1)
 on conflict (consumer_group, topic, partition, record_offset) do update set attempts = a.attempts + 1
 returning attempts
 """
@@ -105,6 +106,6 @@ async def advance_position(
 
 
 async def record_attempt(connection: Connection, group: str, topic: str, partition: int, offset: int) -> int:
-    """Count an attempt at one record before it is made, in a transaction of its own; how many there were with this one."""
+    """Count an attempt at one record before it is made, in a transaction of its own; how many there were with it."""
     attempts: int = await connection.fetchval(RECORD_ATTEMPT, group, topic, partition, offset)
     return attempts

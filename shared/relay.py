@@ -34,7 +34,8 @@ RECORD_HEADERS = list(HEADERS)
 log = logger("relay")
 
 HOLD_LEASE = """
-insert into delivery.relay_lease (only_row, holder, expires_at) values (true, $1, clock_timestamp() + make_interval(secs => $2))
+insert into delivery.relay_lease (only_row, holder, expires_at)
+values (true, $1, clock_timestamp() + make_interval(secs => $2))
 on conflict (only_row) do update set holder = excluded.holder, expires_at = excluded.expires_at
 where relay_lease.holder = excluded.holder or relay_lease.expires_at < clock_timestamp()
 returning 1
@@ -184,7 +185,7 @@ class Relay:
     async def _send_members(
         self, producer: AIOKafkaProducer, topic: str, partition: int, rows: list[asyncpg.Record], done: _Round
     ) -> set[UUID]:
-        """A batch was refused for one of its records: send row by row; a member whose row is refused backs off alone."""
+        """A batch was refused for one of its records: send row by row; a member with a refused row backs off alone."""
         refused: set[UUID] = set()
         for row in rows:
             if row["member_id"] in refused:

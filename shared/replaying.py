@@ -22,7 +22,7 @@ from shared.outbox import put_in_outbox
 from shared.subscriptions import Subscription
 
 QUEUE_PAGE = 1_000
-"""Rows of one queue taken in one transaction: twice a consumer's chunk, so that a queue shrinks faster than it grows."""
+"""Rows of one queue taken in one transaction: twice a consumer's chunk, so a queue shrinks faster than it grows."""
 ROUNDS_MAX = 5
 """Taking one queue may bring what another waits for; this often at most in one transaction."""
 
@@ -54,7 +54,7 @@ class _Readable:
 async def settle_waiting(
     connection: Connection, member_ids: Sequence[UUID], now: datetime, *, readers: Mapping[str, Reader], service: str
 ) -> int:
-    """Try the queues of these members whose head waits; how many events that published. The caller holds their locks."""
+    """Try the queues of these members whose head waits; how many events that published. The caller holds the locks."""
     published = 0
     for _ in range(ROUNDS_MAX):
         taken = 0
@@ -111,11 +111,11 @@ async def _read(connection: Connection, reader: Reader, queue: Sequence[HeldEven
             readable.broken = (row, error)
             break
         identity = inbox_identity(reader.subscription.group, event.source, event.id)
-        if row.identity != identity:
-            # It was at fault when it came, so the inbox knows its coordinates only; another copy may have been taken.
-            if not await insert_late(connection, identity=identity, digest=body_digest(event)):
-                readable.repeated.append(row)
-                continue
+        # At fault when it came, the inbox knows its coordinates only; another copy may have been taken meanwhile.
+        late = row.identity != identity
+        if late and not await insert_late(connection, identity=identity, digest=body_digest(event)):
+            readable.repeated.append(row)
+            continue
         readable.pairs.append((row, event))
     return readable
 

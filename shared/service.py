@@ -1,6 +1,6 @@
 """One service process: HTTP, intake, relay, timers and its own tasks, started and stopped in order.
 
-HTTP answers from the first moment; everything else starts behind it with backoff, and readiness tells the truth about it.
+HTTP answers from the first moment; the rest starts behind it with backoff, and readiness tells the truth about it.
 """
 
 import asyncio
@@ -190,7 +190,7 @@ class Service:
         if self.readers:
             await self._reach_kafka()
             for intake in self.intakes:
-                self._spawn(Task(f"positions {intake.subscription.group}", lambda _, i=intake: i.commit_positions()))
+                self._spawn(Task(f"positions {intake.subscription.group}", intake.commit_positions))
         gc.collect()
         gc.freeze()
         gc.set_threshold(100_000, 50, 50)

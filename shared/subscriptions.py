@@ -11,14 +11,14 @@ from shared.outcomes import Outcomes, Timer
 
 
 class EventHandler(Protocol):
-    """Takes the events of one chunk, in log order, many members at once: load all, fold each member's events, save all."""
+    """Takes the events of one chunk, in log order, many members at once: load all, fold each member's, save all."""
 
     def __call__(self, connection: Connection, events: Sequence[Any], /, *, now: datetime) -> Awaitable[Outcomes]: ...
 
 
 TimerHandler = Callable[..., Awaitable[Outcomes]]
-"""async (connection, timers: Sequence[Timer], *, now) -> Outcomes. The timers are already claimed and deleted; a handler that
-wants another one saves it."""
+"""async (connection, timers: Sequence[Timer], *, now) -> Outcomes. The timers are already claimed and deleted: a
+handler that wants another one saves it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Structured logs and the catalogue of metrics. Neither ever holds member data: no ids of members, no values, no text."""
+"""Structured logs and the catalogue of metrics. Neither ever holds member data: no member ids, no values, no text."""
 
 import logging
 from typing import Any

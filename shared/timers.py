@@ -64,7 +64,7 @@ COUNT_DUE = "select count(*) from delivery.timers where due_at <= $1 and kind = 
 
 
 async def save_timers(connection: Connection, timers: Sequence[Timer]) -> None:
-    """Set timers, or move those that exist under the same (kind, key). One statement; the last of a repeated key wins."""
+    """Set timers, or move those that exist under the same (kind, key). One statement; the last of a repeat wins."""
     last = {(timer.kind, timer.key): timer for timer in timers}
     if last:
         chosen = list(last.values())

@@ -22,7 +22,9 @@ from shared.settings import ServiceSettings
 from shared.subscriptions import Subscription
 
 TABLES = """
-create table effects (effect_id bigint generated always as identity primary key, member_id uuid, event_id text, score int);
+create table effects (
+    effect_id bigint generated always as identity primary key, member_id uuid, event_id text, score int
+);
 create table known_members (member_id uuid primary key);
 create table switches (name text primary key);
 """

@@ -9,10 +9,9 @@ import pytest
 
 from shared.events.codec import encode
 from shared.migrating import migrate
-
 from tests.fixtures.databases import DatabaseFactory
 from tests.fixtures.eventually import eventually
-from tests.fixtures.services import Consume, Publish, RunService, RunningService, member_key
+from tests.fixtures.services import Consume, Publish, RunningService, RunService, member_key
 from tests.fixtures.topics import TopicFactory
 from tests.shared.delivery.probe import ACTIVITY, MEMBERS, add_tables, build, pain, paused
 
@@ -56,6 +55,7 @@ async def test_events_take_effect_once_in_order(probe: RunningService, publish: 
         "select sum(records_read) as read, sum(records_new) as new, sum(records_duplicate) as duplicate"
         " from delivery.positions where consumer_group = 'probe.activity'"
     )
+    assert position
     assert dict(position) == {"read": 30, "new": 15, "duplicate": 15}
 
 
@@ -101,7 +101,7 @@ async def test_an_early_event_waits_in_order_and_is_released_with_what_it_needs(
     await probe.settled()
     assert await effects_of(probe, member) == [1]
     rows = await held(probe)
-    assert [(row["state"], row["reason"]) for row in rows][0] == ("waiting", "member")
+    assert (rows[0]["state"], rows[0]["reason"]) == ("waiting", "member")
     await publish(MEMBERS, paused(member))
     await eventually(lambda: effects_are(probe, member, [1, 8, 2, 3]))
     assert await held(probe) == []
@@ -203,6 +203,7 @@ async def test_counts_add_up(probe: RunningService, publish: Publish) -> None:
         " sum(records_dead) as dead, sum(records_parked) as parked, sum(records_waiting) as waiting,"
         " sum(next_offset - first_offset) as advanced from delivery.positions where consumer_group = 'probe.activity'"
     )
+    assert row
     assert dict(row) == {"read": 7, "new": 1, "refused": 1, "dead": 3, "parked": 1, "waiting": 1, "advanced": 7}
 
 
