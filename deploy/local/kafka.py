@@ -19,7 +19,7 @@ from deploy.local.processes import POLL_S, Child, ProcessFile, last_lines, open_
 DAY_MS = 24 * 3600 * 1000
 START_LIMIT_S = 60.0
 STOP_SIGNAL = signal.SIGTERM
-STOP_GRACE_S = 6.0
+STOP_GRACE_S = 4.0
 
 
 @dataclass(frozen=True, kw_only=True)

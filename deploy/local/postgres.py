@@ -34,7 +34,7 @@ from deploy.local.processes import (
 
 START_LIMIT_S = 60.0  # recovery after a crash included
 STOP_SIGNAL = signal.SIGINT  # "fast": sessions are ended, everything is written; SIGTERM would wait for clients
-STOP_GRACE_S = 6.0
+STOP_GRACE_S = 3.0
 SUPERUSER = "postgres"
 
 

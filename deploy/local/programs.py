@@ -1,5 +1,6 @@
 """The Python processes of a local stack: what each is called, how it starts, what it needs to know."""
 
+import json
 import os
 import sys
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from deploy.local.ports import HOST, require_free_port
 from deploy.local.settings import LocalSettings
 from deploy.local.stack import SERVICES, Stack
 
+PAGED_ROLES = ("pt", "coach", "oncall")
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -96,7 +98,8 @@ def service_programs(stack: Stack, ports: ProgramPorts, settings: LocalSettings)
         "CARELOOP_SMTP_HOST": HOST,
         "CARELOOP_SMTP_PORT": str(ports.smtp),
         "CARELOOP_CONSOLE_URL": stack.console_url,
-        **{f"CARELOOP_{name.upper()}_URL": service.url for name, service in stack.services.items()},
+        "CARELOOP_APP_URL": stack.console_url,
+        "CARELOOP_PAGE_MAILBOXES": json.dumps({role: f"{role}@careloop.example" for role in PAGED_ROLES}),
     }
     return [
         Program(
@@ -106,6 +109,7 @@ def service_programs(stack: Stack, ports: ProgramPorts, settings: LocalSettings)
                 **shared,
                 "CARELOOP_DATABASE_URL": service.database_url,
                 "CARELOOP_PORT": str(ports.services[name]),
+                "CARELOOP_PUBLIC_URL": service.url,
             },
             ready_url=f"{service.url}/health/ready",
         )

@@ -12,7 +12,7 @@ from deploy.local import seeding
 from deploy.local.databases import create_databases, database_name, service_database_url
 from deploy.local.ports import HOST
 from deploy.local.problems import LocalProblem
-from deploy.local.processes import Child, ProcessFile, start_child, start_mark
+from deploy.local.processes import Child, ProcessFile, last_lines, start_child, start_mark
 from deploy.local.programs import (
     ROOT,
     Program,
@@ -60,6 +60,7 @@ class Supervisor:
     seed: bool = True
     on_running: Callable[[Stack], None] = lambda stack: None
     services: Callable[[Stack, ProgramPorts, LocalSettings], list[Program]] = service_programs
+    seed_command: Callable[[Path], list[str]] = seeding.seed_command
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     _stack: Stack | None = None
 
@@ -109,7 +110,7 @@ class Supervisor:
             await prepare_servers(stack)
         seeding_due = self.seed and not seeding.is_seeded(self.data)
         if seeding_due:
-            seeding.hold_clinic_time(stack.clock_file)
+            seeding.hold_clinic_time(self.data, stack.clock_file)
         with self.progress.step("starting the services"):
             for program in self.services(stack, ports, self.settings):
                 self._programs.start(program)
@@ -159,7 +160,7 @@ class Supervisor:
         log = self.data / "logs" / "seed.log"
         before = log.stat().st_size if log.exists() else 0
         child = start_child(
-            seeding.seed_command(self.data),
+            self.seed_command(self.data),
             name="seed",
             log=log,
             record_in=self._programs.record,
@@ -172,7 +173,10 @@ class Supervisor:
         finally:
             await child.stop()
         if child.process.returncode != 0:
-            raise LocalProblem(f"The population could not be played in (see {log}); the next `up` continues with it.")
+            said = last_lines(log, 1).removeprefix("careloop: ")
+            raise LocalProblem(
+                f"The population was not played in to the end: {said} (see {log}; `up` again continues)."
+            )
         seeding.mark_seeded(self.data)
 
     async def _follow(self, child: Child, log: Path, offset: int) -> None:

@@ -11,7 +11,7 @@ from deploy.local.processes import POLL_S, Child, ProcessFile, last_lines, start
 
 START_LIMIT_S = 20.0
 STOP_SIGNAL = signal.SIGTERM
-STOP_GRACE_S = 3.0
+STOP_GRACE_S = 1.0
 MEMORY_MAX_MB = 128
 
 

@@ -1,4 +1,4 @@
-"""`careloop up` with stand-ins for the four services: `python -m tests.deploy.run_up DATA`. Everything else is real."""
+"""`careloop up` with stand-ins for the services: `python -m tests.deploy.run_up DATA [SEED_GATE]`. The rest is real."""
 
 import asyncio
 import sys
@@ -12,6 +12,16 @@ from deploy.local.progress import Progress
 from deploy.local.settings import LocalSettings
 from deploy.local.stack import Stack
 from deploy.local.supervisor import Supervisor
+
+# Waits for the file that it is given, so that a test decides when it ends; writes down what clinic time it found.
+SEED = """
+import pathlib, sys, time
+gate, data = map(pathlib.Path, sys.argv[1:])
+print('seed starts at', (data / 'clock.json').read_text(), flush=True)
+while not gate.exists():
+    time.sleep(0.05)
+(data / 'clock.json').unlink()
+"""
 
 
 def tiny_services(stack: Stack, ports: ProgramPorts, settings: LocalSettings) -> list[Program]:
@@ -34,8 +44,9 @@ if __name__ == "__main__":
         settings=LocalSettings(data=data),
         data=data,
         progress=progress,
-        seed=False,
+        seed=len(sys.argv) > 2,
         services=tiny_services,
+        seed_command=lambda data: [sys.executable, "-u", "-c", SEED, sys.argv[2], str(data)],
         on_running=lambda stack: progress.say("RUNNING"),
     )
     try:

@@ -57,13 +57,13 @@ class Up:
         return {name: entry.pid for name, entry in entries.items() if is_running(entry)}
 
 
-def start_up(data: Path, **settings: str) -> Up:
+def start_up(data: Path, *arguments: str, **settings: str) -> Up:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("CARELOOP_")}
     ports = {f"CARELOOP_{name.upper()}_PORT": "0" for name in PORTS}
     output = data.parent / f"said-{time.monotonic_ns()}"
     with output.open("wb") as said:
         process = subprocess.Popen(
-            [sys.executable, "-u", "-m", "tests.deploy.run_up", str(data)],
+            [sys.executable, "-u", "-m", "tests.deploy.run_up", str(data), *arguments],
             cwd=ROOT, env={**kept, **ports, **settings}, stdout=said, stderr=said, start_new_session=True,
         )  # fmt: skip
     return Up(data=data, process=process, output=output)
@@ -196,6 +196,32 @@ def test_what_a_killed_up_left_running_is_stopped_by_the_next_and_by_down(data: 
     again = CliRunner().invoke(app, ["down", "--data", str(data)])
     assert again.exit_code == 0
     assert "Nothing runs on" in again.stdout
+
+
+def test_a_population_is_played_in_once_also_when_it_was_interrupted(data: Path) -> None:
+    gate = data.parent / "gate"
+    first = start_up(data, str(gate))
+    first.wait_for("seed starts at")
+    assert first.stack().state == "seeding"
+    held = (data / "clock.json").read_text()
+    first.process.send_signal(signal.SIGINT)
+    assert first.process.wait(15) == 0
+    assert first.pids() == {}
+
+    second = start_up(data, str(gate))
+    second.wait_for("seed starts at")
+    assert held in second.said  # clinic time was not put back a second time
+    gate.touch()
+    second.wait_for("RUNNING")
+    second.process.send_signal(signal.SIGTERM)
+    assert second.process.wait(15) == 0
+
+    third = start_up(data, str(gate))
+    third.wait_for("RUNNING")
+    assert "seed starts at" not in third.said
+    assert not (data / "clock.json").exists()
+    third.process.send_signal(signal.SIGTERM)
+    assert third.process.wait(15) == 0
 
 
 def test_a_taken_port_ends_up_with_one_sentence_and_nothing_running(data: Path) -> None:
