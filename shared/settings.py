@@ -17,9 +17,11 @@ class ServiceSettings(BaseSettings):
     kafka_bootstrap: str = "127.0.0.1:8492"
     """host:port, comma separated."""
     kafka_security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    """Protocol to the broker."""
     kafka_username: str | None = None
     """SCRAM-SHA-512 user, with a SASL security."""
     kafka_password: SecretStr | None = None
+    """Of that user."""
     kafka_ca_file: Path | None = None
     """Certificate authority of the broker, with an SSL security; the system's own if not given."""
     valkey_url: SecretStr = SecretStr("redis://127.0.0.1:8479/0")
@@ -27,14 +29,17 @@ class ServiceSettings(BaseSettings):
     namespace: str = Field(default="", pattern=r"^[a-z0-9-]{0,40}$")
     """Put before topic and group names, so that several stacks can share one broker. Empty in production."""
     host: str = "127.0.0.1"
+    """Address that the HTTP server binds to."""
     port: int = Field(ge=0, le=65535)
     """HTTP port; 0 chooses a free one."""
     oidc_issuer: str = "http://127.0.0.1:8404"
     """OpenID Connect issuer whose tokens are accepted."""
     oidc_audience: str = "careloop"
+    """What a token must name as its audience."""
     clock_file: Path | None = None
     """Anchor of clinic time while a population is seeded. Not set in production."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """Least severe entry that is logged."""
     chunk_records: int = Field(default=500, ge=1, le=5000)
     """Most records taken in one transaction."""
     session_timeout_s: int = Field(default=20, ge=6, le=300)

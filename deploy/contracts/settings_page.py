@@ -67,13 +67,22 @@ def metrics_page() -> str:
 def _settings_table(settings: type[BaseSettings], *, besides: type[BaseSettings] | None = None) -> str:
     known = besides.model_fields if besides else {}
     rows = [
-        (code(_variable(settings, name)), _type(field.annotation), _default(field), field.description or "")
+        (code(_variable(settings, name)), _type(field.annotation), _default(field), meaning(settings, name))
         for name, field in settings.model_fields.items()
         if name not in known or repr(known[name]) != repr(field)
     ]
     if not rows:
         return "None besides those of all services."
     return table(("variable", "values", "default", "meaning"), rows)
+
+
+def meaning(settings: type[BaseSettings], name: str) -> str:
+    """A setting's docstring; where a service only gives another default, that of all services."""
+    for found in (settings, *settings.__mro__):
+        fields = found.model_fields if issubclass(found, BaseSettings) else {}
+        if name in fields and fields[name].description:
+            return str(fields[name].description)
+    return ""
 
 
 def _variable(settings: type[BaseSettings], name: str) -> str:
