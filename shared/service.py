@@ -5,6 +5,7 @@ HTTP answers from the first moment; the rest starts behind it with backoff, and 
 
 import asyncio
 import gc
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -332,6 +333,8 @@ def run(service: Service) -> None:
     """Serve until SIGTERM or SIGINT, then stop in order."""
     settings = service.settings
     configure_logs(settings.log_level, service=service.name)
+    # The server raises a signal it has handled once more at its end; a process that stopped in order exits with 0.
+    signal.signal(signal.SIGTERM, lambda *_: None)
     uvicorn.run(
         service.app,
         host=settings.host,

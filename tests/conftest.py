@@ -6,4 +6,5 @@ pytest_plugins = [
     "tests.fixtures.topics",
     "tests.fixtures.tokens",
     "tests.fixtures.services",
+    "tests.fixtures.processes",
 ]

@@ -17,7 +17,7 @@ from shared.events.envelope import Decision
 from shared.events.members import MemberPausedData
 from shared.events.plans import PainSettledData, SafetyFlaggedData
 from shared.outcomes import Outcomes
-from shared.service import Service
+from shared.service import Service, run
 from shared.settings import ServiceSettings
 from shared.subscriptions import Subscription
 
@@ -123,3 +123,7 @@ async def add_tables(url: str) -> None:
 
 
 __all__ = ["ACTIVITY", "MEMBERS", "add_tables", "build", "pain", "paused"]
+
+
+if __name__ == "__main__":
+    run(build(ServiceSettings()))
