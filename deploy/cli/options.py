@@ -1,5 +1,6 @@
 """What several commands take, and how each ends when something is wrong."""
 
+import errno
 import functools
 import sys
 from collections.abc import Callable
@@ -31,6 +32,11 @@ def one_sentence(command: Callable[P, None]) -> Callable[P, None]:
             command(*arguments, **options)
         except LocalProblem as problem:
             print(f"careloop: {problem}", file=sys.stderr)
+            raise typer.Exit(1) from None
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            print("careloop: There is no space left on the disk.", file=sys.stderr)
             raise typer.Exit(1) from None
         except ValidationError as error:
             first = error.errors(include_url=False)[0]

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import asyncpg
+from aiokafka.errors import KafkaError
+
 from deploy.local import seeding
 from deploy.local.databases import create_databases, database_name, service_database_url
 from deploy.local.ports import HOST
@@ -35,6 +38,8 @@ from deploy.local.servers import (
 )
 from deploy.local.settings import LocalSettings
 from deploy.local.stack import SERVICES, Stack, StackService, save_stack
+from shared.migrating import MigrationError, migrate
+from shared.topics import TopicDiffers, create_topics
 
 FOLLOW_S = 0.1
 
@@ -213,17 +218,21 @@ class Supervisor:
 
 
 async def prepare_servers(stack: Stack) -> None:
-    """Databases with roles and migrations, and topics, at once. Nothing is done twice."""
-    from shared.topics import create_topics
+    """Databases with roles and migrations, and topics, at once. Nothing is done twice.
 
-    await gather_or_first_problem(
-        [_prepare_databases(stack), create_topics(stack.kafka_bootstrap, namespace=stack.namespace)]
-    )
+    Raises LocalProblem where the servers hold something else than this version expects.
+    """
+    try:
+        await gather_or_first_problem(
+            [_prepare_databases(stack), create_topics(stack.kafka_bootstrap, namespace=stack.namespace)]
+        )
+    except (MigrationError, TopicDiffers) as error:
+        raise LocalProblem(f"The data in {stack.data} does not fit this version: {error}.") from error
+    except (asyncpg.PostgresError, KafkaError) as error:
+        raise LocalProblem(f"The servers could not be prepared: {type(error).__name__}: {error}.") from error
 
 
 async def _prepare_databases(stack: Stack) -> None:
-    from shared.migrating import migrate
-
     names = {service: database_name(service, namespace=stack.namespace) for service in stack.services}
     passwords = load_secrets(stack.data, list(names.values()))
     await create_databases(stack.postgres_url, passwords)
