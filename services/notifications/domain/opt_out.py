@@ -40,7 +40,7 @@ _KIN = tuple(
         r"\bno mas (?:mensajes|textos|recordatorios|sms)\b",
         r"\bno me (?:escriban?|manden?|envien?|contacten?|molesten?)\b",
         r"\b(?:dejen?|paren?) de (?:escribir|mandar|enviar|molestar|contactar)\w*\b",
-        r"\b(?:cancelar|darme de baja|dar de baja|dame de baja)\b.*\b(?:mensajes|suscripcion|textos|baja)\b",
+        r"\b(?:darme|dame|denme|dar) de baja\b|\bcancelar\b.*\b(?:mensajes|suscripcion|textos)\b",
         r"\bnumero equivocado\b",
     )
 )
