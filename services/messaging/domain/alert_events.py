@@ -25,8 +25,13 @@ def announce_alerts(*, outcomes: Outcomes, changes: Sequence[AlertChange]) -> No
         alert = change.alert
         if change.action in ASKS:
             raised = AlertRaisedData(
-                alert_id=alert.alert_id, kind=alert.kind, priority=alert.priority, owner=alert.owner.practitioner,
-                owner_role=alert.owner.role, respond_by=alert.respond_by, repeated=change.action != "raised",
+                alert_id=alert.alert_id,
+                kind=alert.kind,
+                priority=alert.priority,
+                owner=alert.owner.practitioner,
+                owner_role=alert.owner.role,
+                respond_by=alert.respond_by,
+                repeated=change.action != "raised",
                 decision=alert.decision,
             )
             outcomes.publish(AlertRaised, raised, because=change.because, member_id=alert.member_id)
@@ -35,11 +40,13 @@ def announce_alerts(*, outcomes: Outcomes, changes: Sequence[AlertChange]) -> No
             outcomes.publish(AlertAcknowledged, seen, because=change.because, member_id=alert.member_id)
         elif change.action == "escalated":
             next_in_line = AlertEscalatedData(
-                alert_id=alert.alert_id, level=alert.level, owner=alert.owner.practitioner, owner_role=alert.owner.role,
+                alert_id=alert.alert_id,
+                level=alert.level,
+                owner=alert.owner.practitioner,
+                owner_role=alert.owner.role,
                 respond_by=alert.respond_by,
             )
             outcomes.publish(AlertEscalated, next_in_line, because=change.because, member_id=alert.member_id)
         elif change.action == "resolved" and alert.outcome:
             closed = AlertResolvedData(alert_id=alert.alert_id, resolved_by=change.by, outcome=alert.outcome)
             outcomes.publish(AlertResolved, closed, because=change.because, member_id=alert.member_id)
-

@@ -20,7 +20,9 @@ def acknowledge_alert(*, alert: Alert, by: Practitioner, because: Command, now: 
     if alert.status == "acknowledged" and alert.acknowledged_by:
         return Refusal("already-acknowledged", f"Acknowledged by {alert.acknowledged_by.name}.")
     owner = Owner(role=by.role, practitioner=by)
-    taken = replace(alert, status="acknowledged", acknowledged_by=by, acknowledged_at=now, owner=owner, snoozed_until=None)
+    taken = replace(
+        alert, status="acknowledged", acknowledged_by=by, acknowledged_at=now, owner=owner, snoozed_until=None
+    )
     return AlertChange(alert=taken, action="acknowledged", because=because, by=by, previous_role=alert.owner.role)
 
 
@@ -56,7 +58,11 @@ def snooze_alert(
         return Refusal("too-long", f"At most {rules.snooze_max.days} days.")
     owner = Owner(role=by.role, practitioner=by)
     asleep = replace(
-        alert, status="acknowledged", snoozed_until=until, owner=owner, acknowledged_by=alert.acknowledged_by or by,
+        alert,
+        status="acknowledged",
+        snoozed_until=until,
+        owner=owner,
+        acknowledged_by=alert.acknowledged_by or by,
         acknowledged_at=alert.acknowledged_at or now,
     )
     return AlertChange(
@@ -64,9 +70,7 @@ def snooze_alert(
     )
 
 
-def wake_alert(
-    *, alert: Alert, team: CareTeam, because: Timer, rules: AlertRules, now: datetime
-) -> AlertChange | None:
+def wake_alert(*, alert: Alert, team: CareTeam, because: Timer, rules: AlertRules, now: datetime) -> AlertChange | None:
     """The snooze is over: it asks again. None when it is not asleep, or asleep for longer than this timer knew."""
     if alert.status == "resolved" or alert.snoozed_until is None or alert.snoozed_until > now:
         return None
@@ -75,14 +79,26 @@ def wake_alert(
         ladder = rules.ladder(kind=alert.kind, priority=alert.priority)
         level, owner = choose_owner(ladder=ladder, team=team, from_level=0)
     awake = replace(
-        alert, status="open", snoozed_until=None, acknowledged_by=None, acknowledged_at=None, owner=owner, level=level,
+        alert,
+        status="open",
+        snoozed_until=None,
+        acknowledged_by=None,
+        acknowledged_at=None,
+        owner=owner,
+        level=level,
         respond_by=now + rules.respond_within[alert.priority],
     )
     return AlertChange(alert=awake, action="woke", because=because, previous_role=alert.owner.role)
 
 
 def hand_over_alert(
-    *, alert: Alert, by: Practitioner, to_role: PractitionerRole, team: CareTeam, because: Command, rules: AlertRules,
+    *,
+    alert: Alert,
+    by: Practitioner,
+    to_role: PractitionerRole,
+    team: CareTeam,
+    because: Command,
+    rules: AlertRules,
     now: datetime,
 ) -> AlertChange | Refusal:
     """To another of the care team, or to the on-call role: open again, with a new deadline, until they acknowledge.
@@ -97,12 +113,21 @@ def hand_over_alert(
         return Refusal("already-theirs", "They are asked already.")
     ladder = rules.ladder(kind=alert.kind, priority=alert.priority)
     given = replace(
-        alert, status="open", acknowledged_by=None, acknowledged_at=None, snoozed_until=None, owner=owner,
+        alert,
+        status="open",
+        acknowledged_by=None,
+        acknowledged_at=None,
+        snoozed_until=None,
+        owner=owner,
         level=ladder.index(to_role) if to_role in ladder else alert.level,
         respond_by=now + rules.respond_within[alert.priority],
     )
     return AlertChange(
-        alert=given, action="handed-over", because=because, by=by, detail=person.name if person else "on-call",
+        alert=given,
+        action="handed-over",
+        because=because,
+        by=by,
+        detail=person.name if person else "on-call",
         previous_role=alert.owner.role,
     )
 
@@ -115,24 +140,37 @@ def settle_alert(*, alert: Alert, because: CloudEvent, now: datetime) -> AlertCh
 
 
 def resolve_alert(
-    *, alert: Alert, by: Practitioner | None, outcome: AlertOutcome, note: str | None,
-    because: CloudEvent | Command | Timer, now: datetime,
+    *,
+    alert: Alert,
+    by: Practitioner | None,
+    outcome: AlertOutcome,
+    note: str | None,
+    because: CloudEvent | Command | Timer,
+    now: datetime,
 ) -> AlertChange | Refusal:
     """What came of it. `by` is none where the reason itself went away. Refusal: already-resolved."""
     if alert.status == "resolved":
         return Refusal("already-resolved", f"Resolved by {alert.resolved_by_name or 'the system'}.")
     done = replace(
-        alert, status="resolved", resolved_at=now, outcome=outcome, note=note, snoozed_until=None,
-        resolved_by_id=by.practitioner_id if by else None, resolved_by_name=by.name if by else None,
+        alert,
+        status="resolved",
+        resolved_at=now,
+        outcome=outcome,
+        note=note,
+        snoozed_until=None,
+        resolved_by_id=by.practitioner_id if by else None,
+        resolved_by_name=by.name if by else None,
     )
-    return AlertChange(alert=done, action="resolved", because=because, by=by, detail=outcome, previous_role=alert.owner.role)
+    return AlertChange(
+        alert=done, action="resolved", because=because, by=by, detail=outcome, previous_role=alert.owner.role
+    )
 
 
 def follow_care_team(
     *, alert: Alert, team: CareTeam, because: CloudEvent, rules: AlertRules, now: datetime
 ) -> AlertChange | None:
-    """The care team changed: an alert of somebody who left it asks the new one. None where its owner is still there, and
-    where the on-call role has it: who is on call is not the team's."""
+    """The care team changed: an alert of somebody who left it asks the new one. None where its owner is still there,
+    and where the on-call role has it: who is on call is not the team's."""
     person = alert.owner.practitioner
     if alert.status == "resolved" or alert.owner.role == "oncall" or person is None:
         return None
@@ -141,9 +179,19 @@ def follow_care_team(
     ladder = rules.ladder(kind=alert.kind, priority=alert.priority)
     level, owner = choose_owner(ladder=ladder, team=team, from_level=0)
     moved = replace(
-        alert, status="open", acknowledged_by=None, acknowledged_at=None, snoozed_until=None, owner=owner, level=level,
+        alert,
+        status="open",
+        acknowledged_by=None,
+        acknowledged_at=None,
+        snoozed_until=None,
+        owner=owner,
+        level=level,
         respond_by=now + rules.respond_within[alert.priority],
     )
     return AlertChange(
-        alert=moved, action="handed-over", because=because, detail="the care team changed", previous_role=alert.owner.role
+        alert=moved,
+        action="handed-over",
+        because=because,
+        detail="the care team changed",
+        previous_role=alert.owner.role,
     )

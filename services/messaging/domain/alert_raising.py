@@ -34,15 +34,22 @@ def choose_owner(*, ladder: Sequence[PractitionerRole], team: CareTeam, from_lev
 
 
 def raise_alerts(
-    *, triggers: Sequence[Trigger], known: Sequence[Alert], teams: Mapping[UUID, CareTeam], rules: AlertRules, now: datetime
+    *,
+    triggers: Sequence[Trigger],
+    known: Sequence[Alert],
+    teams: Mapping[UUID, CareTeam],
+    rules: AlertRules,
+    now: datetime,
 ) -> list[AlertChange]:
-    """One change per trigger, in order. A trigger of an episode that has its alert repeats that alert: it is open again,
-    at least as urgent as before, and asks again; every other trigger raises a new one.
+    """One change per trigger, in order. A trigger of an episode that has its alert repeats that alert: it is open
+    again, at least as urgent as before, and asks again; every other trigger raises a new one.
 
     `known` holds the alerts of the triggers' episodes and all unresolved ones of their members.
     """
     by_key = {(a.member_id, a.kind, a.episode_key): a for a in known}
-    unresolved = {(a.member_id, a.kind): a for a in known if a.status != "resolved" and a.kind in rules.grouped_while_open}
+    unresolved = {
+        (a.member_id, a.kind): a for a in known if a.status != "resolved" and a.kind in rules.grouped_while_open
+    }
     changes: list[AlertChange] = []
     for trigger in triggers:
         key, group = (trigger.member_id, trigger.kind, trigger.episode_key), (trigger.member_id, trigger.kind)
@@ -55,8 +62,11 @@ def raise_alerts(
         )
         changes.append(
             AlertChange(
-                alert=alert, action="repeated" if standing else "raised", because=trigger.because,
-                detail=trigger.summary, previous_role=standing.owner.role if standing else None,
+                alert=alert,
+                action="repeated" if standing else "raised",
+                because=trigger.because,
+                detail=trigger.summary,
+                previous_role=standing.owner.role if standing else None,
             )
         )
         by_key[(alert.member_id, alert.kind, alert.episode_key)] = alert
@@ -98,10 +108,26 @@ def _repeat(*, alert: Alert, trigger: Trigger, team: CareTeam, rules: AlertRules
         ladder = rules.ladder(kind=alert.kind, priority=priority)
         level, owner = choose_owner(ladder=ladder, team=team, from_level=0)
     return replace(
-        alert, priority=priority, status="open", summary=trigger.summary, decision=trigger.decision, last_raised_at=now,
-        repeats=alert.repeats + 1, owner=owner, level=level, respond_by=respond_by, cause=cause_of(trigger.because),
-        snoozed_until=None, settled_at=None, acknowledged_by=None, acknowledged_at=None, resolved_by_id=None,
-        resolved_by_name=None, resolved_at=None, outcome=None, note=None,
+        alert,
+        priority=priority,
+        status="open",
+        summary=trigger.summary,
+        decision=trigger.decision,
+        last_raised_at=now,
+        repeats=alert.repeats + 1,
+        owner=owner,
+        level=level,
+        respond_by=respond_by,
+        cause=cause_of(trigger.because),
+        snoozed_until=None,
+        settled_at=None,
+        acknowledged_by=None,
+        acknowledged_at=None,
+        resolved_by_id=None,
+        resolved_by_name=None,
+        resolved_at=None,
+        outcome=None,
+        note=None,
     )
 
 

@@ -36,6 +36,9 @@ def free_slots(*, calendar: Calendar, window: Span, member_id: UUID, rules: Visi
     if earliest >= latest:
         return []
     return find_slots(
-        hours=calendar.hours, time_zone=calendar.time_zone, taken=[*taken, *calendar.absences],
-        window=Span(starts_at=earliest, ends_at=latest), length=rules.length,
+        hours=calendar.hours,
+        time_zone=calendar.time_zone,
+        taken=[*taken, *calendar.absences],
+        window=Span(starts_at=earliest, ends_at=latest),
+        length=rules.length,
     )

@@ -70,7 +70,10 @@ def add_message(*, conversation: Conversation, message: Message) -> Conversation
     elif message.sender_role != "system":
         awaiting_id = awaiting_since = None
     return replace(
-        conversation, last_number=message.number, last_message_at=message.sent_at, awaiting_message_id=awaiting_id,
+        conversation,
+        last_number=message.number,
+        last_message_at=message.sent_at,
+        awaiting_message_id=awaiting_id,
         awaiting_since=awaiting_since,
     )
 
@@ -99,7 +102,8 @@ def _says(*, said: Sequence[str], words: Sequence[str], gap: int) -> bool:
     places = {place for place, word in enumerate(said) if word == words[0]}
     for word in words[1:]:
         places = {
-            place for place, other in enumerate(said)
+            place
+            for place, other in enumerate(said)
             if other == word and any(place - gap - 1 <= before < place for before in places)
         }
     return bool(places)

@@ -34,15 +34,23 @@ def _reading(
 def session_of(*, event: SessionCompleted) -> SessionDone:
     data = event.data
     return SessionDone(
-        member_id=event.subject, session_id=data.session_id, completed_at=event.time, duration_min=data.duration_min,
-        pain_during=data.pain_during, exercises=sum(1 for e in data.exercises if e.sets_done >= e.sets_prescribed),
+        member_id=event.subject,
+        session_id=data.session_id,
+        completed_at=event.time,
+        duration_min=data.duration_min,
+        pain_during=data.pain_during,
+        exercises=sum(1 for e in data.exercises if e.sets_done >= e.sets_prescribed),
     )
 
 
 def episode_of(*, event: PainSpiked) -> PainEpisode:
     return PainEpisode(
-        episode_id=event.data.episode_id, member_id=event.subject, started_at=event.time, settled_at=None,
-        baseline=event.data.baseline, score_max=event.data.score,
+        episode_id=event.data.episode_id,
+        member_id=event.subject,
+        started_at=event.time,
+        settled_at=None,
+        baseline=event.data.baseline,
+        score_max=event.data.score,
     )
 
 
@@ -55,9 +63,17 @@ def snapshot_of(*, event: PlanIssued | PlanRevised, before: PlanSnapshot | None)
     if isinstance(event, PlanIssued):
         elements, pathway = [element.model_dump(mode="json") for element in event.data.elements], event.data.pathway
     return PlanSnapshot(
-        member_id=event.subject, plan_id=data.plan_id, version=data.version, pathway=pathway, elements=tuple(elements),
-        items=data.items, schedule=data.schedule, sessions_per_week=data.sessions_per_week, reason=decision.reason,
-        rule_id=decision.rule_id, rule_version=decision.rule_version,
+        member_id=event.subject,
+        plan_id=data.plan_id,
+        version=data.version,
+        pathway=pathway,
+        elements=tuple(elements),
+        items=data.items,
+        schedule=data.schedule,
+        sessions_per_week=data.sessions_per_week,
+        reason=decision.reason,
+        rule_id=decision.rule_id,
+        rule_version=decision.rule_version,
         issued_at=same_plan.issued_at if same_plan and isinstance(event, PlanRevised) else event.time,
         changed_at=event.time,
     )
@@ -66,10 +82,20 @@ def snapshot_of(*, event: PlanIssued | PlanRevised, before: PlanSnapshot | None)
 def steps_of(*, event: PlanRevised) -> list[PlanStep]:
     return [
         PlanStep(
-            member_id=event.subject, plan_id=event.data.plan_id, version=event.data.version, place=place,
-            exercise=change.exercise, action=change.action, from_step=change.from_step, to_step=change.to_step,
-            reason=change.decision.reason, rule_id=change.decision.rule_id, rule_version=change.decision.rule_version,
-            changed_at=event.time, source=event.source, event_id=event.id,
+            member_id=event.subject,
+            plan_id=event.data.plan_id,
+            version=event.data.version,
+            place=place,
+            exercise=change.exercise,
+            action=change.action,
+            from_step=change.from_step,
+            to_step=change.to_step,
+            reason=change.decision.reason,
+            rule_id=change.decision.rule_id,
+            rule_version=change.decision.rule_version,
+            changed_at=event.time,
+            source=event.source,
+            event_id=event.id,
         )
         for place, change in enumerate(event.data.changes)
     ]

@@ -38,8 +38,11 @@ class FeedEntry:
     def as_event(self) -> dict[str, str]:
         """The data of the server-sent event: names what to fetch, never its content."""
         return {
-            "kind": self.kind, "change": self.change, "member_id": str(self.member_id),
-            f"{self.kind}_id": str(self.subject_id), "at": self.entered_at.isoformat(),
+            "kind": self.kind,
+            "change": self.change,
+            "member_id": str(self.member_id),
+            f"{self.kind}_id": str(self.subject_id),
+            "at": self.entered_at.isoformat(),
         }
 
 

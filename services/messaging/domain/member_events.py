@@ -24,9 +24,19 @@ def apply_member_event(*, profile: MemberProfile, event: CloudEvent) -> MemberPr
         case MemberEnrolled(data=d):
             consents = {f"{channel} all": True for channel in d.consented_channels}
             return replace(
-                profile, status="active", state=d.state, time_zone=d.time_zone, language=d.language, cause=d.cause,
-                signs=d.signs, goals=d.goals, usual_pain=d.pain.usual, days_per_week=d.days_per_week,
-                enrolled_at=event.time, paused_until=None, consents={**profile.consents, **consents},
+                profile,
+                status="active",
+                state=d.state,
+                time_zone=d.time_zone,
+                language=d.language,
+                cause=d.cause,
+                signs=d.signs,
+                goals=d.goals,
+                usual_pain=d.pain.usual,
+                days_per_week=d.days_per_week,
+                enrolled_at=event.time,
+                paused_until=None,
+                consents={**profile.consents, **consents},
             )
         case CareTeamAssigned(data=d):
             return replace(profile, pt=d.pt, coach=d.coach, team_reason=d.reason)

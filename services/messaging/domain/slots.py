@@ -1,4 +1,4 @@
-"""When a practitioner can be met: weekly hours on their own wall clock, less what is taken. Correct across clock changes."""
+"""When a practitioner can be met: weekly hours on their own wall clock, less what is taken; DST-correct."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -84,7 +84,7 @@ def summarize_event(event: CloudEvent) -> str:
     match event:
         case SessionCompleted(data=d):
             done = sum(1 for e in d.exercises if e.sets_done >= e.sets_prescribed)
-            return f"session of {d.duration_min} min, {done} of {len(d.exercises)} exercises complete, pain {d.pain_during}"
+            return f"session of {d.duration_min} min, {done} of {len(d.exercises)} exercises done, pain {d.pain_during}"
         case PainReported(data=d):
             return f"pain {d.score} ({d.context.replace('-', ' ')})"
         case PainSpiked(data=d):

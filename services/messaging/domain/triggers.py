@@ -27,8 +27,13 @@ class TriggerRules:
 def on_pain_spiked(*, event: PainSpiked, rules: TriggerRules) -> Trigger:
     """One alert per flare episode; a repeated spike asks again."""
     return Trigger(
-        member_id=event.subject, kind="pain-spike", priority=rules.spike_priority, episode_key=str(event.data.episode_id),
-        summary=summarize_event(event), decision=event.data.decision, because=event,
+        member_id=event.subject,
+        kind="pain-spike",
+        priority=rules.spike_priority,
+        episode_key=str(event.data.episode_id),
+        summary=summarize_event(event),
+        decision=event.data.decision,
+        because=event,
     )
 
 
@@ -37,8 +42,12 @@ def on_safety_flagged(*, event: SafetyFlagged, rules: TriggerRules) -> Trigger |
     if event.data.disposition == "none":
         return None
     return Trigger(
-        member_id=event.subject, kind="safety", priority=rules.safety_priorities[event.data.disposition],
-        episode_key=f"{event.source} {event.id}", summary=summarize_event(event), decision=event.data.decision,
+        member_id=event.subject,
+        kind="safety",
+        priority=rules.safety_priorities[event.data.disposition],
+        episode_key=f"{event.source} {event.id}",
+        summary=summarize_event(event),
+        decision=event.data.decision,
         because=event,
     )
 
@@ -48,8 +57,12 @@ def on_member_screened(*, event: MemberScreened, rules: TriggerRules) -> Trigger
     if event.data.disposition not in BLOCKING:
         return None
     return Trigger(
-        member_id=event.subject, kind="safety", priority=rules.safety_priorities[event.data.disposition],
-        episode_key=f"{event.source} {event.id}", summary=summarize_event(event), decision=event.data.decision,
+        member_id=event.subject,
+        kind="safety",
+        priority=rules.safety_priorities[event.data.disposition],
+        episode_key=f"{event.source} {event.id}",
+        summary=summarize_event(event),
+        decision=event.data.decision,
         because=event,
     )
 
@@ -59,20 +72,31 @@ def on_member_lapsed(*, event: MemberLapsed, rules: TriggerRules) -> Trigger | N
     if event.data.rung_days not in rules.lapse_rungs:
         return None
     return Trigger(
-        member_id=event.subject, kind="lapse", priority=rules.other_priority,
-        episode_key=event.data.missed_since.isoformat(), summary=summarize_event(event), decision=event.data.decision,
+        member_id=event.subject,
+        kind="lapse",
+        priority=rules.other_priority,
+        episode_key=event.data.missed_since.isoformat(),
+        summary=summarize_event(event),
+        decision=event.data.decision,
         because=event,
     )
 
 
 def on_visit_missed(*, event: VisitMissed, rules: TriggerRules) -> Trigger:
     decision = Decision(
-        rule_id="messaging.missed-visit", rule_version=rules.version, evidence=(event.ref,),
+        rule_id="messaging.missed-visit",
+        rule_version=rules.version,
+        evidence=(event.ref,),
         reason="Nobody completed the visit in time.",
     )
     return Trigger(
-        member_id=event.subject, kind="missed-visit", priority=rules.other_priority, episode_key=str(event.data.visit_id),
-        summary=summarize_event(event), decision=decision, because=event,
+        member_id=event.subject,
+        kind="missed-visit",
+        priority=rules.other_priority,
+        episode_key=str(event.data.visit_id),
+        summary=summarize_event(event),
+        decision=decision,
+        because=event,
     )
 
 
@@ -81,12 +105,19 @@ def on_contact_bounced(*, event: NotificationFailed, rules: TriggerRules) -> Tri
     if event.data.reason != "bounced":
         return None
     decision = Decision(
-        rule_id="messaging.bounced-contact", rule_version=rules.version, evidence=(event.ref,),
+        rule_id="messaging.bounced-contact",
+        rule_version=rules.version,
+        evidence=(event.ref,),
         reason=f"What we sent by {event.data.channel} came back.",
     )
     return Trigger(
-        member_id=event.subject, kind="bounced-contact", priority=rules.other_priority,
-        episode_key=f"{event.source} {event.id}", summary=f"{event.data.channel} bounced", decision=decision, because=event,
+        member_id=event.subject,
+        kind="bounced-contact",
+        priority=rules.other_priority,
+        episode_key=f"{event.source} {event.id}",
+        summary=f"{event.data.channel} bounced",
+        decision=decision,
+        because=event,
     )
 
 
@@ -95,12 +126,18 @@ def on_message_unanswered(
 ) -> Trigger:
     """Nobody answered a member's message in time."""
     decision = Decision(
-        rule_id="messaging.first-response", rule_version=rules.version,
+        rule_id="messaging.first-response",
+        rule_version=rules.version,
         reason=f"A message of {since:%Y-%m-%d %H:%M} UTC has waited {waited_hours} h for an answer.",
     )
     return Trigger(
-        member_id=timer.member_id, kind="unanswered-message", priority=rules.other_priority, episode_key=message_id,
-        summary=f"message unanswered for {waited_hours} h", decision=decision, because=timer,
+        member_id=timer.member_id,
+        kind="unanswered-message",
+        priority=rules.other_priority,
+        episode_key=message_id,
+        summary=f"message unanswered for {waited_hours} h",
+        decision=decision,
+        because=timer,
     )
 
 
@@ -111,11 +148,16 @@ def on_red_flag_phrases(
     assert command.member_id is not None, "a message is a command about one member"
     findings = words(screening.findings)
     decision = Decision(
-        rule_id="messaging.red-flag-phrases", rule_version=phrases_version,
+        rule_id="messaging.red-flag-phrases",
+        rule_version=phrases_version,
         reason=f"A message to the care team may tell of: {findings}."[:300],
     )
     return Trigger(
-        member_id=command.member_id, kind="safety", priority=rules.safety_priorities[screening.disposition],
-        episode_key=message_id, summary=f"{screening.disposition} in a message: {findings}", decision=decision,
+        member_id=command.member_id,
+        kind="safety",
+        priority=rules.safety_priorities[screening.disposition],
+        episode_key=message_id,
+        summary=f"{screening.disposition} in a message: {findings}",
+        decision=decision,
         because=command,
     )

@@ -15,20 +15,33 @@ from shared.outcomes import Command, Outcomes, Timer
 
 
 def announce_visit(
-    *, outcomes: Outcomes, visit: Visit, before: Visit, because: Command | Timer,
+    *,
+    outcomes: Outcomes,
+    visit: Visit,
+    before: Visit,
+    because: Command | Timer,
     by: Literal["member", "practitioner", "system"],
 ) -> None:
     """Publish what happened between `before` and `visit`. Holds concern nobody else."""
     if visit.status == "booked" and before.status == "held":
         booked = VisitBookedData(
-            visit_id=visit.visit_id, practitioner=visit.practitioner, starts_at=visit.starts_at, ends_at=visit.ends_at,
-            time_zone=visit.time_zone, reason=visit.reason,
+            visit_id=visit.visit_id,
+            practitioner=visit.practitioner,
+            starts_at=visit.starts_at,
+            ends_at=visit.ends_at,
+            time_zone=visit.time_zone,
+            reason=visit.reason,
         )
         outcomes.publish(VisitBooked, booked, because=because, member_id=visit.member_id)
     elif visit.status == "booked":
         moved = VisitRescheduledData(
-            visit_id=visit.visit_id, practitioner=visit.practitioner, starts_at=visit.starts_at, ends_at=visit.ends_at,
-            previous_starts_at=before.starts_at, time_zone=visit.time_zone, rescheduled_by=by,
+            visit_id=visit.visit_id,
+            practitioner=visit.practitioner,
+            starts_at=visit.starts_at,
+            ends_at=visit.ends_at,
+            previous_starts_at=before.starts_at,
+            time_zone=visit.time_zone,
+            rescheduled_by=by,
         )
         outcomes.publish(VisitRescheduled, moved, because=because, member_id=visit.member_id)
     elif visit.status == "cancelled":

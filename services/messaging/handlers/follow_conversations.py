@@ -1,4 +1,4 @@
-"""careloop.conversations, our own: the timeline, what alerts' answers name as their cause, and the wait for an answer."""
+"""careloop.conversations, our own: the timeline, the causes that answers will name, and the wait for an answer."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -30,7 +30,10 @@ async def follow_conversations(connection: Connection, events: Sequence[CloudEve
         connection,
         [
             Timer(
-                kind=FIRST_RESPONSE, key=str(c.member_id), member_id=c.member_id, due_at=c.awaiting_since + within,
+                kind=FIRST_RESPONSE,
+                key=str(c.member_id),
+                member_id=c.member_id,
+                due_at=c.awaiting_since + within,
                 cause=cause_of(sent[c.awaiting_message_id]),
             )
             for c in conversations.values()

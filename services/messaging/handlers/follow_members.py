@@ -38,9 +38,13 @@ async def follow_members(connection: Connection, events: Sequence[CloudEvent], /
             former += [(event.subject, p.practitioner_id) for p in (before.pt, before.coach) if p]
         profiles[event.subject] = apply_member_event(profile=before, event=event)
     teams = {event.subject: event for event in events if isinstance(event, CareTeamAssigned)}
-    people = [(person, profiles[member].time_zone) for member, e in teams.items() for person in (e.data.pt, e.data.coach)]
+    people = [
+        (person, profiles[member].time_zone) for member, e in teams.items() for person in (e.data.pt, e.data.coach)
+    ]
     await save_practitioners(
-        connection, [person for person, _ in people], time_zones=[zone for _, zone in people],
+        connection,
+        [person for person, _ in people],
+        time_zones=[zone for _, zone in people],
         default_hours=load_visit_rules().default_hours,
     )
     await save_member_profiles(connection, profiles.values())
@@ -57,7 +61,10 @@ async def follow_members(connection: Connection, events: Sequence[CloudEvent], /
     left = {(member, person) for member, person in former if person not in _ids(profiles[member])}
     feed = [
         NewFeedEntry(
-            kind="member", change="team" if member in teams else "profile", member_id=member, subject_id=member,
+            kind="member",
+            change="team" if member in teams else "profile",
+            member_id=member,
+            subject_id=member,
             also=tuple(person for of, person in left if of == member),
         )
         for member in dict.fromkeys(event.subject for event in events)
@@ -78,7 +85,11 @@ async def _move_alerts(
     current = await load_care_teams(connection, member_ids=teams, now=now)
     moved = [
         follow_care_team(
-            alert=alert, team=current[alert.member_id], because=teams[alert.member_id], rules=load_alert_rules(), now=now
+            alert=alert,
+            team=current[alert.member_id],
+            because=teams[alert.member_id],
+            rules=load_alert_rules(),
+            now=now,
         )
         for alert in await load_standing_alerts(connection, member_ids=teams, episodes=[])
         if alert.alert_id not in unless

@@ -66,23 +66,41 @@ async def snooze(
 
 
 async def hand_over(
-    connection: Connection, *, alert_id: UUID, by: Practitioner, to_role: PractitionerRole, command: Command, now: datetime
+    connection: Connection,
+    *,
+    alert_id: UUID,
+    by: Practitioner,
+    to_role: PractitionerRole,
+    command: Command,
+    now: datetime,
 ) -> AlertHandled | Refusal:
-    """Ask another of the team, or the on-call role. Refusals: no-such-alert, already-resolved, already-theirs, nobody-there."""
+    """Ask another of the team, or the on-call role. Refusals: no-such-alert, already-resolved, already-theirs,
+    nobody-there."""
 
     async def decide(alert: Alert, because: Command) -> AlertChange | Refusal:
         teams = await load_care_teams(connection, member_ids=[alert.member_id], now=now)
         return hand_over_alert(
-            alert=alert, by=by, to_role=to_role, team=teams.get(alert.member_id, NO_TEAM), because=because,
-            rules=load_alert_rules(), now=now,
+            alert=alert,
+            by=by,
+            to_role=to_role,
+            team=teams.get(alert.member_id, NO_TEAM),
+            because=because,
+            rules=load_alert_rules(),
+            now=now,
         )
 
     return await _handle(connection, alert_id, command, decide, now)
 
 
 async def resolve(
-    connection: Connection, *, alert_id: UUID, by: Practitioner, outcome: AlertOutcome, note: str | None,
-    command: Command, now: datetime,
+    connection: Connection,
+    *,
+    alert_id: UUID,
+    by: Practitioner,
+    outcome: AlertOutcome,
+    note: str | None,
+    command: Command,
+    now: datetime,
 ) -> AlertHandled | Refusal:
     """Say what came of it. Refusals: no-such-alert, already-resolved."""
 
@@ -93,8 +111,11 @@ async def resolve(
 
 
 async def _handle(
-    connection: Connection, alert_id: UUID, command: Command,
-    decide: Callable[[Alert, Command], Awaitable[AlertChange | Refusal]], now: datetime,
+    connection: Connection,
+    alert_id: UUID,
+    command: Command,
+    decide: Callable[[Alert, Command], Awaitable[AlertChange | Refusal]],
+    now: datetime,
 ) -> AlertHandled | Refusal:
     alert = (await load_alerts(connection, alert_ids=[alert_id])).get(alert_id)
     if alert is None or alert.member_id != command.member_id:

@@ -1,4 +1,4 @@
-"""Hold, book, move, cancel and complete visits. That a time is taken once is the database's promise, not this file's."""
+"""Hold, book, move, cancel and complete visits. That a time is taken once is the database's promise, not ours."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -54,8 +54,15 @@ async def list_slots(
 
 
 async def hold_slot(
-    connection: Connection, *, visit_id: UUID, practitioner_id: UUID, starts_at: datetime, reason: VisitReason,
-    alert_id: UUID | None, command: Command, now: datetime,
+    connection: Connection,
+    *,
+    visit_id: UUID,
+    practitioner_id: UUID,
+    starts_at: datetime,
+    reason: VisitReason,
+    alert_id: UUID | None,
+    command: Command,
+    now: datetime,
 ) -> VisitPlanned | Refusal:
     """Keep a time for the member for some minutes; an earlier hold of theirs is given back. In the context of an alert
     all that follows belongs to its chain. Refusals: not-their-team, no-such-alert, too-soon, too-far, slot-taken."""
@@ -72,13 +79,22 @@ async def hold_slot(
     if refused:
         return refused
     visit = Visit(
-        visit_id=visit_id, member_id=member_id, practitioner=practitioner, starts_at=starts_at,
-        ends_at=starts_at + rules.length, time_zone=profile.time_zone or "UTC", reason=_reason(reason, alert), status="held",
-        hold_expires_at=now + rules.hold_for, alert_id=alert_id, cause=alert.cause if alert else command.cause,
+        visit_id=visit_id,
+        member_id=member_id,
+        practitioner=practitioner,
+        starts_at=starts_at,
+        ends_at=starts_at + rules.length,
+        time_zone=profile.time_zone or "UTC",
+        reason=_reason(reason, alert),
+        status="held",
+        hold_expires_at=now + rules.hold_for,
+        alert_id=alert_id,
+        cause=alert.cause if alert else command.cause,
     )
     if not await hold_visits(connection, [visit], now=now):
         return TAKEN
-    assert visit.hold_expires_at is not None and visit.cause is not None
+    assert visit.hold_expires_at is not None
+    assert visit.cause is not None
     await save_timers(
         connection,
         [Timer(kind=HOLD, key=str(visit_id), member_id=member_id, due_at=visit.hold_expires_at, cause=visit.cause)],
@@ -90,10 +106,12 @@ async def hold_slot(
 async def book_visit(
     connection: Connection, *, visit_id: UUID, reason: VisitReason | None, command: Command, now: datetime
 ) -> VisitPlanned | Refusal:
-    """Turn a hold into a booking. Refusals: no-such-visit, not-held, hold-expired."""
+    """Turn a hold into a booking; asked again, the same booking. Refusals: no-such-visit, not-held, hold-expired."""
     visit = await _find(connection, visit_id, command)
     if isinstance(visit, Refusal):
         return visit
+    if visit.status == "booked":
+        return VisitPlanned(visit=visit, outcomes=Outcomes())
     booked = book_held(visit=visit, reason=reason or visit.reason, now=now)
     if isinstance(booked, Refusal):
         return booked
@@ -117,10 +135,17 @@ async def release_hold(
 
 
 async def reschedule_visit(
-    connection: Connection, *, visit_id: UUID, practitioner_id: UUID, starts_at: datetime, by_member: bool,
-    command: Command, now: datetime,
+    connection: Connection,
+    *,
+    visit_id: UUID,
+    practitioner_id: UUID,
+    starts_at: datetime,
+    by_member: bool,
+    command: Command,
+    now: datetime,
 ) -> VisitPlanned | Refusal:
-    """To another time. Refusals: no-such-visit, not-their-team, not-booked, already-started, too-soon, too-far, slot-taken."""
+    """To another time. Refusals: no-such-visit, not-their-team, not-booked, already-started, too-soon, too-far,
+    slot-taken."""
     visit = await _find(connection, visit_id, command)
     if isinstance(visit, Refusal):
         return visit
@@ -152,7 +177,12 @@ async def cancel_booking(
 
 
 async def complete_booking(
-    connection: Connection, *, visit_id: UUID, recommendation: VisitRecommendation, note: str | None, command: Command,
+    connection: Connection,
+    *,
+    visit_id: UUID,
+    recommendation: VisitRecommendation,
+    note: str | None,
+    command: Command,
     now: datetime,
 ) -> VisitPlanned | Refusal:
     """What came of the visit. The note stays here; the recommendation revises the plan.
@@ -214,7 +244,9 @@ async def _save(
     else:
         await cancel_timers(connection, kind=MISSED, keys=[str(visit.visit_id)])
     outcomes = Outcomes()
-    announce_visit(outcomes=outcomes, visit=visit, before=before, because=because, by="member" if by_member else "practitioner")
+    announce_visit(
+        outcomes=outcomes, visit=visit, before=before, because=because, by="member" if by_member else "practitioner"
+    )
     await _show(connection, visit, now=now, also=before.practitioner.practitioner_id)
     return VisitPlanned(visit=visit, outcomes=outcomes)
 

@@ -13,10 +13,8 @@ from shared.events import SafetyFlagged
 from shared.outcomes import Outcomes
 
 
-async def raise_safety_alerts(
-    connection: Connection, events: Sequence[SafetyFlagged], /, *, now: datetime
-) -> Outcomes:
-    """Raise, or repeat, the member's safety alert. Needs no projection: without a care team the on-call role is asked."""
+async def raise_safety_alerts(connection: Connection, events: Sequence[SafetyFlagged], /, *, now: datetime) -> Outcomes:
+    """Raise, or repeat, the member's safety alert. Waits for nothing: without a care team the on-call role is asked."""
     outcomes = Outcomes()
     asked = [on_safety_flagged(event=event, rules=load_trigger_rules()) for event in events]
     triggers = [trigger for trigger in asked if trigger]

@@ -59,7 +59,10 @@ async def release_holds(connection: Connection, timers: Sequence[Timer], /, *, n
     await delete_holds(connection, visit_ids=[visit.visit_id for visit in over])
     feed = [
         NewFeedEntry(
-            kind="visit", change="released", member_id=visit.member_id, subject_id=visit.visit_id,
+            kind="visit",
+            change="released",
+            member_id=visit.member_id,
+            subject_id=visit.visit_id,
             also=(visit.practitioner.practitioner_id,),
         )
         for visit in over
@@ -83,7 +86,10 @@ async def miss_visits(connection: Connection, timers: Sequence[Timer], /, *, now
     await save_visits(connection, missed)
     feed = [
         NewFeedEntry(
-            kind="visit", change="missed", member_id=visit.member_id, subject_id=visit.visit_id,
+            kind="visit",
+            change="missed",
+            member_id=visit.member_id,
+            subject_id=visit.visit_id,
             also=(visit.practitioner.practitioner_id,),
         )
         for visit in missed
@@ -98,12 +104,19 @@ async def ask_for_answers(connection: Connection, timers: Sequence[Timer], /, *,
     conversations = await load_conversations(connection, member_ids=[timer.member_id for timer in timers])
     for timer in timers:
         waiting = conversations.get(timer.member_id)
-        if waiting is None or waiting.awaiting_since is None or waiting.awaiting_since + rules.first_response_within > now:
+        if (
+            waiting is None
+            or waiting.awaiting_since is None
+            or waiting.awaiting_since + rules.first_response_within > now
+        ):
             continue
         hours = int((now - waiting.awaiting_since).total_seconds() // 3600)
         triggers.append(
             on_message_unanswered(
-                timer=timer, message_id=str(waiting.awaiting_message_id), since=waiting.awaiting_since, waited_hours=hours,
+                timer=timer,
+                message_id=str(waiting.awaiting_message_id),
+                since=waiting.awaiting_since,
+                waited_hours=hours,
                 rules=load_trigger_rules(),
             )
         )

@@ -59,7 +59,13 @@ class MessageTaken:
 
 
 async def send_message(
-    connection: Connection, *, sender: Sender, message_id: UUID, body: str, alert_id: UUID | None, command: Command,
+    connection: Connection,
+    *,
+    sender: Sender,
+    message_id: UUID,
+    body: str,
+    alert_id: UUID | None,
+    command: Command,
     now: datetime,
 ) -> MessageTaken | Refusal:
     """Write a message to the command's member's conversation. `alert_id`: the alert that a clinician answers with it.
@@ -73,8 +79,11 @@ async def send_message(
         if (earlier.member_id, earlier.sender_id, earlier.body) != (member_id, sender.sender_id, body):
             return Refusal("message-id-taken", "Another message has this id.")
         return MessageTaken(
-            message=earlier, conversation_id=conversation.conversation_id, screening=_screen(sender, body),
-            outcomes=Outcomes(), repeated=True,
+            message=earlier,
+            conversation_id=conversation.conversation_id,
+            screening=_screen(sender, body),
+            outcomes=Outcomes(),
+            repeated=True,
         )
     if alert_id is not None:
         alert = (await load_alerts(connection, alert_ids=[alert_id])).get(alert_id)
@@ -82,8 +91,15 @@ async def send_message(
             return Refusal("no-such-alert", "There is no such alert.")
         command = replace(command, cause=alert.cause)
     message = Message(
-        message_id=message_id, member_id=member_id, number=conversation.last_number + 1, sender_role=sender.role,
-        sender_id=sender.sender_id, sender_name=sender.name, body=body, sent_at=now, alert_id=alert_id,
+        message_id=message_id,
+        member_id=member_id,
+        number=conversation.last_number + 1,
+        sender_role=sender.role,
+        sender_id=sender.sender_id,
+        sender_name=sender.name,
+        body=body,
+        sent_at=now,
+        alert_id=alert_id,
     )
     await save_conversations(connection, [add_message(conversation=conversation, message=message)])
     await save_messages(connection, [message])
@@ -94,15 +110,23 @@ async def send_message(
 
 
 async def _tell(
-    connection: Connection, message: Message, conversation: Conversation, sender: Sender, command: Command, now: datetime
+    connection: Connection,
+    message: Message,
+    conversation: Conversation,
+    sender: Sender,
+    command: Command,
+    now: datetime,
 ) -> MessageTaken:
     """Publish the message, and what it means for alerts; the feed last."""
     outcomes = Outcomes()
     teams = await load_care_teams(connection, member_ids=[message.member_id], now=now)
     recipients = route_message(sender_role=sender.role, has_team=message.member_id in teams)
     data = MessageSentData(
-        conversation_id=conversation.conversation_id, message_id=message.message_id, sender_role=sender.role,
-        sender_id=sender.sender_id, recipients=recipients,
+        conversation_id=conversation.conversation_id,
+        message_id=message.message_id,
+        sender_role=sender.role,
+        sender_id=sender.sender_id,
+        recipients=recipients,
     )
     outcomes.publish(MessageSent, data, because=command, member_id=message.member_id)
     screening = _screen(sender, message.body)
@@ -112,8 +136,12 @@ async def _tell(
         changes = await _answer(connection, message, sender, command, now=now)
     announce_alerts(outcomes=outcomes, changes=changes)
     entry = NewFeedEntry(
-        kind="conversation", change="message", member_id=message.member_id, subject_id=conversation.conversation_id,
-        also=(sender.sender_id,) if sender.role != "member" else (), oncall="oncall" in recipients,
+        kind="conversation",
+        change="message",
+        member_id=message.member_id,
+        subject_id=conversation.conversation_id,
+        also=(sender.sender_id,) if sender.role != "member" else (),
+        oncall="oncall" in recipients,
     )
     await save_alert_changes(connection, changes, now=now, feed=[entry])
     return MessageTaken(
@@ -134,8 +162,11 @@ async def _raise_red_flag(
     if screening is None or screening.disposition == "none":
         return []
     trigger = on_red_flag_phrases(
-        screening=screening, command=command, message_id=str(message.message_id),
-        phrases_version=load_phrase_rules().version, rules=load_trigger_rules(),
+        screening=screening,
+        command=command,
+        message_id=str(message.message_id),
+        phrases_version=load_phrase_rules().version,
+        rules=load_trigger_rules(),
     )
     book = await load_alert_book(connection, triggers=[trigger], now=now)
     return raise_alerts(triggers=[trigger], known=book.known, teams=book.teams, rules=load_alert_rules(), now=now)
@@ -151,7 +182,12 @@ async def _answer(
     by = Practitioner(practitioner_id=sender.sender_id, role=sender.role, name=sender.name)
     changes = [
         resolve_alert(
-            alert=alert, by=by, outcome="reached-member", note=None, because=replace(command, cause=alert.cause), now=now
+            alert=alert,
+            by=by,
+            outcome="reached-member",
+            note=None,
+            because=replace(command, cause=alert.cause),
+            now=now,
         )
         for alert in await load_standing_alerts(connection, member_ids=[message.member_id], episodes=[])
         if alert.kind == "unanswered-message"

@@ -57,3 +57,15 @@ create table practitioner_absences (
     during tstzrange not null check (not isempty(during))
 );
 create index practitioner_absences_of on practitioner_absences (practitioner_id);
+
+-- A member with their names and the names of their care team.
+create view care_profiles as
+select p.member_id, p.status, p.state, coalesce(c.time_zone, p.time_zone) as time_zone,
+    coalesce(c.language, p.language) as language, c.given_name, c.family_name, p.cause, p.signs, p.goals, p.usual_pain,
+    p.days_per_week, p.enrolled_at, p.paused_until, p.consents, p.team_reason,
+    pt.practitioner_id as pt_id, pt.role as pt_role, pt.name as pt_name,
+    coach.practitioner_id as coach_id, coach.role as coach_role, coach.name as coach_name
+from member_profiles p
+left join member_contacts c using (member_id)
+left join practitioners pt on pt.practitioner_id = p.pt_id
+left join practitioners coach on coach.practitioner_id = p.coach_id;

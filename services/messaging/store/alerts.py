@@ -25,22 +25,25 @@ ESCALATION = "alert.escalation"
 SNOOZE = "alert.snooze"
 """Timer kind; key: the alert's id; due when a snooze ends."""
 
-COLUMNS = (
-    "alert_id, member_id, kind, episode_key, priority, status, summary, reason, rule_id, rule_version, evidence, raised_at,"
-    " last_raised_at, repeats, owner_id, owner_role, owner_name, level, respond_by, snoozed_until, settled_at,"
-    " acknowledged_by, acknowledged_by_role, acknowledged_by_name, acknowledged_at, resolved_by, resolved_by_name,"
-    " resolved_at, outcome, note, cause_source, cause_id, cause_chain"
+SAVE = """
+insert into alerts select * from jsonb_populate_recordset(null::alerts, $1)
+on conflict (alert_id) do update set (
+    priority, status, summary, reason, rule_id, rule_version, evidence, raised_at, last_raised_at, repeats, owner_id,
+    owner_role, owner_name, level, respond_by, snoozed_until, settled_at, acknowledged_by, acknowledged_by_role,
+    acknowledged_by_name, acknowledged_at, resolved_by, resolved_by_name, resolved_at, outcome, note, cause_source,
+    cause_id, cause_chain
+) = (
+    excluded.priority, excluded.status, excluded.summary, excluded.reason, excluded.rule_id, excluded.rule_version,
+    excluded.evidence, excluded.raised_at, excluded.last_raised_at, excluded.repeats, excluded.owner_id,
+    excluded.owner_role, excluded.owner_name, excluded.level, excluded.respond_by, excluded.snoozed_until,
+    excluded.settled_at, excluded.acknowledged_by, excluded.acknowledged_by_role, excluded.acknowledged_by_name,
+    excluded.acknowledged_at, excluded.resolved_by, excluded.resolved_by_name, excluded.resolved_at, excluded.outcome,
+    excluded.note, excluded.cause_source, excluded.cause_id, excluded.cause_chain
 )
-CHANGING = COLUMNS.removeprefix("alert_id, member_id, kind, episode_key, ")
-EXCLUDED = ", ".join(f"excluded.{column}" for column in CHANGING.split(", "))
-
-SAVE = f"""
-insert into alerts ({COLUMNS}) select {COLUMNS} from jsonb_populate_recordset(null::alerts, $1)
-on conflict (alert_id) do update set ({CHANGING}) = ({EXCLUDED})
 """
 
-QUEUE = f"""
-select {COLUMNS} from alerts a
+QUEUE = """
+select * from alerts a
 where a.status <> 'resolved' and (a.snoozed_until is null or $3)
     and (exists (select from member_profiles p where p.member_id = a.member_id and $1 in (p.pt_id, p.coach_id))
         or ($2 and a.owner_role = 'oncall'))
@@ -51,26 +54,49 @@ order by array_position(array['emergency', 'urgent', 'soon', 'routine'], a.prior
 def _alert(row: asyncpg.Record) -> Alert:
     owner = (
         Practitioner(practitioner_id=row["owner_id"], role=row["owner_role"], name=row["owner_name"])
-        if row["owner_id"] else None
+        if row["owner_id"]
+        else None
     )
     acknowledged_by = (
         Practitioner(
             practitioner_id=row["acknowledged_by"], role=row["acknowledged_by_role"], name=row["acknowledged_by_name"]
         )
-        if row["acknowledged_by"] else None
+        if row["acknowledged_by"]
+        else None
     )
     decision = Decision(
-        rule_id=row["rule_id"], rule_version=row["rule_version"], reason=row["reason"],
+        rule_id=row["rule_id"],
+        rule_version=row["rule_version"],
+        reason=row["reason"],
         evidence=tuple(EventRef(**ref) for ref in row["evidence"]),
     )
     same = (
-        "alert_id", "member_id", "kind", "episode_key", "priority", "status", "summary", "raised_at", "last_raised_at",
-        "repeats", "level", "respond_by", "snoozed_until", "settled_at", "acknowledged_at", "resolved_by_name",
-        "resolved_at", "outcome", "note",
+        "alert_id",
+        "member_id",
+        "kind",
+        "episode_key",
+        "priority",
+        "status",
+        "summary",
+        "raised_at",
+        "last_raised_at",
+        "repeats",
+        "level",
+        "respond_by",
+        "snoozed_until",
+        "settled_at",
+        "acknowledged_at",
+        "resolved_by_name",
+        "resolved_at",
+        "outcome",
+        "note",
     )
     return Alert(
-        **{name: row[name] for name in same}, decision=decision, acknowledged_by=acknowledged_by,
-        owner=Owner(role=row["owner_role"], practitioner=owner), resolved_by_id=row["resolved_by"],
+        **{name: row[name] for name in same},
+        decision=decision,
+        acknowledged_by=acknowledged_by,
+        owner=Owner(role=row["owner_role"], practitioner=owner),
+        resolved_by_id=row["resolved_by"],
         cause=Cause(source=row["cause_source"], id=row["cause_id"], chain=row["cause_chain"]),
     )
 
@@ -78,26 +104,48 @@ def _alert(row: asyncpg.Record) -> Alert:
 def _row(alert: Alert) -> dict[str, Any]:
     owner, acknowledged_by = alert.owner.practitioner, alert.acknowledged_by
     same = (
-        "alert_id", "member_id", "kind", "episode_key", "priority", "status", "summary", "raised_at", "last_raised_at",
-        "repeats", "level", "respond_by", "snoozed_until", "settled_at", "acknowledged_at", "resolved_by_name",
-        "resolved_at", "outcome", "note",
+        "alert_id",
+        "member_id",
+        "kind",
+        "episode_key",
+        "priority",
+        "status",
+        "summary",
+        "raised_at",
+        "last_raised_at",
+        "repeats",
+        "level",
+        "respond_by",
+        "snoozed_until",
+        "settled_at",
+        "acknowledged_at",
+        "resolved_by_name",
+        "resolved_at",
+        "outcome",
+        "note",
     )
     return {
         **{name: getattr(alert, name) for name in same},
-        "reason": alert.decision.reason, "rule_id": alert.decision.rule_id, "rule_version": alert.decision.rule_version,
+        "reason": alert.decision.reason,
+        "rule_id": alert.decision.rule_id,
+        "rule_version": alert.decision.rule_version,
         "evidence": [{"source": ref.source, "id": ref.id} for ref in alert.decision.evidence],
-        "owner_id": owner.practitioner_id if owner else None, "owner_role": alert.owner.role,
+        "owner_id": owner.practitioner_id if owner else None,
+        "owner_role": alert.owner.role,
         "owner_name": owner.name if owner else None,
         "acknowledged_by": acknowledged_by.practitioner_id if acknowledged_by else None,
         "acknowledged_by_role": acknowledged_by.role if acknowledged_by else None,
-        "acknowledged_by_name": acknowledged_by.name if acknowledged_by else None, "resolved_by": alert.resolved_by_id,
-        "cause_source": alert.cause.source, "cause_id": alert.cause.id, "cause_chain": alert.cause.chain,
+        "acknowledged_by_name": acknowledged_by.name if acknowledged_by else None,
+        "resolved_by": alert.resolved_by_id,
+        "cause_source": alert.cause.source,
+        "cause_id": alert.cause.id,
+        "cause_chain": alert.cause.chain,
     }
 
 
 async def load_alerts(connection: Connection, *, alert_ids: Collection[UUID]) -> dict[UUID, Alert]:
     """Alerts by id; unknown ones are missing. Whoever asks checks that the member may be seen."""
-    rows = await connection.fetch(f"select {COLUMNS} from alerts where alert_id = any($1::uuid[])", list(alert_ids))
+    rows = await connection.fetch("select * from alerts where alert_id = any($1::uuid[])", list(alert_ids))
     return {row["alert_id"]: _alert(row) for row in rows}
 
 
@@ -106,11 +154,14 @@ async def load_standing_alerts(
 ) -> list[Alert]:
     """All unresolved alerts of these members, and the alerts (resolved too) of these (member, kind, episode key)."""
     rows = await connection.fetch(
-        f"""select {COLUMNS} from alerts where member_id = any($1::uuid[]) and status <> 'resolved'
+        """select * from alerts where member_id = any($1::uuid[]) and status <> 'resolved'
         union all
-        select {COLUMNS} from alerts where status = 'resolved' and (member_id, kind, episode_key) in
+        select * from alerts where status = 'resolved' and (member_id, kind, episode_key) in
             (select * from unnest($2::uuid[], $3::text[], $4::text[]))""",
-        list(member_ids), [e[0] for e in episodes], [e[1] for e in episodes], [e[2] for e in episodes],
+        list(member_ids),
+        [e[0] for e in episodes],
+        [e[1] for e in episodes],
+        [e[2] for e in episodes],
     )
     return [_alert(row) for row in rows]
 
@@ -127,8 +178,9 @@ async def load_alert_queue(
 async def load_member_alerts(connection: Connection, *, member_ids: Collection[UUID], limit: int = 100) -> list[Alert]:
     """Alerts of these members, newest first, resolved ones too."""
     rows = await connection.fetch(
-        f"select {COLUMNS} from alerts where member_id = any($1::uuid[]) order by raised_at desc limit $2",
-        list(member_ids), limit,
+        "select * from alerts where member_id = any($1::uuid[]) order by raised_at desc limit $2",
+        list(member_ids),
+        limit,
     )
     return [_alert(row) for row in rows]
 
@@ -155,8 +207,11 @@ async def save_alert_changes(
         await connection.execute(
             """insert into alert_actions (alert_id, action, done_at, by_id, by_name, detail)
             select * from unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::uuid[], $5::text[], $6::text[])""",
-            [c.alert.alert_id for c in changes], [c.action for c in changes], [now] * len(changes),
-            [c.by.practitioner_id if c.by else None for c in changes], [c.by.name if c.by else None for c in changes],
+            [c.alert.alert_id for c in changes],
+            [c.action for c in changes],
+            [now] * len(changes),
+            [c.by.practitioner_id if c.by else None for c in changes],
+            [c.by.name if c.by else None for c in changes],
             [c.detail for c in changes],
         )
         await _set_timers(connection, list(latest.values()))
@@ -182,7 +237,10 @@ def _timer(alert: Alert, *, kind: str, due_at: datetime) -> Timer:
 def _entry(change: AlertChange) -> NewFeedEntry:
     owner = change.alert.owner
     return NewFeedEntry(
-        kind="alert", change=change.action, member_id=change.alert.member_id, subject_id=change.alert.alert_id,
+        kind="alert",
+        change=change.action,
+        member_id=change.alert.member_id,
+        subject_id=change.alert.alert_id,
         also=(owner.practitioner.practitioner_id,) if owner.practitioner else (),
         oncall="oncall" in (owner.role, change.previous_role),
     )
@@ -192,13 +250,16 @@ async def save_alert_causes(connection: Connection, *, alert_ids: Sequence[UUID]
     """From now on what is done about these alerts names these events (their alert.raised) as the cause."""
     await connection.execute(
         """update alerts a set cause_source = n.source, cause_id = n.id, cause_chain = n.chain
-        from (select distinct on (alert_id) * from unnest($1::uuid[], $2::text[], $3::text[], $4::text[]) with ordinality
-            as n(alert_id, source, id, chain, place) order by alert_id, place desc) n
+        from (
+            select distinct on (alert_id) * from unnest($1::uuid[], $2::text[], $3::text[], $4::text[])
+                with ordinality as u(alert_id, source, id, chain, place) order by alert_id, place desc
+        ) n
         where a.alert_id = n.alert_id""",
-        list(alert_ids), [c.source for c in causes], [c.id for c in causes], [c.chain for c in causes],
+        list(alert_ids),
+        [c.source for c in causes],
+        [c.id for c in causes],
+        [c.chain for c in causes],
     )
-
-
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,8 +11,6 @@ from shared.database import Connection
 FIRST_RESPONSE = "conversation.first-response"
 """Timer kind; key: the member's id; due when a member's message has waited too long for an answer."""
 
-MESSAGE = "message_id, member_id, number, sender_role, sender_id, sender_name, body, sent_at, alert_id"
-
 
 async def load_conversations(connection: Connection, *, member_ids: Collection[UUID]) -> dict[UUID, Conversation]:
     """Conversations by member; members nobody wrote to or heard from are missing."""
@@ -37,14 +35,12 @@ async def save_conversations(connection: Connection, conversations: Collection[C
 async def save_messages(connection: Connection, messages: Sequence[Message]) -> None:
     """Add messages. The sender must hold the member's lock; asyncpg.UniqueViolationError when a message id is taken."""
     rows: list[dict[str, Any]] = [{name: getattr(m, name) for name in Message.__dataclass_fields__} for m in messages]
-    await connection.execute(
-        f"insert into messages ({MESSAGE}) select {MESSAGE} from jsonb_populate_recordset(null::messages, $1)", rows
-    )
+    await connection.execute("insert into messages select * from jsonb_populate_recordset(null::messages, $1)", rows)
 
 
 async def find_messages(connection: Connection, *, message_ids: Collection[UUID]) -> dict[UUID, Message]:
     """Messages by id; unknown ones are missing."""
-    rows = await connection.fetch(f"select {MESSAGE} from messages where message_id = any($1::uuid[])", list(message_ids))
+    rows = await connection.fetch("select * from messages where message_id = any($1::uuid[])", list(message_ids))
     return {row["message_id"]: Message(**dict(row)) for row in rows}
 
 
@@ -53,25 +49,35 @@ async def load_messages(
 ) -> list[Message]:
     """The newest `limit` messages of each of these members with a number above `after_number`, in order of number."""
     rows = await connection.fetch(
-        f"""select m.* from unnest($1::uuid[]) as wanted(member_id), lateral (
-            select {MESSAGE} from messages where member_id = wanted.member_id and number > $2
+        """select m.* from unnest($1::uuid[]) as wanted(member_id), lateral (
+            select * from messages where member_id = wanted.member_id and number > $2
             order by number desc limit $3) m
         order by m.member_id, m.number""",
-        list(member_ids), after_number, limit,
+        list(member_ids),
+        after_number,
+        limit,
     )
     return [Message(**dict(row)) for row in rows]
 
 
 async def save_message_reads(
-    connection: Connection, *, member_ids: Sequence[UUID], reader_ids: Sequence[UUID], numbers: Sequence[int], now: datetime
+    connection: Connection,
+    *,
+    member_ids: Sequence[UUID],
+    reader_ids: Sequence[UUID],
+    numbers: Sequence[int],
+    now: datetime,
 ) -> None:
     """These people have read up to these numbers; never backwards."""
     await connection.execute(
         """insert into message_reads (member_id, reader_id, number, read_at)
-        select member_id, reader_id, number, $4 from unnest($1::uuid[], $2::uuid[], $3::int[]) as n(member_id, reader_id, number)
+        select n.*, $4::timestamptz from unnest($1::uuid[], $2::uuid[], $3::int[]) as n(member_id, reader_id, number)
         on conflict (member_id, reader_id) do update set number = excluded.number, read_at = excluded.read_at
         where message_reads.number < excluded.number""",
-        list(member_ids), list(reader_ids), list(numbers), now,
+        list(member_ids),
+        list(reader_ids),
+        list(numbers),
+        now,
     )
 
 
@@ -95,6 +101,7 @@ async def count_unread_messages(
         left join message_reads r on r.member_id = m.member_id and r.reader_id = $2
         where m.member_id = any($1::uuid[]) and m.sender_role = 'member' and m.number > coalesce(r.number, 0)
         group by m.member_id""",
-        list(member_ids), reader_id,
+        list(member_ids),
+        reader_id,
     )
     return {row["member_id"]: row["unread"] for row in rows}

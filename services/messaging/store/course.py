@@ -19,8 +19,12 @@ async def save_pain_readings(connection: Connection, readings: Sequence[PainRead
         """insert into pain_readings (member_id, source, event_id, context, felt_at, score)
         select * from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::int[])
         on conflict do nothing""",
-        [r.member_id for r in readings], [r.source for r in readings], [r.event_id for r in readings],
-        [r.context for r in readings], [r.felt_at for r in readings], [r.score for r in readings],
+        [r.member_id for r in readings],
+        [r.source for r in readings],
+        [r.event_id for r in readings],
+        [r.context for r in readings],
+        [r.felt_at for r in readings],
+        [r.score for r in readings],
     )
 
 
@@ -30,8 +34,12 @@ async def save_sessions(connection: Connection, sessions: Sequence[SessionDone])
         """insert into sessions (member_id, session_id, completed_at, duration_min, pain_during, exercises)
         select * from unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::int[], $5::int[], $6::int[])
         on conflict do nothing""",
-        [s.member_id for s in sessions], [s.session_id for s in sessions], [s.completed_at for s in sessions],
-        [s.duration_min for s in sessions], [s.pain_during for s in sessions], [s.exercises for s in sessions],
+        [s.member_id for s in sessions],
+        [s.session_id for s in sessions],
+        [s.completed_at for s in sessions],
+        [s.duration_min for s in sessions],
+        [s.pain_during for s in sessions],
+        [s.exercises for s in sessions],
     )
 
 
@@ -42,7 +50,8 @@ async def load_pain_readings(
     rows = await connection.fetch(
         """select member_id, source, event_id, context, felt_at, score from pain_readings
         where member_id = any($1::uuid[]) and felt_at >= $2 order by felt_at, context""",
-        list(member_ids), since,
+        list(member_ids),
+        since,
     )
     return [PainReading(**dict(row)) for row in rows]
 
@@ -52,7 +61,8 @@ async def load_sessions(connection: Connection, *, member_ids: Collection[UUID],
     rows = await connection.fetch(
         """select member_id, session_id, completed_at, duration_min, pain_during, exercises from sessions
         where member_id = any($1::uuid[]) and completed_at >= $2 order by completed_at""",
-        list(member_ids), since,
+        list(member_ids),
+        since,
     )
     return [SessionDone(**dict(row)) for row in rows]
 
@@ -61,14 +71,18 @@ async def save_pain_spikes(connection: Connection, episodes: Sequence[PainEpisod
     """Open episodes, or raise the peak of open ones. In log order; the first spike of an episode gives its start."""
     await connection.execute(
         """insert into pain_episodes (episode_id, member_id, started_at, baseline, score_max)
-        select episode_id, min(member_id::text)::uuid, min(started_at), (array_agg(baseline order by started_at))[1], max(score_max)
+        select episode_id, (array_agg(member_id))[1], min(started_at), (array_agg(baseline order by started_at))[1],
+            max(score_max)
         from unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::real[], $5::int[])
             as n(episode_id, member_id, started_at, baseline, score_max)
         group by episode_id
         on conflict (episode_id) do update set
             score_max = greatest(pain_episodes.score_max, excluded.score_max)""",
-        [e.episode_id for e in episodes], [e.member_id for e in episodes], [e.started_at for e in episodes],
-        [e.baseline for e in episodes], [e.score_max for e in episodes],
+        [e.episode_id for e in episodes],
+        [e.member_id for e in episodes],
+        [e.started_at for e in episodes],
+        [e.baseline for e in episodes],
+        [e.score_max for e in episodes],
     )
 
 
@@ -79,7 +93,8 @@ async def settle_pain_episodes(
     await connection.execute(
         """update pain_episodes e set settled_at = n.settled_at
         from unnest($1::uuid[], $2::timestamptz[]) as n(episode_id, settled_at) where e.episode_id = n.episode_id""",
-        list(episode_ids), list(settled_at),
+        list(episode_ids),
+        list(settled_at),
     )
 
 
@@ -90,7 +105,8 @@ async def load_pain_episodes(
     rows = await connection.fetch(
         """select episode_id, member_id, started_at, settled_at, baseline, score_max from pain_episodes
         where member_id = any($1::uuid[]) and (started_at >= $2 or settled_at is null) order by started_at""",
-        list(member_ids), since,
+        list(member_ids),
+        since,
     )
     return [PainEpisode(**dict(row)) for row in rows]
 
@@ -147,13 +163,12 @@ def _snapshot(row: asyncpg.Record) -> PlanSnapshot:
     return PlanSnapshot(**fields)
 
 
-async def load_plan_steps(
-    connection: Connection, *, member_ids: Collection[UUID], limit: int = 100
-) -> list[PlanStep]:
+async def load_plan_steps(connection: Connection, *, member_ids: Collection[UUID], limit: int = 100) -> list[PlanStep]:
     """What moved in these members' plans and why, newest first."""
     rows = await connection.fetch(
         """select * from plan_changes where member_id = any($1::uuid[])
         order by changed_at desc, version desc, place limit $2""",
-        list(member_ids), limit,
+        list(member_ids),
+        limit,
     )
     return [PlanStep(**dict(row)) for row in rows]

@@ -30,7 +30,7 @@ with wanted as (
     select e.place, e.audience from unnest($6::int[], $9::uuid[]) as e(place, audience)
 )
 insert into feed (audience, number, kind, change, member_id, subject_id, entered_at)
-select a.audience, head.base + w.position, w.kind, w.change, w.member_id, w.subject_id, $10
+select a.audience, head.base + w.position, w.kind, w.change, w.member_id, w.subject_id, $10::timestamptz
 from audiences a join wanted w on w.position = a.position cross join head
 """
 
@@ -52,7 +52,7 @@ select count(*) from old
 
 
 async def save_feed_entries(connection: Connection, entries: Sequence[NewFeedEntry], *, now: datetime) -> None:
-    """Append entries for the care team of each one's member, and whoever else each names. Last write of a transaction."""
+    """Append entries for the care team of each one's member, and whoever else each names. A transaction's last write."""
     if not entries:
         return
     extra = [(place, person) for place, entry in enumerate(entries, 1) for person in entry.also]

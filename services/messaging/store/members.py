@@ -11,18 +11,6 @@ from services.messaging.domain.slots import WeeklyHours
 from shared.database import Connection
 from shared.events.vocabulary import Practitioner
 
-PROFILE = """
-select p.member_id, p.status, p.state, coalesce(c.time_zone, p.time_zone) as time_zone,
-    coalesce(c.language, p.language) as language, c.given_name, c.family_name, p.cause, p.signs, p.goals, p.usual_pain,
-    p.days_per_week, p.enrolled_at, p.paused_until, p.consents, p.team_reason,
-    pt.practitioner_id as pt_id, pt.role as pt_role, pt.name as pt_name,
-    coach.practitioner_id as coach_id, coach.role as coach_role, coach.name as coach_name
-from member_profiles p
-left join member_contacts c using (member_id)
-left join practitioners pt on pt.practitioner_id = p.pt_id
-left join practitioners coach on coach.practitioner_id = p.coach_id
-"""
-
 VISIBLE = """
 select p.member_id from member_profiles p where p.member_id = any($1::uuid[]) and $2 in (p.pt_id, p.coach_id)
 union
@@ -30,11 +18,12 @@ select a.member_id from alerts a
 where $3 and a.member_id = any($1::uuid[]) and a.status <> 'resolved' and a.owner_role = 'oncall'
 """
 
-SEARCH = f"""{PROFILE}
+SEARCH = """
+select p.* from care_profiles p
 where ($1 in (p.pt_id, p.coach_id) or ($2 and exists (
         select from alerts a where a.member_id = p.member_id and a.status <> 'resolved' and a.owner_role = 'oncall')))
-    and ($3 = '' or c.given_name || ' ' || c.family_name ilike '%' || replace(replace($3, '%', ''), '_', '') || '%')
-order by c.family_name, c.given_name, p.member_id limit $4
+    and ($3 = '' or strpos(lower(p.given_name || ' ' || p.family_name), lower($3)) > 0)
+order by p.family_name, p.given_name, p.member_id limit $4
 """
 
 SAVE_PROFILES = """
@@ -44,8 +33,8 @@ select member_id, status, state, time_zone, language, cause, signs, goals, usual
     paused_until, consents, pt_id, coach_id, team_reason
 from jsonb_populate_recordset(null::member_profiles, $1)
 on conflict (member_id) do update set (status, state, time_zone, language, cause, signs, goals, usual_pain,
-    days_per_week, enrolled_at, paused_until, consents, pt_id, coach_id, team_reason) = (excluded.status, excluded.state,
-    excluded.time_zone, excluded.language, excluded.cause, excluded.signs, excluded.goals, excluded.usual_pain,
+    days_per_week, enrolled_at, paused_until, consents, pt_id, coach_id, team_reason) = (excluded.status,
+    excluded.state, excluded.time_zone, excluded.language, excluded.cause, excluded.signs, excluded.goals, excluded.usual_pain,
     excluded.days_per_week, excluded.enrolled_at, excluded.paused_until, excluded.consents, excluded.pt_id,
     excluded.coach_id, excluded.team_reason)
 """
@@ -53,7 +42,8 @@ on conflict (member_id) do update set (status, state, time_zone, language, cause
 SAVE_PRACTITIONERS = """
 insert into practitioners (practitioner_id, role, name, time_zone)
 select distinct on (practitioner_id) practitioner_id, role, name, coalesce(time_zone, 'America/New_York')
-from unnest($1::uuid[], $2::text[], $3::text[], $4::text[]) with ordinality as n(practitioner_id, role, name, time_zone, place)
+from unnest($1::uuid[], $2::text[], $3::text[], $4::text[]) with ordinality
+    as n(practitioner_id, role, name, time_zone, place)
 order by practitioner_id, place desc
 on conflict (practitioner_id) do update set role = excluded.role, name = excluded.name
     where (practitioners.role, practitioners.name) is distinct from (excluded.role, excluded.name)
@@ -72,7 +62,7 @@ def _profile(row: asyncpg.Record) -> MemberProfile:
 
 async def load_member_profiles(connection: Connection, *, member_ids: Collection[UUID]) -> dict[UUID, MemberProfile]:
     """Profiles by member; a member nothing was heard of is missing."""
-    rows = await connection.fetch(f"{PROFILE} where p.member_id = any($1::uuid[])", list(member_ids))
+    rows = await connection.fetch("select * from care_profiles where member_id = any($1::uuid[])", list(member_ids))
     return {row["member_id"]: _profile(row) for row in rows}
 
 
@@ -82,11 +72,21 @@ async def save_member_profiles(connection: Connection, profiles: Collection[Memb
         return
     rows = [
         {
-            "member_id": p.member_id, "status": p.status, "state": p.state, "time_zone": p.time_zone,
-            "language": p.language, "cause": p.cause, "signs": list(p.signs), "goals": list(p.goals),
-            "usual_pain": p.usual_pain, "days_per_week": p.days_per_week, "enrolled_at": p.enrolled_at,
-            "paused_until": p.paused_until, "consents": dict(p.consents),
-            "pt_id": p.pt.practitioner_id if p.pt else None, "coach_id": p.coach.practitioner_id if p.coach else None,
+            "member_id": p.member_id,
+            "status": p.status,
+            "state": p.state,
+            "time_zone": p.time_zone,
+            "language": p.language,
+            "cause": p.cause,
+            "signs": list(p.signs),
+            "goals": list(p.goals),
+            "usual_pain": p.usual_pain,
+            "days_per_week": p.days_per_week,
+            "enrolled_at": p.enrolled_at,
+            "paused_until": p.paused_until,
+            "consents": dict(p.consents),
+            "pt_id": p.pt.practitioner_id if p.pt else None,
+            "coach_id": p.coach.practitioner_id if p.coach else None,
             "team_reason": p.team_reason,
         }
         for p in profiles
@@ -95,8 +95,13 @@ async def save_member_profiles(connection: Connection, profiles: Collection[Memb
 
 
 async def save_member_contacts(
-    connection: Connection, *, member_ids: Sequence[UUID], given_names: Sequence[str], family_names: Sequence[str],
-    time_zones: Sequence[str], languages: Sequence[str],
+    connection: Connection,
+    *,
+    member_ids: Sequence[UUID],
+    given_names: Sequence[str],
+    family_names: Sequence[str],
+    time_zones: Sequence[str],
+    languages: Sequence[str],
 ) -> None:
     """Insert or replace names; the last one of a member wins."""
     await connection.execute(
@@ -107,7 +112,11 @@ async def save_member_contacts(
         order by member_id, place desc
         on conflict (member_id) do update set (given_name, family_name, time_zone, language) =
             (excluded.given_name, excluded.family_name, excluded.time_zone, excluded.language)""",
-        list(member_ids), list(given_names), list(family_names), list(time_zones), list(languages),
+        list(member_ids),
+        list(given_names),
+        list(family_names),
+        list(time_zones),
+        list(languages),
     )
 
 
@@ -141,7 +150,8 @@ async def load_care_teams(
         left join practitioners pt on pt.practitioner_id = p.pt_id
         left join practitioners coach on coach.practitioner_id = p.coach_id
         where p.member_id = any($1::uuid[]) and coalesce(p.pt_id, p.coach_id) is not null""",
-        list(member_ids), now,
+        list(member_ids),
+        now,
     )
     teams: dict[UUID, CareTeam] = {}
     for row in rows:
@@ -155,18 +165,26 @@ async def load_care_teams(
 
 
 async def save_practitioners(
-    connection: Connection, people: Sequence[Practitioner], *, time_zones: Sequence[str | None],
+    connection: Connection,
+    people: Sequence[Practitioner],
+    *,
+    time_zones: Sequence[str | None],
     default_hours: Sequence[WeeklyHours],
 ) -> None:
-    """Insert practitioners with the default week, in the given zone; known ones only get their name and role updated."""
+    """Insert practitioners with the default week, in the given zone; known ones only get name and role updated."""
     if not people:
         return
     ids = [p.practitioner_id for p in people]
-    await connection.execute(SAVE_PRACTITIONERS, ids, [p.role for p in people], [p.name for p in people], list(time_zones))
+    await connection.execute(
+        SAVE_PRACTITIONERS, ids, [p.role for p in people], [p.name for p in people], list(time_zones)
+    )
     await connection.execute(
         """insert into practitioner_hours (practitioner_id, weekday, starts_at, ends_at)
         select p.practitioner_id, h.weekday, h.starts_at, h.ends_at
         from practitioners p cross join unnest($2::int[], $3::time[], $4::time[]) as h(weekday, starts_at, ends_at)
         where p.practitioner_id = any($1::uuid[]) and p.hours_assumed on conflict do nothing""",
-        ids, [h.weekday for h in default_hours], [h.starts_at for h in default_hours], [h.ends_at for h in default_hours],
+        ids,
+        [h.weekday for h in default_hours],
+        [h.starts_at for h in default_hours],
+        [h.ends_at for h in default_hours],
     )

@@ -65,7 +65,9 @@ def load_visit_rules() -> VisitRules:
         missed_after=timedelta(minutes=data["missed_after_minutes"]),
         default_hours=tuple(
             WeeklyHours(
-                weekday=weekday, starts_at=time.fromisoformat(week["starts_at"]), ends_at=time.fromisoformat(week["ends_at"])
+                weekday=weekday,
+                starts_at=time.fromisoformat(week["starts_at"]),
+                ends_at=time.fromisoformat(week["ends_at"]),
             )
             for weekday in week["weekdays"]
         ),

@@ -20,11 +20,6 @@ HOLD = "visit.hold"
 MISSED = "visit.missed"
 """Timer kind; key: the visit's id; due when nobody completed the visit in time."""
 
-COLUMNS = (
-    "visit_id, member_id, practitioner_id, practitioner_role, practitioner_name, during, time_zone, reason, status,"
-    " hold_expires_at, booked_at, recommendation, recommended_exercises, note, alert_id, cause_source, cause_id, cause_chain"
-)
-
 
 def _visit(row: asyncpg.Record) -> Visit:
     person = Practitioner(
@@ -33,22 +28,50 @@ def _visit(row: asyncpg.Record) -> Visit:
     cause = Cause(source=row["cause_source"], id=row["cause_id"], chain=row["cause_chain"]) if row["cause_id"] else None
     recommendation = (
         VisitRecommendation(action=row["recommendation"], exercises=tuple(row["recommended_exercises"]))
-        if row["recommendation"] else None
+        if row["recommendation"]
+        else None
     )
-    same = ("visit_id", "member_id", "time_zone", "reason", "status", "hold_expires_at", "booked_at", "note", "alert_id")
+    same = (
+        "visit_id",
+        "member_id",
+        "time_zone",
+        "reason",
+        "status",
+        "hold_expires_at",
+        "booked_at",
+        "note",
+        "alert_id",
+    )
     return Visit(
-        **{name: row[name] for name in same}, practitioner=person, starts_at=row["during"].lower,
-        ends_at=row["during"].upper, recommendation=recommendation, cause=cause,
+        **{name: row[name] for name in same},
+        practitioner=person,
+        starts_at=row["during"].lower,
+        ends_at=row["during"].upper,
+        recommendation=recommendation,
+        cause=cause,
     )
 
 
 def _values(visit: Visit) -> list[Any]:
     cause, advice = visit.cause, visit.recommendation
     return [
-        visit.visit_id, visit.member_id, visit.practitioner.practitioner_id, visit.practitioner.role,
-        visit.practitioner.name, asyncpg.Range(visit.starts_at, visit.ends_at), visit.time_zone, visit.reason, visit.status,
-        visit.hold_expires_at, visit.booked_at, advice.action if advice else None, list(advice.exercises) if advice else [],
-        visit.note, visit.alert_id, cause.source if cause else None, cause.id if cause else None,
+        visit.visit_id,
+        visit.member_id,
+        visit.practitioner.practitioner_id,
+        visit.practitioner.role,
+        visit.practitioner.name,
+        asyncpg.Range(visit.starts_at, visit.ends_at),
+        visit.time_zone,
+        visit.reason,
+        visit.status,
+        visit.hold_expires_at,
+        visit.booked_at,
+        advice.action if advice else None,
+        list(advice.exercises) if advice else [],
+        visit.note,
+        visit.alert_id,
+        cause.source if cause else None,
+        cause.id if cause else None,
         cause.chain if cause else None,
     ]
 
@@ -59,23 +82,25 @@ async def hold_visits(connection: Connection, visits: Sequence[Visit], *, now: d
     spans = [asyncpg.Range(visit.starts_at, visit.ends_at) for visit in visits]
     await connection.execute(
         """delete from visits v using unnest($1::uuid[], $2::tstzrange[]) as n(practitioner_id, during)
-        where v.status = 'held' and v.hold_expires_at <= $3 and v.practitioner_id = n.practitioner_id and v.during && n.during""",
-        [visit.practitioner.practitioner_id for visit in visits], spans, now,
+        where v.status = 'held' and v.hold_expires_at <= $3 and v.practitioner_id = n.practitioner_id
+            and v.during && n.during""",
+        [visit.practitioner.practitioner_id for visit in visits],
+        spans,
+        now,
     )
     await connection.execute(
-        "delete from visits where status = 'held' and member_id = any($1::uuid[])", [visit.member_id for visit in visits]
+        "delete from visits where status = 'held' and member_id = any($1::uuid[])",
+        [visit.member_id for visit in visits],
     )
     rows = [_values(visit) for visit in visits]
     return {
         row["visit_id"]
         for row in await connection.fetch(
-            f"""insert into visits ({COLUMNS})
-            select visit_id, member_id, practitioner_id, practitioner_role, practitioner_name, during, time_zone, reason,
-                status, hold_expires_at, null, null, '{{}}', null, alert_id, cause_source, cause_id, cause_chain
-            from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::tstzrange[], $7::text[], $8::text[],
-                $9::text[], $10::timestamptz[], $11::uuid[], $12::text[], $13::text[], $14::text[])
-                as n(visit_id, member_id, practitioner_id, practitioner_role, practitioner_name, during, time_zone, reason,
-                    status, hold_expires_at, alert_id, cause_source, cause_id, cause_chain)
+            """insert into visits (visit_id, member_id, practitioner_id, practitioner_role, practitioner_name, during,
+                time_zone, reason, status, hold_expires_at, alert_id, cause_source, cause_id, cause_chain)
+            select * from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::tstzrange[],
+                $7::text[], $8::text[], $9::text[], $10::timestamptz[], $11::uuid[], $12::text[], $13::text[],
+                $14::text[])
             on conflict do nothing returning visit_id""",
             *([row[column] for row in rows] for column in (*range(10), 14, 15, 16, 17)),
         )
@@ -88,9 +113,9 @@ async def save_visits(connection: Connection, visits: Sequence[Visit]) -> bool:
         async with connection.transaction():
             await connection.executemany(
                 """update visits set practitioner_id = $3, practitioner_role = $4, practitioner_name = $5, during = $6,
-                    time_zone = $7, reason = $8, status = $9, hold_expires_at = $10, booked_at = $11, recommendation = $12,
-                    recommended_exercises = $13, note = $14, alert_id = $15, cause_source = $16, cause_id = $17,
-                    cause_chain = $18
+                    time_zone = $7, reason = $8, status = $9, hold_expires_at = $10, booked_at = $11,
+                    recommendation = $12, recommended_exercises = $13, note = $14, alert_id = $15,
+                    cause_source = $16, cause_id = $17, cause_chain = $18
                 where visit_id = $1 and member_id = $2""",
                 [_values(visit) for visit in visits],
             )
@@ -106,15 +131,16 @@ async def delete_holds(connection: Connection, *, visit_ids: Collection[UUID]) -
 
 async def load_visits(connection: Connection, *, visit_ids: Collection[UUID]) -> dict[UUID, Visit]:
     """Visits (and holds) by id; unknown ones are missing. Whoever asks checks that the member may be seen."""
-    rows = await connection.fetch(f"select {COLUMNS} from visits where visit_id = any($1::uuid[])", list(visit_ids))
+    rows = await connection.fetch("select * from visits where visit_id = any($1::uuid[])", list(visit_ids))
     return {row["visit_id"]: _visit(row) for row in rows}
 
 
 async def load_member_visits(connection: Connection, *, member_ids: Collection[UUID], limit: int = 50) -> list[Visit]:
     """Visits of these members (holds too), latest first."""
     rows = await connection.fetch(
-        f"select {COLUMNS} from visits where member_id = any($1::uuid[]) order by lower(during) desc limit $2",
-        list(member_ids), limit,
+        "select * from visits where member_id = any($1::uuid[]) order by lower(during) desc limit $2",
+        list(member_ids),
+        limit,
     )
     return [_visit(row) for row in rows]
 
@@ -124,9 +150,10 @@ async def load_practitioner_visits(
 ) -> list[Visit]:
     """What takes these practitioners' time within the window: booked, done and missed visits and holds, in order."""
     rows = await connection.fetch(
-        f"""select {COLUMNS} from visits where practitioner_id = any($1::uuid[]) and status <> 'cancelled'
+        """select * from visits where practitioner_id = any($1::uuid[]) and status <> 'cancelled'
             and during && $2 order by lower(during)""",
-        list(practitioner_ids), asyncpg.Range(window.starts_at, window.ends_at),
+        list(practitioner_ids),
+        asyncpg.Range(window.starts_at, window.ends_at),
     )
     return [_visit(row) for row in rows]
 
@@ -135,10 +162,15 @@ async def save_visit_causes(connection: Connection, *, visit_ids: Sequence[UUID]
     """From now on what follows for these visits names these events (visit.booked, visit.rescheduled) as the cause."""
     await connection.execute(
         """update visits v set cause_source = n.source, cause_id = n.id, cause_chain = n.chain
-        from (select distinct on (visit_id) * from unnest($1::uuid[], $2::text[], $3::text[], $4::text[]) with ordinality
-            as n(visit_id, source, id, chain, place) order by visit_id, place desc) n
+        from (
+            select distinct on (visit_id) * from unnest($1::uuid[], $2::text[], $3::text[], $4::text[])
+                with ordinality as u(visit_id, source, id, chain, place) order by visit_id, place desc
+        ) n
         where v.visit_id = n.visit_id""",
-        list(visit_ids), [c.source for c in causes], [c.id for c in causes], [c.chain for c in causes],
+        list(visit_ids),
+        [c.source for c in causes],
+        [c.id for c in causes],
+        [c.chain for c in causes],
     )
 
 
@@ -162,7 +194,9 @@ async def load_calendars(
     return {
         row["practitioner_id"]: Calendar(
             practitioner=Practitioner(practitioner_id=row["practitioner_id"], role=row["role"], name=row["name"]),
-            time_zone=row["time_zone"], hours=tuple(hours[row["practitioner_id"]]), hours_assumed=row["hours_assumed"],
+            time_zone=row["time_zone"],
+            hours=tuple(hours[row["practitioner_id"]]),
+            hours_assumed=row["hours_assumed"],
             absences=tuple(absences.get(row["practitioner_id"], ())),
             visits=tuple(v for v in visits if v.practitioner.practitioner_id == row["practitioner_id"]),
         )
@@ -176,7 +210,8 @@ async def save_practitioner_hours(
     """Replace one practitioner's week. False when the practitioner is not known."""
     known = await connection.fetchval(
         "update practitioners set time_zone = $2, hours_assumed = false where practitioner_id = $1 returning true",
-        practitioner_id, time_zone,
+        practitioner_id,
+        time_zone,
     )
     if not known:
         return False
@@ -184,7 +219,10 @@ async def save_practitioner_hours(
     await connection.execute(
         """insert into practitioner_hours (practitioner_id, weekday, starts_at, ends_at)
         select $1, * from unnest($2::int[], $3::time[], $4::time[])""",
-        practitioner_id, [h.weekday for h in hours], [h.starts_at for h in hours], [h.ends_at for h in hours],
+        practitioner_id,
+        [h.weekday for h in hours],
+        [h.starts_at for h in hours],
+        [h.ends_at for h in hours],
     )
     return True
 
@@ -198,15 +236,21 @@ async def save_absences(
         select * from unnest($1::uuid[], $2::uuid[], $3::tstzrange[])
         on conflict (absence_id) do update set during = excluded.during
         where practitioner_absences.practitioner_id = excluded.practitioner_id""",
-        list(absence_ids), list(practitioner_ids), [asyncpg.Range(s.starts_at, s.ends_at) for s in spans],
+        list(absence_ids),
+        list(practitioner_ids),
+        [asyncpg.Range(s.starts_at, s.ends_at) for s in spans],
     )
 
 
-async def load_absences(connection: Connection, *, practitioner_ids: Collection[UUID], window: Span) -> dict[UUID, list[Span]]:
+async def load_absences(
+    connection: Connection, *, practitioner_ids: Collection[UUID], window: Span
+) -> dict[UUID, list[Span]]:
     """When these practitioners are absent within the window."""
     rows = await connection.fetch(
-        "select practitioner_id, during from practitioner_absences where practitioner_id = any($1::uuid[]) and during && $2",
-        list(practitioner_ids), asyncpg.Range(window.starts_at, window.ends_at),
+        """select practitioner_id, during from practitioner_absences
+        where practitioner_id = any($1::uuid[]) and during && $2""",
+        list(practitioner_ids),
+        asyncpg.Range(window.starts_at, window.ends_at),
     )
     absences: dict[UUID, list[Span]] = {}
     for row in rows:

@@ -1,0 +1,1 @@
+"""HTTP: what members' apps and clinicians' programs ask for and do. The console's pages are in pages/."""

@@ -1,0 +1,105 @@
+"""A member's conversation: read it, write to it."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request
+
+from services.messaging.api.access import (
+    Anyone,
+    IdempotencyKey,
+    This,
+    check_member,
+    identity_of,
+    practitioner_of,
+    refuse,
+)
+from services.messaging.api.bodies import ConversationAnswer, MessageAnswer, MessageTakenAnswer, NewMessage, ReadUpTo
+from services.messaging.domain.conversation import start_conversation
+from services.messaging.handlers.read_messages import read_messages
+from services.messaging.handlers.send_message import Sender, send_message
+from services.messaging.store.conversations import load_conversations, load_message_reads, load_messages
+from services.messaging.store.members import load_member_profiles
+from shared.auth import Principal
+from shared.http import Problem
+from shared.outcomes import Refusal
+from shared.service import Service
+
+router = APIRouter(prefix="/v1/members/{member_id}", tags=["conversations"])
+
+
+@router.get("/messages")
+async def get_messages(
+    member_id: UUID,
+    caller: Anyone,
+    service: This,
+    after: Annotated[int, Query(ge=0)] = 0,
+    limit: Annotated[int, Query(ge=1, le=500)] = 200,
+) -> ConversationAnswer:
+    """The newest messages with a number above `after`, oldest first."""
+    await check_member(service, caller, member_id)
+    async with service.database.acquire() as connection:
+        found = await load_conversations(connection, member_ids=[member_id])
+        messages = await load_messages(connection, member_ids=[member_id], after_number=after, limit=limit)
+        reads = await load_message_reads(connection, member_ids=[member_id])
+    conversation = found.get(member_id) or start_conversation(member_id=member_id)
+    return ConversationAnswer(
+        member_id=member_id,
+        conversation_id=conversation.conversation_id,
+        messages=[MessageAnswer.of(message) for message in messages],
+        read_up_to=reads.get(member_id, {}).get(caller.person_id, 0),
+        awaiting_since=conversation.awaiting_since,
+    )
+
+
+@router.post("/messages", status_code=201)
+async def post_message(
+    member_id: UUID, new: NewMessage, caller: Anyone, service: This, request: Request, key: IdempotencyKey = None
+) -> MessageTakenAnswer:
+    """Send a message. A member's words are looked through for red flags at once: the answer then says what to do."""
+    is_member = await check_member(service, caller, member_id)
+    sender = await _sender(service, caller, member_id, is_member=is_member)
+    if is_member and new.alert_id is not None:
+        raise Problem(422, "invalid-request", "Only the care team answers an alert.")
+    message_id = identity_of("message", caller, key)
+    async with service.command(
+        "send-message", member_ids=[member_id], request=request, command_id=str(message_id)
+    ) as work:
+        answer = await send_message(
+            work.connection,
+            sender=sender,
+            message_id=message_id,
+            body=new.text,
+            alert_id=new.alert_id,
+            command=work.command,
+            now=work.now,
+        )
+        if isinstance(answer, Refusal):
+            refuse(answer)
+        work.take(answer.outcomes)
+    instruction = answer.screening.instruction["es" if caller.language == "es" else "en"] if answer.screening else None
+    return MessageTakenAnswer(
+        message=MessageAnswer.of(answer.message), conversation_id=answer.conversation_id, instruction=instruction
+    )
+
+
+async def _sender(service: Service, caller: Principal, member_id: UUID, *, is_member: bool) -> Sender:
+    if not is_member:
+        person = practitioner_of(caller)
+        return Sender(role=person.role, sender_id=person.practitioner_id, name=person.name)
+    async with service.database.acquire() as connection:
+        profile = (await load_member_profiles(connection, member_ids=[member_id])).get(member_id)
+    return Sender(role="member", sender_id=member_id, name=(profile.name if profile else None) or "Member")
+
+
+@router.put("/messages/read")
+async def put_read(member_id: UUID, read: ReadUpTo, caller: Anyone, service: This, request: Request) -> ReadUpTo:
+    """The caller has read up to this number."""
+    await check_member(service, caller, member_id)
+    async with service.command("read-messages", member_ids=[member_id], request=request) as work:
+        answer = await read_messages(
+            work.connection, member_id=member_id, reader_id=caller.person_id, number=read.number, now=work.now
+        )
+        if isinstance(answer, Refusal):
+            refuse(answer)
+    return ReadUpTo(number=answer)

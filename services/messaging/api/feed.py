@@ -1,0 +1,198 @@
+"""The live feed: server-sent events with a durable cursor.
+
+The truth is the table (store/feed.py). Valkey only says "look now" to other processes; while it is down every process
+looks each second, and nothing is lost. main.py puts the hub on `app.state.feed_hub`: the console's pages stream
+through it too.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable
+from contextlib import suppress
+from datetime import timedelta
+from typing import Annotated, Final
+from uuid import UUID
+
+import orjson
+from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from redis.exceptions import RedisError
+from sse_starlette import EventSourceResponse, ServerSentEvent
+
+from services.messaging.api.access import Clinician, This
+from services.messaging.domain.feed import place_cursor
+from services.messaging.domain.people import ONCALL_AUDIENCE
+from services.messaging.store.feed import load_feed_entries, load_feed_head, prune_feed
+from shared.auth import authenticator_of
+from shared.clock import monotonic, wall_now
+from shared.http import Problem
+from shared.service import Service
+
+POLL_S: Final = 1.0
+"""How often the feed is looked at without a wake-up: how late an entry can be while Valkey is down."""
+REST_S: Final = 0.005
+"""Between two looks: a burst of commits is one look."""
+HEARTBEAT_S: Final = 15
+"""A comment, so that proxies keep the connection and a dead one is noticed."""
+RETRY_MS: Final = 1_000
+BATCH: Final = 200
+
+router = APIRouter(prefix="/v1", tags=["feed"])
+
+
+class FeedHub:
+    """Wakes this process's readers when the feed grows, whichever process wrote it."""
+
+    def __init__(self, *, connections_max: int) -> None:
+        self._connections_max = connections_max
+        self._open: Counter[UUID] = Counter()
+        self._look, self._tell, self._grown = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._own = False
+        self._last_number = -1
+
+    # -- wake-ups
+
+    def wake(self) -> None:
+        """This process committed something: look, and tell the others. Cheap; called after every commit."""
+        self._own = True
+        self._look.set()
+
+    async def run(self, service: Service) -> None:
+        """Background work of the service: watch the table, listen to Valkey, tell Valkey."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._watch(service))
+            group.create_task(self._listen(service))
+            group.create_task(self._announce(service))
+
+    async def _watch(self, service: Service) -> None:
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(POLL_S):
+                    await self._look.wait()
+            self._look.clear()
+            own, self._own = self._own, False
+            async with service.database.acquire(timeout=10) as connection:
+                head = await load_feed_head(connection)
+            if head.last_number != self._last_number:
+                self._last_number = head.last_number
+                self._grown.set()
+                self._grown = asyncio.Event()
+                if own:
+                    self._tell.set()
+            await asyncio.sleep(REST_S)
+
+    async def _listen(self, service: Service) -> None:
+        while True:
+            try:
+                async with service.valkey.pubsub() as subscription:
+                    await subscription.subscribe(_channel(service))
+                    self._look.set()  # whatever was announced before we listened
+                    while True:
+                        message = await subscription.get_message(ignore_subscribe_messages=True, timeout=2.0)
+                        if message is not None:
+                            self._look.set()
+            except (RedisError, OSError, TimeoutError):
+                await asyncio.sleep(POLL_S)
+
+    async def _announce(self, service: Service) -> None:
+        while True:
+            await self._tell.wait()
+            self._tell.clear()
+            with suppress(RedisError, OSError, TimeoutError):
+                await service.valkey.publish(_channel(service), b"")
+
+    # -- readers
+
+    def respond(
+        self, service: Service, *, reader_id: UUID, oncall: bool, after: int | None, valid_for_s: float
+    ) -> EventSourceResponse:
+        """Stream what this person may see, from the cursor on, until their sign-in ends. Problem 429 when they have too
+        many open windows. The client connects again with the last id it saw and misses nothing."""
+        if self._open[reader_id] >= self._connections_max:
+            raise Problem(
+                429, "too-many-connections", f"At most {self._connections_max} live windows a person.",
+                headers={"Retry-After": "5"},
+            )  # fmt: skip
+        audiences = [reader_id, *([ONCALL_AUDIENCE] if oncall else [])]
+        return EventSourceResponse(
+            self._counted(service, reader_id, audiences, after, monotonic() + valid_for_s),
+            ping=HEARTBEAT_S,
+            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+        )
+
+    async def _counted(
+        self, service: Service, reader_id: UUID, audiences: Iterable[UUID], after: int | None, until: float
+    ) -> AsyncIterator[ServerSentEvent]:
+        self._open[reader_id] += 1
+        try:
+            async for event in self._stream(service, list(audiences), after, until):
+                yield event
+        finally:
+            self._open[reader_id] -= 1
+            if not self._open[reader_id]:
+                del self._open[reader_id]
+
+    async def _stream(
+        self, service: Service, audiences: list[UUID], after: int | None, until: float
+    ) -> AsyncIterator[ServerSentEvent]:
+        async with service.database.acquire(timeout=10) as connection:
+            cursor, afresh = place_cursor(asked=after, head=await load_feed_head(connection))
+        # Sent at once: a client that is cut off before the first change still knows where it stood.
+        yield ServerSentEvent(event="reset" if afresh else "ready", id=str(cursor), data=str(cursor), retry=RETRY_MS)
+        while monotonic() < until and not service.health.stopping:
+            grown = self._grown  # taken before the look: growth after it wakes us
+            async with service.database.acquire(timeout=10) as connection:
+                entries = await load_feed_entries(connection, audiences=audiences, after=cursor, limit=BATCH)
+            for entry in entries:
+                cursor = entry.number
+                data = orjson.dumps(entry.as_event()).decode()
+                yield ServerSentEvent(event="change", id=str(entry.number), data=data)
+            if not entries:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(max(0.0, min(until - monotonic(), HEARTBEAT_S))):
+                        await grown.wait()
+        yield ServerSentEvent(event="bye", data="sign-in ended" if monotonic() >= until else "restarting")
+
+
+def _channel(service: Service) -> str:
+    namespace = service.settings.namespace
+    return f"{namespace}.careloop.messaging.feed" if namespace else "careloop.messaging.feed"
+
+
+def hub_of(request: Request) -> FeedHub:
+    """FastAPI dependency: the hub of this process."""
+    hub: FeedHub = request.app.state.feed_hub
+    return hub
+
+
+_bearer = HTTPBearer(auto_error=False)
+
+
+@router.get("/feed", response_class=EventSourceResponse)
+async def get_feed(
+    request: Request,
+    caller: Clinician,
+    service: This,
+    hub: Annotated[FeedHub, Depends(hub_of)],
+    credentials: Annotated[HTTPAuthorizationCredentials, Depends(_bearer)],
+    after: Annotated[int | None, Query(ge=0)] = None,
+    last_event_id: Annotated[int | None, Header(ge=0)] = None,
+) -> EventSourceResponse:
+    """Changes that the caller may see, as server-sent events: `ready` (the cursor), then `change` with what to fetch
+    again; `reset` when the cursor is too old: load everything afresh. Cursor: `Last-Event-ID`, else `?after=`."""
+    claims = await authenticator_of(request).claims(credentials.credentials)
+    return hub.respond(
+        service,
+        reader_id=caller.person_id,
+        oncall="oncall" in caller.roles,
+        after=last_event_id if last_event_id is not None else after,
+        valid_for_s=float(claims["exp"]) - wall_now().timestamp(),
+    )
+
+
+async def prune_old_entries(service: Service, *, kept_days: int) -> None:
+    """Background work: forget feed entries that nobody may ask for any more."""
+    while True:
+        async with service.database.acquire(timeout=30) as connection, connection.transaction():
+            pruned = await prune_feed(connection, before=service.clock.now() - timedelta(days=kept_days))
+        await asyncio.sleep(0.2 if pruned else 600)
