@@ -98,8 +98,12 @@ def _refusal(answer: httpx.Response) -> Refused:
         body = answer.json()
     except ValueError:
         body = {}
-    code, detail = str(body.get("title", "unknown")), str(body.get("detail", ""))
-    return Refused(answer.status_code, str(body.get("type", code)).rpartition(":")[2], detail)
+    return Refused(answer.status_code, code_of(body), str(body.get("detail", "")))
+
+
+def code_of(problem: Mapping[str, Any]) -> str:
+    """The stable code at the end of a problem's type."""
+    return str(problem.get("type", "unknown")).rpartition(":")[2]
 
 
 @asynccontextmanager

@@ -12,15 +12,12 @@ from zoneinfo import ZoneInfo
 
 from deploy.simulator.bodies import Body, BodyDay, read_pain
 from deploy.simulator.parameters import Parameters
-from deploy.simulator.people import Member, chance, pick
+from deploy.simulator.people import Cohort, Member, chance, pick
 from deploy.simulator.training import Training
 from shared.events import ExerciseResult
 from shared.events.vocabulary import Finding, PainContext, PainScore
+from shared.red_flags import screen
 
-RESTS_AFTER: Final[frozenset[Finding]] = frozenset(
-    {"calf-swelling", "locked-knee", "hot-swollen-joint", "chest-pain-breathless", "progressive-weakness"}
-)
-"""Findings after which the app says to stop and be seen; the member then rests for some days."""
 LAST_START_MIN: Final = 23 * 60 + 45
 """Minute of the day of the last session to begin."""
 MessageTopic = Literal["flare", "question", "news"]
@@ -90,8 +87,7 @@ class Life:
     """One member's life in the programme, from the intake until they leave, or without end."""
 
     member: Member
-    seed: int
-    starts_on: date
+    cohort: Cohort
     p: Parameters
     _absence: _Absence = field(default_factory=_Absence)
     _session_yesterday: bool = False
@@ -104,18 +100,18 @@ class Life:
         self._voice = self._chance("voice")
         self._body = Body(self._chance("body"), usual_pain=self.member.usual_pain, p=self.p)
         self._phone = self._chance("phone")
-        joined_on = self.starts_on + timedelta(days=self.member.joins_on_day)
+        joined_on = self.cohort.starts_on + timedelta(days=self.member.joins_on_day)
         self._joined_at = at_local(joined_on, minute=self.member.joins_at_min, zone=self._zone)
         self._training = Training(
             rng=self._chance("training"), member=self.member, joined_at=self._joined_at, p=self.p
         )
 
     def _chance(self, what: str) -> random.Random:
-        return chance(self.seed, self.member.index, what)
+        return chance(self.cohort.name, self.member.index, what)
 
     def happenings(self) -> Iterator[Happening]:
         """Everything that happens, day by day; within a day in no particular order."""
-        joined_on = self.starts_on + timedelta(days=self.member.joins_on_day)
+        joined_on = self.cohort.starts_on + timedelta(days=self.member.joins_on_day)
         yield Joined(at=self._joined_at, sent_at=self._joined_at)
         if not self.member.starts:
             return
@@ -135,7 +131,8 @@ class Life:
             session = self._do_session(day, body)
             yield session
             self._session_yesterday = True
-            if RESTS_AFTER.intersection(session.findings):
+            if screen(findings=session.findings).blocks_plan:
+                # The app says to stop and be seen first.
                 self._absence.until = day + timedelta(days=self.p.rest_after_red_flag_days)
         elif self._will.random() < self._report_chance():
             yield self._tell_pain(day, body)

@@ -6,7 +6,7 @@ Names are placeholders on purpose ("Robin Sample 17"): nobody may take one for a
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
 from typing import Final, TypeVar
 from uuid import UUID, uuid5
@@ -37,13 +37,32 @@ BLOCKING_AT_INTAKE: Final[tuple[Finding, ...]] = (
     "hot-swollen-joint", "locked-knee", "progressive-weakness", "cannot-take-4-steps",
 )
 MILD_AT_INTAKE: Final[tuple[Finding, ...]] = ("giving-way", "catching")
-ENROLS: Final[frozenset[Intent]] = frozenset({"care-now", "seeking-treatment"})
-"""Intents of those who live on in the programme; the others only look around."""
+LOOKS_AROUND: Final[frozenset[Intent]] = frozenset({"researching", "what-is-this"})
+"""Intents that lead to something to read and to nothing else."""
 
 
-def chance(seed: int, *what: object) -> random.Random:
+@dataclass(frozen=True, kw_only=True)
+class Cohort:
+    """A population and the period in which it joins. Equal cohorts have equal lives; any difference makes others."""
+
+    seed: int
+    members: int
+    days: int
+    starts_on: date
+
+    @property
+    def name(self) -> str:
+        """What chance and identities derive from. The start only moves it in time."""
+        return f"{self.seed}-{self.members}-{self.days}"
+
+    @property
+    def starts_at(self) -> datetime:
+        return datetime.combine(self.starts_on, time(0), tzinfo=UTC)
+
+
+def chance(cohort: str, *what: object) -> random.Random:
     """A generator of its own for each thing that happens, so that a new one does not shift the others."""
-    return random.Random("/".join(str(part) for part in (seed, *what)))
+    return random.Random("/".join(str(part) for part in (cohort, *what)))
 
 
 def pick(rng: random.Random, weights: Mapping[T, float]) -> T:
@@ -116,11 +135,11 @@ class Member:
     @property
     def starts(self) -> bool:
         """Whether a life in the programme follows the intake."""
-        return self.intent in ENROLS and not set(self.findings) & set(BLOCKING_AT_INTAKE)
+        return self.intent not in LOOKS_AROUND and not set(self.findings) & set(BLOCKING_AT_INTAKE)
 
 
-def member_id_of(seed: int, index: int) -> UUID:
-    return uuid5(NAMESPACE, f"simulated-member/{seed}/{index}")
+def member_id_of(cohort: Cohort, index: int) -> UUID:
+    return uuid5(NAMESPACE, f"simulated-member/{cohort.name}/{index}")
 
 
 @cache
@@ -167,23 +186,23 @@ def findings_at_intake(rng: random.Random, p: Parameters) -> tuple[Finding, ...]
     return (rng.choice(MILD_AT_INTAKE),) if luck < p.blocking_intake_share + p.mild_intake_share else ()
 
 
-def make_member(*, seed: int, index: int, days: int, starts_on: date, p: Parameters) -> Member:
-    """Member number `index` of the population of `seed`, who joins within the first `days` of it."""
-    rng = chance(seed, index, "person")
+def make_member(*, cohort: Cohort, index: int, p: Parameters) -> Member:
+    """Member number `index` of a population, who joins within its days."""
+    rng = chance(cohort.name, index, "person")
     given, family = rng.choice(GIVEN_NAMES), rng.choice(FAMILY_NAMES)
     zone = pick(rng, p.zone_weights)
     causes: dict[Cause, float] = p.cause_weights  # type: ignore[assignment]  # closed words, held by a test
     intents: dict[Intent, float] = p.intent_weights  # type: ignore[assignment]  # closed words, held by a test
     age = min(80.0, max(19.0, rng.gauss(p.age_mean, p.age_sd)))
-    day, minute = joining(rng, days=days, p=p)
+    day, minute = joining(rng, days=cohort.days, p=p)
     stays = rng.random() < p.completion_share
-    number = f"{seed % 1000:03}-{index:05}"
+    member_id, number = member_id_of(cohort, index), f"{cohort.name}-{index + 1:05}"
     return Member(
-        index=index, member_id=member_id_of(seed, index),
+        index=index, member_id=member_id,
         given_name=given, family_name=f"{family} {index + 1}",
-        birth_date=starts_on - timedelta(days=round(age * 365.25)),
+        birth_date=cohort.starts_on - timedelta(days=round(age * 365.25)),
         email=f"{given}.{family}.{number}@members.example.org".lower(),
-        phone=f"+1555{seed % 100:02}{index % 100_000:05}",
+        phone=f"+1555{member_id.int % 10_000_000:07}",
         sponsor=rng.choices(sponsors(), weights=(60, 30, 10))[0], sponsor_reference=f"SIM-{number}",
         state=rng.choice(STATES[zone]), time_zone=ZONES[zone],
         language="es" if rng.random() < p.spanish_share else "en",
@@ -198,6 +217,5 @@ def make_member(*, seed: int, index: int, days: int, starts_on: date, p: Paramet
     )
 
 
-def population(*, seed: int, members: int, days: int, starts_on: date, p: Parameters) -> tuple[Member, ...]:
-    """The members of one seed. The same seed gives the same people; more members only adds some at the end."""
-    return tuple(make_member(seed=seed, index=index, days=days, starts_on=starts_on, p=p) for index in range(members))
+def population(cohort: Cohort, p: Parameters) -> tuple[Member, ...]:
+    return tuple(make_member(cohort=cohort, index=index, p=p) for index in range(cohort.members))

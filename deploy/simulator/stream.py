@@ -8,17 +8,18 @@ event twice, some send it hours late and so out of order.
 import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import datetime, timedelta
 from itertools import takewhile
 from typing import Literal
 from uuid import uuid5
 
 import orjson
 
+from deploy.simulator.intakes import intake_body
 from deploy.simulator.lives import Happening, Joined, Life, MessageWritten, PainTold, SessionDone
 from deploy.simulator.messages import message_text
 from deploy.simulator.parameters import Parameters
-from deploy.simulator.people import Member, chance
+from deploy.simulator.people import Cohort, Member, chance
 from shared.events import NAMESPACE, CloudEvent, PainReported, SessionCompleted
 from shared.events.activity import PainReportedData, SessionCompletedData
 from shared.events.envelope import schema_uri
@@ -38,6 +39,8 @@ class Publication:
     body: bytes
     """A CloudEvent in structured JSON, the text of a message, or the answers of an intake as JSON."""
     copy: int = 0
+    needs_a_look: bool = False
+    """It tells of a finding: somebody should see it before much clinic time has passed."""
 
     @property
     def order(self) -> tuple[datetime, int, str, int]:
@@ -47,27 +50,13 @@ class Publication:
         return self.order < other.order
 
 
-@dataclass(frozen=True, kw_only=True)
-class Cohort:
-    """A population and the period it joins in. Equal cohorts have equal streams."""
-
-    seed: int
-    members: int
-    days: int
-    starts_on: date
-
-    @property
-    def starts_at(self) -> datetime:
-        return datetime.combine(self.starts_on, time(0), tzinfo=UTC)
-
-
 def source_of(member: Member) -> str:
     """The app a member uses; part of the identity of what it publishes."""
     return f"urn:careloop:app:{APPS[member.index % len(APPS)]}"
 
 
-def _event(seed: int, member: Member, happening: SessionDone | PainTold, number: int) -> CloudEvent:
-    key = uuid5(NAMESPACE, f"simulated-activity/{seed}/{member.index}/{number}")
+def _event(cohort: Cohort, member: Member, happening: SessionDone | PainTold, number: int) -> CloudEvent:
+    key = uuid5(NAMESPACE, f"simulated-activity/{cohort.name}/{member.index}/{number}")
     if isinstance(happening, PainTold):
         return PainReported(
             id=str(key), source=source_of(member), time=happening.at, subject=member.member_id,
@@ -85,31 +74,35 @@ def _event(seed: int, member: Member, happening: SessionDone | PainTold, number:
     )
 
 
-def _publication(seed: int, member: Member, happening: Happening, number: int) -> Publication:
+def _publication(cohort: Cohort, member: Member, happening: Happening, number: int) -> Publication:
     if isinstance(happening, SessionDone | PainTold):
-        event = _event(seed, member, happening, number)
+        event = _event(cohort, member, happening, number)
         body = event.model_dump_json(exclude_none=True).encode()
-        return Publication(at=happening.sent_at, member=member, kind="event", id=event.id, body=body)
-    key = str(uuid5(NAMESPACE, f"simulated-request/{seed}/{member.index}/{number}"))
+        found = isinstance(happening, SessionDone) and bool(happening.findings)
+        return Publication(
+            at=happening.sent_at, member=member, kind="event", id=event.id, body=body, needs_a_look=found
+        )
+    key = str(uuid5(NAMESPACE, f"simulated-request/{cohort.name}/{member.index}/{number}"))
     if isinstance(happening, MessageWritten):
         text = message_text(topic=happening.topic, variant=happening.variant, language=member.language)
         return Publication(at=happening.sent_at, member=member, kind="message", id=key, body=text.encode())
     assert isinstance(happening, Joined)
-    return Publication(at=happening.sent_at, member=member, kind="intake", id=key, body=b"")
+    answers = orjson.dumps(intake_body(member, joins_on=happening.at.date()))
+    return Publication(
+        at=happening.sent_at, member=member, kind="intake", id=key, body=answers, needs_a_look=bool(member.findings)
+    )
 
 
-def member_stream(
-    *, member: Member, seed: int, starts_on: date, p: Parameters
-) -> Iterator[Publication]:
+def member_stream(*, member: Member, cohort: Cohort, p: Parameters) -> Iterator[Publication]:
     """Everything that one member's phone sends, in the order it sends it; without end if the member never leaves."""
-    life = Life(member=member, seed=seed, starts_on=starts_on, p=p)
-    flaky = chance(seed, member.index, "flaky")
+    life = Life(member=member, cohort=cohort, p=p)
+    flaky = chance(cohort.name, member.index, "flaky")
     pending: list[Publication] = []
     for number, happening in enumerate(life.happenings()):
         # Happenings of a day come unordered, and a day may run a few hours into the next: hold back two days.
         while pending and pending[0].at < happening.at - timedelta(days=2):
             yield heapq.heappop(pending)
-        sent = _publication(seed, member, happening, number)
+        sent = _publication(cohort, member, happening, number)
         heapq.heappush(pending, sent)
         again, twice = timedelta(seconds=flaky.uniform(1, 7200)), flaky.random() < p.duplicate_share
         if twice and sent.kind == "event":
@@ -118,15 +111,9 @@ def member_stream(
         yield heapq.heappop(pending)
 
 
-def published_stream(
-    *, cohort: Cohort, members: Sequence[Member], p: Parameters
-) -> Iterator[Publication]:
+def published_stream(*, cohort: Cohort, members: Sequence[Member], p: Parameters) -> Iterator[Publication]:
     """Everything a population sends, in the order it is sent, without end. Cut it with `until`."""
-    streams = [
-        member_stream(member=member, seed=cohort.seed, starts_on=cohort.starts_on, p=p)
-        for member in members
-    ]
-    return heapq.merge(*streams)
+    return heapq.merge(*(member_stream(member=member, cohort=cohort, p=p) for member in members))
 
 
 def until(stream: Iterator[Publication], end: datetime) -> Iterator[Publication]:

@@ -2,7 +2,7 @@
 
 import statistics
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from itertools import pairwise
 from typing import get_args
@@ -16,13 +16,30 @@ from deploy.simulator.bodies import Body, draw_flare, read_pain
 from deploy.simulator.lives import Happening, Joined, Life, MessageWritten, PainTold, SessionDone
 from deploy.simulator.messages import MEMBER_TEXTS, REPLIES
 from deploy.simulator.parameters import load_cited, load_parameters
-from deploy.simulator.people import STATES, ZONES, Member, chance, clinicians, make_member, population
+from deploy.simulator.people import (
+    BLOCKING_AT_INTAKE,
+    MILD_AT_INTAKE,
+    STATES,
+    ZONES,
+    Cohort,
+    Member,
+    chance,
+    clinicians,
+    make_member,
+    population,
+)
 from services.plans.store.rules import load_library
 from shared.events.vocabulary import Cause, Finding, Intent
+from shared.red_flags import BLOCKING, screen
 
 P = load_parameters()
 STARTS_ON = date(2026, 8, 31)
 DAYS = 168
+COHORT = Cohort(seed=5, members=400, days=84, starts_on=STARTS_ON)
+
+
+def cohort_of(seed: int) -> Cohort:
+    return replace(COHORT, seed=seed)
 
 
 @dataclass
@@ -31,8 +48,8 @@ class LivedLife:
     happenings: list[Happening]
 
 
-def live(member: Member, *, seed: int = 5, days: int = DAYS) -> list[Happening]:
-    life = Life(member=member, seed=seed, starts_on=STARTS_ON, p=P)
+def live(member: Member, *, cohort: Cohort = COHORT, days: int = DAYS) -> list[Happening]:
+    life = Life(member=member, cohort=cohort, p=P)
     joined_on = STARTS_ON + timedelta(days=member.joins_on_day)
     happened: list[Happening] = [next(life.happenings())]
     last = min(days, member.leaves_after_days or days)
@@ -44,7 +61,7 @@ def live(member: Member, *, seed: int = 5, days: int = DAYS) -> list[Happening]:
 
 @pytest.fixture(scope="module")
 def lives() -> list[LivedLife]:
-    people = population(seed=5, members=400, days=84, starts_on=STARTS_ON, p=P)
+    people = population(COHORT, P)
     return [LivedLife(member, live(member)) for member in people]
 
 
@@ -69,7 +86,7 @@ def test_weights_use_the_closed_words_of_the_contracts() -> None:
 def test_flares_begin_as_often_and_last_as_long_as_published() -> None:
     begun, person_days, lengths = 0, 0, []
     for index in range(300):
-        body = Body(chance(11, index, "body"), usual_pain=4.5, p=P)
+        body = Body(chance(str(11), index, "body"), usual_pain=4.5, p=P)
         days = [body.live_day() for _ in range(400)]
         flares = [day.flare_begins for day in days if day.flare_begins]
         begun, person_days = begun + len(flares), person_days + len(days)
@@ -83,21 +100,21 @@ def test_flares_begin_as_often_and_last_as_long_as_published() -> None:
 
 @given(st.integers(), st.floats(min_value=0, max_value=10))
 def test_a_flare_is_at_least_two_points_above_usual_for_at_least_two_days(seed: int, usual: float) -> None:
-    flare = draw_flare(chance(seed, "flare"), P)
+    flare = draw_flare(chance(str(seed), "flare"), P)
     assert flare.rise >= 2
     assert 2 <= flare.days <= 30
-    body = Body(chance(seed, "body"), usual_pain=usual, p=P)
+    body = Body(chance(str(seed), "body"), usual_pain=usual, p=P)
     for _ in range(30):
         day = body.live_day()
         assert day.rise == 0 or day.rise >= 2
-        assert 0 <= read_pain(chance(seed, "answer"), level=day.level, p=P) <= 10
+        assert 0 <= read_pain(chance(str(seed), "answer"), level=day.level, p=P) <= 10
 
 
 def test_readings_of_one_person_spread_by_about_one_point() -> None:
     spreads = []
     for index in range(200):
-        body = Body(chance(3, index, "body"), usual_pain=5.0, p=P)
-        rng = chance(3, index, "answers")
+        body = Body(chance(str(3), index, "body"), usual_pain=5.0, p=P)
+        rng = chance(str(3), index, "answers")
         days = [body.live_day() for _ in range(84)]
         spreads += [read_pain(rng, level=d.level, p=P) - d.usual for d in days if not d.flaring and 3 <= d.usual <= 7]
     # Answers are whole numbers: rounding adds 1/12 to the variance.
@@ -106,7 +123,7 @@ def test_readings_of_one_person_spread_by_about_one_point() -> None:
 
 
 def test_usual_pain_falls_slowly_for_most_and_hardly_for_the_rest() -> None:
-    bodies = [Body(chance(7, index, "body"), usual_pain=5.0, p=P) for index in range(2000)]
+    bodies = [Body(chance(str(7), index, "body"), usual_pain=5.0, p=P) for index in range(2000)]
     improved = sum(body.improvement > 0.3 for body in bodies) / len(bodies)
     assert improved == pytest.approx(P.responders_share, abs=0.03)
     for body in bodies[:50]:
@@ -133,7 +150,7 @@ def test_active_members_do_as_many_sessions_a_week_as_published(lives: list[Live
 
 def test_sessions_follow_the_hours_of_the_day(lives: list[LivedLife]) -> None:
     """By the members' preferred hours: many people, so that a few with a habit do not weigh."""
-    hours = Counter(make_member(seed=9, index=i, days=84, starts_on=STARTS_ON, p=P).hour for i in range(6000))
+    hours = Counter(make_member(cohort=cohort_of(9), index=i, p=P).hour for i in range(6000))
     for hour, weight in enumerate(P.hour_weights):
         assert hours[hour] / 6000 * 100 == pytest.approx(weight, abs=1.3), hour
     done = Counter(
@@ -146,14 +163,14 @@ def test_sessions_follow_the_hours_of_the_day(lives: list[LivedLife]) -> None:
 
 
 def test_zones_are_mixed_as_stated() -> None:
-    zones = Counter(make_member(seed=2, index=i, days=84, starts_on=STARTS_ON, p=P).time_zone for i in range(6000))
+    zones = Counter(make_member(cohort=cohort_of(2), index=i, p=P).time_zone for i in range(6000))
     for zone, name in ZONES.items():
         assert zones[name] / 60 == pytest.approx(P.zone_weights[zone], abs=2)
     assert P.zone_weights == {"ET": 47, "CT": 29, "MT": 7, "PT": 17}
 
 
 def test_three_of_four_stay_and_the_others_fall_silent(lives: list[LivedLife]) -> None:
-    people = [make_member(seed=8, index=i, days=84, starts_on=STARTS_ON, p=P) for i in range(4000)]
+    people = [make_member(cohort=cohort_of(8), index=i, p=P) for i in range(4000)]
     assert sum(m.leaves_after_days is None for m in people) / 4000 == pytest.approx(P.completion_share, abs=0.02)
     for life in lives:
         if life.member.leaves_after_days is not None:
@@ -213,12 +230,12 @@ def test_who_is_told_to_stop_publishes_nothing_after_the_intake(lives: list[Live
 @settings(max_examples=50)
 @given(st.integers(min_value=0, max_value=2**40), st.integers(min_value=0, max_value=99_999))
 def test_nobody_can_be_taken_for_a_real_person(seed: int, index: int) -> None:
-    member = make_member(seed=seed, index=index, days=84, starts_on=STARTS_ON, p=P)
+    member = make_member(cohort=cohort_of(seed), index=index, p=P)
     assert member.email.endswith("@members.example.org")
     assert member.phone.startswith("+1555")
     assert len(member.phone) == 12
     assert member.family_name.split()[0] in {"Sample", "Example", "Placeholder", "Simulated", "Fixture", "Testcase"}
-    assert member == make_member(seed=seed, index=index, days=84, starts_on=STARTS_ON, p=P)
+    assert member == make_member(cohort=cohort_of(seed), index=index, p=P)
 
 
 def test_everybody_finds_a_care_team() -> None:
@@ -229,6 +246,22 @@ def test_everybody_finds_a_care_team() -> None:
                 assert able, (zone, state, language)
     assert any(c.role == "oncall" for c in clinicians())
     assert all(c.email.endswith("@clinic.example.org") for c in clinicians())
+
+
+def test_intakes_that_block_do_and_those_that_do_not_do_not() -> None:
+    assert all(screen(findings=[finding]).disposition in BLOCKING for finding in BLOCKING_AT_INTAKE)
+    assert all(screen(findings=[finding]).disposition == "pt-72h" for finding in MILD_AT_INTAKE)
+
+
+def test_whoever_tells_a_red_flag_in_a_session_rests_for_days(lives: list[LivedLife]) -> None:
+    rested = 0
+    for life in lives:
+        sessions = [h for h in life.happenings if isinstance(h, SessionDone)]
+        for flagged, following in pairwise(sessions):
+            if screen(findings=flagged.findings).blocks_plan:
+                rested += 1
+                assert following.started_at - flagged.started_at > timedelta(days=P.rest_after_red_flag_days - 2)
+    assert rested > 5
 
 
 def test_texts_name_no_red_flag() -> None:

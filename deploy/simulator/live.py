@@ -1,0 +1,116 @@
+"""`python -m deploy.simulator.live --data DIR`: a stack's populations live on at normal speed, until it is stopped.
+
+What was due while the stack was down is sent first, as phones do that were without signal. The simulated staff leave
+what is fresh to whoever sits at the console.
+"""
+
+import argparse
+import asyncio
+import signal
+import sys
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+from aiokafka.errors import KafkaError
+
+from deploy.local.problems import LocalProblem
+from deploy.local.stack import Stack, running_stack
+from deploy.simulator.access import Access, Away, open_access
+from deploy.simulator.care_team import CareTeam
+from deploy.simulator.diary import CohortEntry, load_diary
+from deploy.simulator.parameters import load_parameters
+from deploy.simulator.playing import AGE_MAX, Play
+from deploy.simulator.publish import Phones, open_producer
+from shared.clock import Clock, open_clock
+
+TICK_S = 1.0
+STOP_S = 3.0
+STAFF_TICKS = 20
+NOTE_TICKS = 60
+"""Ticks between two looks of the staff, and between two notes when nothing was sent."""
+
+
+@dataclass(kw_only=True)
+class Living:
+    """All populations of a stack, from now on."""
+
+    stack: Stack
+    access: Access
+    clock: Clock
+    _plays: dict[str, Play] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._team = CareTeam(access=self.access, p=load_parameters())
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        async with AsyncExitStack() as open_things:
+            producer = open_producer(self.stack)
+            await producer.start()
+            open_things.push_async_callback(producer.stop)
+            tick = 0
+            while not stopping.is_set():
+                try:
+                    for entry in load_diary(self.stack.data).cohorts:
+                        if entry.cohort.name not in self._plays:
+                            await self._add(entry, Phones(access=self.access, producer=producer, via=entry.via))
+                    await self._tick(tick)
+                except* (Away, KafkaError) as groups:
+                    # Nothing was noted as sent, so it is sent again.
+                    print(f"a part of the stack is away, trying again: {groups.exceptions[0]}", flush=True)
+                tick += 1
+                await _wait(stopping, TICK_S)
+
+    async def _add(self, entry: CohortEntry, phones: Phones) -> None:
+        play = Play(entry=entry, phones=phones, data=self.stack.data)
+        await self._team.add_members(entry.cohort.name, play.members)
+        self._plays[entry.cohort.name] = play
+
+    async def _tick(self, tick: int) -> None:
+        now = self.clock.now()
+        for play in self._plays.values():
+            if play.due(now) or tick % NOTE_TICKS == 0:
+                await play.send_due(now, oldest=now - AGE_MAX)
+                play.note(now)
+            self._team.notice(play.take_written())
+        if tick % STAFF_TICKS == 0:
+            await self._team.act(now, leave_after=now - timedelta(hours=load_parameters().open_for_a_person_h))
+
+
+async def _wait(stopping: asyncio.Event, limit_s: float) -> None:
+    try:
+        await asyncio.wait_for(stopping.wait(), limit_s)
+    except TimeoutError:
+        return
+
+
+async def live(stack: Stack) -> None:
+    """Plays on until SIGTERM or SIGINT."""
+    stopping = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    async with open_access(stack) as access:
+        living = Living(stack=stack, access=access, clock=open_clock(stack.clock_file))
+        playing, stopped = asyncio.create_task(living.run(stopping)), asyncio.create_task(stopping.wait())
+        await asyncio.wait({playing, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        # What is on its way may finish; what was sent but not noted is sent again, which is safe.
+        await asyncio.wait({playing}, timeout=STOP_S)
+        playing.cancel()
+        stopped.cancel()
+        await asyncio.gather(playing, stopped, return_exceptions=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    given = parser.parse_args()
+    try:
+        asyncio.run(live(running_stack(given.data.absolute())))
+    except LocalProblem as problem:
+        print(f"careloop: {problem}", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""`python -m deploy.simulator.seed --data DIR`: plays a population from where clinic time is held to the present.
+
+Clinic time runs in steps; at the end of each it holds until every service has settled and the simulated staff have done
+what they meant to, so that weeks of reminders, lapses and escalations are lived through by the real system. It can be
+stopped at any point and started again.
+"""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from aiokafka.errors import KafkaError
+
+from deploy.local.problems import LocalProblem
+from deploy.local.stack import Stack, running_stack
+from deploy.simulator.access import Access, Away, Refused, open_access
+from deploy.simulator.backlog import first_of
+from deploy.simulator.care_team import CareTeam
+from deploy.simulator.clinic import prepare_clinic
+from deploy.simulator.clinic_time import ClinicTime, NotSettled, wait_settled
+from deploy.simulator.diary import CohortEntry, load_diary, save_entry
+from deploy.simulator.parameters import load_parameters
+from deploy.simulator.people import Cohort
+from deploy.simulator.playing import Play
+from deploy.simulator.publish import open_phones
+from shared.clock import wall_now
+
+SEED = 1
+MEMBERS = 60
+DAYS = 84
+STEP = timedelta(hours=4)
+"""Of clinic time. Shorter than the time in which a pain spike must be acknowledged, so that staff come in time."""
+RUN_S = 0.12
+"""Machine seconds of a whole step while time runs: long enough for a session to cancel a reminder hours later."""
+SETTLE_S = 90.0
+NEAR = timedelta(seconds=30)
+"""So close to the wall clock, clinic time has met it."""
+PUMP_S = 0.01
+
+Say = Callable[[str], None]
+
+
+@dataclass(kw_only=True)
+class Seeding:
+    """A population on its fast way to the present."""
+
+    access: Access
+    time: ClinicTime
+    play: Play
+    team: CareTeam
+    left_open: timedelta
+    """Alerts so young at the end are left to whoever sits at the console."""
+    say: Say
+
+    async def run(self) -> None:
+        began = self.time.now()
+        week = 0
+        while wall_now() - self.time.now() > NEAR:
+            await self.step(self._limit())
+            passed = (self.time.now() - began) // timedelta(weeks=1)
+            if passed > week:
+                week = passed
+                self.say(f"clinic week {week}: {self._tally()}")
+        self.time.release()
+        now = self.time.now()
+        await self.play.send_due(now)
+        await self._settle(now)
+        self.play.note(now)
+        self.say(f"clinic time has met the wall clock: {self._tally()}")
+
+    def _limit(self) -> datetime:
+        """Where to hold next: after a step, or when somebody has something to look at or to do."""
+        now = self.time.now()
+        limit = min(now + STEP, wall_now())
+        for sooner in (self.play.next_look(until=limit), self.team.next_due(after=now)):
+            if sooner is not None and now < sooner < limit:
+                limit = sooner
+        return limit
+
+    async def step(self, limit: datetime) -> None:
+        now = self.time.now()
+        self.time.run_to(limit, within_s=max(0.02, RUN_S * ((limit - now) / STEP)))
+        while self.time.now() < limit:
+            await self.play.send_due(self.time.now())
+            await asyncio.sleep(PUMP_S)
+        await self.play.send_due(limit)
+        await self._settle(limit)
+        self.team.notice(self.play.take_written())
+        await self.team.act(limit, leave_after=wall_now() - self.left_open)
+        self.play.note(limit)
+
+    async def _settle(self, at: datetime) -> None:
+        await wait_settled(self.access.client, self.access.stack, at=at, within_s=SETTLE_S)
+
+    def _tally(self) -> str:
+        sent = self.play.sent
+        refused = f", {sent.refused.total()} refused" if sent.refused else ""
+        return (
+            f"{sent.intakes} members, {sent.events} events, {sent.messages} messages{refused}; "
+            f"care team: {self.team.tally()}"
+        )
+
+
+async def seed(stack: Stack, *, members: int = MEMBERS, days: int = DAYS, seed: int = SEED, say: Say = print) -> None:
+    """Plays a population into a stack whose clinic time is held in the past, until it meets the wall clock.
+
+    Raises LocalProblem when a part of the stack stays away or does not come to rest; starting again continues.
+    """
+    time = ClinicTime(clock_file=stack.clock_file)
+    cohort = Cohort(seed=seed, members=members, days=days, starts_on=time.now().date())
+    entry = load_diary(stack.data).entry_of(cohort)
+    if entry is None:
+        entry = CohortEntry.new(cohort, via="both")
+        save_entry(stack.data, entry)
+    try:
+        async with open_access(stack) as access, open_phones(access, via=entry.via) as phones:
+            play = Play(entry=entry, phones=phones, data=stack.data)
+            await prepare_clinic(access, members=play.members, now=time.now())
+            team = CareTeam(access=access, p=load_parameters())
+            await team.add_members(cohort.name, play.members)
+            left_open = timedelta(hours=load_parameters().open_for_a_person_h)
+            await Seeding(access=access, time=time, play=play, team=team, left_open=left_open, say=say).run()
+    except* NotSettled as groups:
+        raise LocalProblem(f"The services did not come to rest: {first_of(groups)}.") from groups
+    except* (Away, KafkaError, Refused) as groups:
+        raise LocalProblem(f"The simulation could not go on: {first_of(groups)}.") from groups
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--members", type=int, default=MEMBERS)
+    parser.add_argument("--seed", type=int, default=SEED)
+    given = parser.parse_args()
+    try:
+        asyncio.run(seed(running_stack(given.data.absolute()), members=given.members, seed=given.seed, say=_say))
+    except LocalProblem as problem:
+        raise SystemExit(f"careloop: {problem}") from None
+
+
+def _say(line: str) -> None:
+    print(line, flush=True, file=sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
