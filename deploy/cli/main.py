@@ -2,7 +2,7 @@
 
 import typer
 
-from deploy.cli import servers, stack, status
+from deploy.cli import positions, reconcile, servers, stack, status, why
 
 app = typer.Typer(
     name="careloop",
@@ -16,6 +16,9 @@ app.command()(stack.down)
 app.command()(status.status)
 app.command()(servers.migrate)
 app.command()(servers.topics)
+app.command()(reconcile.reconcile)
+app.command()(why.why)
+app.add_typer(positions.app, name="positions")
 
 if __name__ == "__main__":
     app()

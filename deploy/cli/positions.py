@@ -1,0 +1,96 @@
+"""`careloop positions`: where each consumer group stands, and the operator's decision where the log and it disagree."""
+
+import asyncio
+import getpass
+import json
+from typing import Annotated, Any
+
+import asyncpg
+import typer
+from rich.table import Table
+
+from deploy.cli.options import DATA_DEFAULT, Data, Json, console, one_sentence
+from deploy.local.problems import LocalProblem
+from deploy.local.stack import running_stack
+
+app = typer.Typer(help="Where each consumer group stands in the log.", no_args_is_help=True)
+
+LIST = """
+select consumer_group, topic, partition, first_offset, next_offset, stalled_starts, records_read, records_new,
+    records_duplicate, records_refused, records_dead, records_parked, records_waiting
+from delivery.positions order by consumer_group, topic, partition
+"""
+LOCK = """
+select next_offset from delivery.positions where consumer_group = $1 and topic = $2 and partition = $3 for update
+"""
+SET = """
+update delivery.positions set next_offset = $4 where consumer_group = $1 and topic = $2 and partition = $3
+"""
+RECORD = (
+    "insert into delivery.operations (done_by, action, reason, details) values ($1, 'positions set', $2, $3::jsonb)"
+)
+
+
+@app.command("list")
+@one_sentence
+def list_positions(data: Data = DATA_DEFAULT, as_json: Json = False) -> None:
+    """Show every consumer group's position in every partition, with what became of what it read."""
+    stack = running_stack(data.absolute())
+
+    async def load() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        for service in stack.services.values():
+            connection = await asyncpg.connect(service.database_url)
+            try:
+                found += [dict(row) for row in await connection.fetch(LIST)]
+            finally:
+                await connection.close()
+        return found
+
+    rows = asyncio.run(load())
+    if as_json:
+        print(json.dumps(rows))
+        return
+    table = Table("consumer group", "topic", "partition", "next offset", "read", "dead", "parked", "waiting")
+    for row in rows:
+        table.add_row(
+            row["consumer_group"], row["topic"],
+            *(str(row[name]) for name in ("partition", "next_offset", "records_read", "records_dead", "records_parked",
+                                          "records_waiting")),
+        )  # fmt: skip
+    console.print(table)
+
+
+@app.command("set")
+@one_sentence
+def set_position(
+    group: Annotated[str, typer.Option("--group", help="Consumer group, such as plans.activity.")],
+    topic: Annotated[str, typer.Option("--topic", help="Topic, such as careloop.activity.")],
+    partition: Annotated[int, typer.Option("--partition", min=0)],
+    offset: Annotated[int, typer.Option("--offset", min=0, help="The next record to read.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why; kept for the audit.")],
+    data: Data = DATA_DEFAULT,
+) -> None:
+    """Move a position by hand. Going back is harmless, the inbox drops what was taken; going forward skips records."""
+    if not reason.strip():
+        raise LocalProblem("--reason must say why.")
+    stack = running_stack(data.absolute())
+    service = stack.services.get(group.split(".")[0])
+    if service is None:
+        raise LocalProblem(f"No service of this stack has the consumer group {group}.")
+
+    async def move() -> int:
+        connection = await asyncpg.connect(service.database_url)
+        try:
+            async with connection.transaction():
+                before: int | None = await connection.fetchval(LOCK, group, topic, partition)
+                if before is None:
+                    raise LocalProblem(f"{group} has no position in {topic} {partition}.")
+                await connection.execute(SET, group, topic, partition, offset)
+                details = {"group": group, "topic": topic, "partition": partition, "from": before, "to": offset}
+                await connection.execute(RECORD, getpass.getuser(), reason, json.dumps(details))
+                return before
+        finally:
+            await connection.close()
+
+    console.print(f"{group} {topic} {partition}: {asyncio.run(move())} -> {offset}")

@@ -1,0 +1,70 @@
+"""`careloop why --member ID`: what led to what, across the services."""
+
+import asyncio
+import json
+from dataclasses import asdict
+from typing import Annotated
+from uuid import UUID
+
+import asyncpg
+import typer
+from rich.tree import Tree
+
+from deploy.cli.options import DATA_DEFAULT, Data, Json, console, one_sentence
+from deploy.local.problems import LocalProblem
+from deploy.local.stack import running_stack
+from services.messaging.domain.timeline import TimelineEntry
+from services.messaging.store.timeline import load_chain
+
+COLOURS = {"apps": "cyan", "enrollment": "blue", "plans": "green", "messaging": "magenta", "notifications": "yellow"}
+
+
+@one_sentence
+def why(
+    member: Annotated[UUID, typer.Option("--member", help="The member's id.")],
+    data: Data = DATA_DEFAULT,
+    chain: Annotated[str | None, typer.Option("--chain", help="One chain only, by its correlation id.")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="The newest so many events.")] = 200,
+    as_json: Json = False,
+) -> None:
+    """Draw the causal chains of a member: session.completed, what it led to, what that led to, and so on."""
+    stack = running_stack(data.absolute())
+
+    async def load() -> list[TimelineEntry]:
+        connection = await asyncpg.connect(stack.services["messaging"].database_url)
+        try:
+            return await load_chain(connection, member_ids=[member], correlation_id=chain, limit=limit)
+        finally:
+            await connection.close()
+
+    try:
+        entries = asyncio.run(load())
+    except (asyncpg.PostgresError, OSError) as error:
+        raise LocalProblem(f"The database of messaging did not answer: {type(error).__name__}.") from error
+    if not entries:
+        raise LocalProblem("Nothing is known of that member.")
+    if as_json:
+        print(json.dumps([asdict(entry) for entry in entries], default=str))
+        return
+    for tree in draw(entries):
+        console.print(tree)
+
+
+def draw(entries: list[TimelineEntry]) -> list[Tree]:
+    """One tree a chain, in order of time: an event hangs below the one that caused it."""
+    nodes: dict[tuple[str, str], Tree] = {}
+    roots: list[Tree] = []
+    for entry in entries:
+        label = (
+            f"[dim]{entry.occurred_at:%Y-%m-%d %H:%M:%S}[/] "
+            f"[{COLOURS.get(entry.service, 'white')}]{entry.service:<13}[/] "
+            f"[bold]{entry.event_type}[/] {entry.summary}"
+        )
+        parent = nodes.get((entry.caused_by_source or "", entry.caused_by_id or ""))
+        if parent is None:
+            node = Tree(label)
+            roots.append(node)
+        else:
+            node = parent.add(label)
+        nodes[entry.source, entry.event_id] = node
+    return roots

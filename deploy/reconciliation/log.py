@@ -1,0 +1,89 @@
+"""What lies in the log: for each partition, the inbox identities that its records have in a consumer group."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+
+from shared.clock import monotonic
+from shared.events.catalogue import TOPIC_OF
+from shared.events.codec import Decoder, Undecodable
+from shared.inbox import coordinates_identity, inbox_identity
+from shared.topics import topic_name
+
+SILENCE_S = 30.0
+"""A broker that gives nothing for so long although the end is not reached is an error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """First offset that the log still holds, and the offset after its last record."""
+
+    first: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedRecord:
+    offset: int
+    written_at: datetime
+    identity: tuple[str, str] | None
+    """(source, id), or None where the record cannot be read."""
+
+    def inbox_keys(self, group: str, topic: str, partition: int) -> tuple[bytes, ...]:
+        """Keys of which a group's inbox must hold one: the event's own, or the record's coordinates where the record
+        was at fault."""
+        coordinates = coordinates_identity(group, topic, partition, self.offset)
+        return (coordinates,) if self.identity is None else (inbox_identity(group, *self.identity), coordinates)
+
+
+class LogSilent(Exception):
+    """The broker stopped answering in the middle of a partition."""
+
+
+class LogReader:
+    """Reads topics from their beginning without belonging to any group."""
+
+    def __init__(self, bootstrap: str, namespace: str) -> None:
+        self._bootstrap, self._namespace = bootstrap, namespace
+
+    async def bounds(self, topic: str) -> dict[int, Bounds]:
+        """Where each partition of a topic begins and ends at this moment."""
+        name = topic_name(self._namespace, topic)
+        consumer = AIOKafkaConsumer(name, bootstrap_servers=self._bootstrap)
+        await consumer.start()
+        try:
+            partitions = [TopicPartition(name, p) for p in sorted(consumer.partitions_for_topic(name) or ())]
+            first, end = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
+            return {p.partition: Bounds(first[p], end[p]) for p in partitions}
+        finally:
+            await consumer.stop()
+
+    async def records(self, topic: str, partition: int, *, until: int) -> AsyncIterator[Sequence[LoggedRecord]]:
+        """Batches of a partition's records below the offset `until`, from the first that is left."""
+        place = TopicPartition(topic_name(self._namespace, topic), partition)
+        consumer = AIOKafkaConsumer(bootstrap_servers=self._bootstrap, fetch_max_wait_ms=50)
+        await consumer.start()
+        try:
+            consumer.assign([place])
+            await consumer.seek_to_beginning(place)
+            decoder, heard = Decoder(TOPIC_OF[topic]), monotonic()
+            while await consumer.position(place) < until:
+                batch = (await consumer.getmany(place, timeout_ms=500, max_records=2000)).get(place, [])
+                if batch:
+                    heard = monotonic()
+                    yield [_read(record, decoder) for record in batch if record.offset < until]
+                elif monotonic() - heard > SILENCE_S:
+                    raise LogSilent(f"{topic} {partition}")
+        finally:
+            await consumer.stop()
+
+
+def _read(record: ConsumerRecord, decoder: Decoder) -> LoggedRecord:
+    written_at = datetime.fromtimestamp(record.timestamp / 1000, UTC)
+    try:
+        event = decoder.decode(record.value, record.headers)
+    except Undecodable:
+        return LoggedRecord(record.offset, written_at, None)
+    return LoggedRecord(record.offset, written_at, (event.source, event.id))
