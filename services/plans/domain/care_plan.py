@@ -80,7 +80,7 @@ class PainLevel:
     usual: float
     exercise: tuple[int, ...] = ()
     daily: tuple[int, ...] = ()
-    """Latest non-spike readings of each kind, oldest first, at most 6."""
+    """Latest non-spike readings of each kind, oldest first: those that the baseline takes and one more."""
     last_exercise: tuple[int, float] | None = None
     last_daily: tuple[int, float] | None = None
     """(time, score above the baseline of then) of the latest reading of each kind."""

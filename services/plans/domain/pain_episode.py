@@ -104,7 +104,7 @@ def _remember(*, level: PainLevel, reading: PainReading, baseline: float) -> Pai
 
 def _settle_in(*, level: PainLevel, reading: PainReading, rules: PainRules) -> PainLevel:
     """A non-spike reading outside an episode counts towards what is usual."""
-    kept = rules.baseline.readings_max
+    kept = rules.baseline.readings_max + 1  # one more: the last may turn out to be the first of a pair
     if reading.kind == "exercise":
         return replace(level, exercise=(*level.exercise, reading.score)[-kept:])
     return replace(level, daily=(*level.daily, reading.score)[-kept:])

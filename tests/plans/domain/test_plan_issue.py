@@ -1,0 +1,136 @@
+"""A first plan, and what a physical therapist makes of it."""
+
+from dataclasses import replace
+from typing import Any, get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.plans.domain.announcements import plan_issued
+from services.plans.domain.clinician import Override, follow_visit, override_item
+from services.plans.domain.plan_issue import Intake, issue_plan, sign_phase
+from services.plans.store.packing import pack_plan, unpack_plan
+from shared.events.vocabulary import Cause, Exercise, TreatmentElement
+from tests.plans.domain.test_progression import run, steps, take
+from tests.plans.given import DAY, LIBRARY, MEMBER, MONDAY, PLAN, plan, seconds, session
+
+VISIT = ("urn:careloop:messaging", "visit")
+
+
+@given(st.sampled_from(get_args(Cause)), st.integers(0, 10), st.integers(1, 7), st.sampled_from(["none", "pt-72h"]))
+def test_every_plan_holds_six_elements_five_exercises_and_three_to_five_days(
+    cause: Cause, usual: int, days: int, disposition: Any
+) -> None:
+    intake = Intake(
+        member_id=MEMBER, event=("urn:x", "1"), at_s=seconds(MONDAY), cause=cause, usual_pain=usual, days_per_week=days,
+        local_time="07:30", time_zone="America/Chicago", disposition=disposition,
+    )  # fmt: skip
+    issue = issue_plan(intake=intake, plan_id=PLAN, library=LIBRARY)
+    if cause == "post-surgical":
+        assert issue.plan.status == "awaiting-phase"
+        assert issue.plan.version == 0
+        assert not issue.plan.items
+        return
+    told = plan_issued(plan=issue.plan, rule=issue.rule, evidence=(intake.event,), library=LIBRARY)
+    assert [one.element for one in told.elements] == list(get_args(TreatmentElement))
+    assert {item.exercise for item in told.items} == set(get_args(Exercise))
+    assert 3 <= told.sessions_per_week <= 5
+    assert told.sessions_per_week == len(told.schedule.weekdays)
+    assert told.decision.evidence[0].id == "1"
+    careful = disposition == "pt-72h" or cause == "unsure"
+    for item in told.items:
+        rule = LIBRARY.exercises[item.exercise]
+        assert item.step == (0 if careful else rule.start)
+        assert item.days_per_week <= told.sessions_per_week
+        assert item.sets == (2 if days < 3 else 3), "with less time sets are cut, not days"
+    assert (issue.plan.review is not None) is careful
+
+
+def test_a_phase_after_surgery_is_what_the_therapist_signed_and_nothing_more() -> None:
+    waiting = plan(cause="post-surgical")
+    signed = sign_phase(
+        plan=waiting, steps={"bridge": 0, "mini-squat": 1}, at_s=seconds(MONDAY), event=VISIT, library=LIBRARY
+    )
+    assert steps(signed) == {"bridge": 0, "mini-squat": 1}
+    assert (signed.status, signed.version) == ("active", 1)
+    again = sign_phase(plan=signed, steps={"bridge": 19}, at_s=seconds(MONDAY), event=VISIT, library=LIBRARY)
+    assert steps(again) == {"bridge": LIBRARY.exercises["bridge"].top}
+    assert again.version == 2
+
+
+def test_an_override_edits_one_item_with_its_reason_and_raises_the_version() -> None:
+    edit = Override(exercise="bridge", action="edit", reason="Knee is calm, I want to see single leg.", step=3, sets=2)
+    done = override_item(plan=plan(), override=edit, event=VISIT, library=LIBRARY)
+    assert done.plan.version == 2
+    (item,) = [one for one in done.plan.items if one.exercise == "bridge"]
+    assert (item.step, item.sets, item.reps) == (3, 2, 5)
+    assert item.reason.says == edit.reason
+    assert [one for one in done.plan.items if one.exercise != "bridge"] == [
+        one for one in plan().items if one.exercise != "bridge"
+    ]
+    (change,) = done.changes
+    assert (change.action, change.from_step, change.to_step) == ("override", 1, 3)
+
+
+@pytest.mark.parametrize(
+    ("override", "why"),
+    [
+        (Override(exercise="bridge", action="edit", reason="x", step=19), "no-such-step"),
+        (Override(exercise="bridge", action="edit", reason="x", step=1), "nothing-to-change"),
+        (Override(exercise="bridge", action="unlock", reason="x"), "nothing-to-change"),
+    ],
+)
+def test_an_override_that_cannot_be_is_refused(override: Override, why: str) -> None:
+    done = override_item(plan=plan(), override=override, event=VISIT, library=LIBRARY)
+    assert (done.refused, done.plan) == (why, plan())
+
+
+def visit(care_plan: Any, action: Any, *exercises: Any) -> Any:
+    return follow_visit(
+        plan=care_plan, action=action, exercises=exercises, event=VISIT, at_s=seconds(MONDAY), library=LIBRARY
+    )
+
+
+def test_a_visit_steps_back_what_it_names_even_if_locked() -> None:
+    back = visit(plan(), "step-back", "bridge")
+    assert steps(back.plan) == {**steps(plan()), "bridge": 0}
+    assert back.plan.version == 2
+    assert visit(back.plan, "step-back", "bridge").changes == ()
+
+
+def test_hold_locks_until_a_visit_continues() -> None:
+    held = visit(plan(), "hold").plan
+    assert all(item.locked for item in held.items)
+    assert not any(taken.changes for taken in run(held, 0, 2, 4, 7))
+    freed = visit(held, "continue")
+    assert {change.action for change in freed.changes} == {"unlock"}
+    assert any(taken.changes for taken in run(freed.plan, 0, 2, 4))
+
+
+def test_a_visit_clears_a_red_flag_and_a_review() -> None:
+    flagged = take(plan(), session(plan(), at=MONDAY, disposition="emergency")).plan
+    cleared = visit(replace(flagged, review="progression.gap-review"), "continue")
+    assert (cleared.plan.safety, cleared.plan.review) == (None, None)
+    assert cleared.plan.version == flagged.version
+
+
+def test_reviewed_makes_a_level_that_stayed_up_the_usual_one() -> None:
+    up = run(plan(), 0, 2, 4, 7, 9, 11, pain=7)[-1].plan
+    assert up.review == "pain.level-stays-up"
+    reviewed = visit(up, "reviewed")
+    assert reviewed.re_anchored
+    assert reviewed.plan.pain.usual == 7
+    assert not visit(up, "continue").re_anchored
+
+
+@given(st.lists(st.tuples(st.integers(1, 9), st.integers(0, 10)), max_size=25))
+def test_a_plan_read_back_is_the_plan_that_was_written(sessions: list[tuple[int, int]]) -> None:
+    care_plan, at = plan(), MONDAY
+    for gap_d, pain in sessions:
+        at += gap_d * DAY
+        disposition = "same-day" if pain == 10 else "none"
+        care_plan = take(care_plan, session(care_plan, at=at, pain=pain, disposition=disposition)).plan
+    row = {"member_id": care_plan.member_id, "plan_id": care_plan.plan_id, "version": care_plan.version}
+    read: Any = unpack_plan(pack_plan(care_plan), status=care_plan.status, **row)  # type: ignore[arg-type]
+    assert read == care_plan

@@ -1,0 +1,281 @@
+"""Progression: the table of the rule, and that no history moves an exercise up twice in seven days."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.plans.domain.activity import PainReport, Session, Taken, take_pain_report, take_session
+from services.plans.domain.care_plan import CarePlan
+from services.plans.domain.progression import Result
+from tests.plans.given import APP, DAY, DAY_S, LIBRARY, MONDAY, PLAN, plan, seconds, session, usual_pain_of
+
+EPISODE = PLAN
+
+
+def take(care_plan: CarePlan, event: Session) -> Taken:
+    return take_session(plan=care_plan, session=event, new_episode_id=EPISODE, library=LIBRARY)
+
+
+def run(care_plan: CarePlan, *days: float, **values: Any) -> list[Taken]:
+    """Good sessions on these days, changed by the values."""
+    taken: list[Taken] = []
+    for day in days:
+        step = take(care_plan, session(care_plan, at=MONDAY + day * DAY, **values))
+        taken.append(step)
+        care_plan = step.plan
+    return taken
+
+
+def actions(taken: Taken) -> dict[str, str]:
+    return {change.exercise: change.action for change in taken.changes}
+
+
+def steps(care_plan: CarePlan) -> dict[str, int]:
+    return {item.exercise: item.step for item in care_plan.items}
+
+
+def changed(care_plan: CarePlan, **result: Any) -> tuple[Result, ...]:
+    return tuple(replace(one, **result) for one in session(care_plan, at=MONDAY).results)
+
+
+def test_two_good_sessions_with_calm_mornings_go_one_step_up_and_say_why() -> None:
+    first, second, third = run(plan(), 0, 2, 4)
+    assert not first.changes
+    assert not second.changes  # the morning after the second is not known yet
+    assert set(actions(third).values()) == {"progress"}
+    assert len(third.changes) == 5
+    change = third.changes[0]
+    assert (change.from_step, change.to_step) == (1, 2)
+    assert change.reason.rule_id == "progression.progress"
+    assert [identity for _, identity in change.reason.evidence] == [
+        f"session-{(MONDAY + day * DAY).isoformat()}" for day in (0, 2, 4)
+    ]
+    assert third.plan.version == 2
+
+
+def test_the_answer_of_the_next_morning_settles_it_without_waiting_for_a_session() -> None:
+    second = run(plan(), 0, 2)[-1]
+    report = PainReport(
+        event=(APP, "morning"), at_s=seconds(MONDAY + 3 * DAY), score=2, context="next-morning", disposition="none"
+    )
+    taken = take_pain_report(plan=second.plan, report=report, new_episode_id=EPISODE, library=LIBRARY)
+    assert set(actions(taken).values()) == {"progress"}
+    other_day = replace(report, at_s=report.at_s + DAY_S)
+    assert not take_pain_report(plan=second.plan, report=other_day, new_episode_id=EPISODE, library=LIBRARY).changes
+
+
+@pytest.mark.parametrize(
+    "value", [{"pain_last_morning": None}, {"pain": 3, "pain_last_morning": 4}, {"pain": 4}, {"pain": 5}]
+)
+def test_a_missing_or_amber_answer_holds(value: dict[str, Any]) -> None:
+    assert not any(taken.changes for taken in run(plan(), 0, 2, 4, 7, **value))
+
+
+@pytest.mark.parametrize(
+    "result", [{"rpe": None}, {"rpe": 5}, {"rpe": 8}, {"reps": 11, "hold_s": 19}, {"reps": None, "hold_s": None}]
+)
+def test_effort_repetitions_and_missing_answers_hold(result: dict[str, Any]) -> None:
+    care_plan = plan()
+    for day in (0, 2, 4, 7):
+        taken = take(care_plan, session(care_plan, at=MONDAY + day * DAY, results=changed(care_plan, **result)))
+        assert not taken.changes
+        care_plan = taken.plan
+
+
+@pytest.mark.parametrize("value", [{"pain": 6}, {"rpe": 9}, {"rpe": 10}])
+def test_red_pain_or_too_much_effort_goes_one_step_down_at_once(value: dict[str, int]) -> None:
+    care_plan = plan()
+    results = changed(care_plan, rpe=value.get("rpe", 4))
+    taken = take(care_plan, session(care_plan, at=MONDAY, results=results, pain=value.get("pain", 2)))
+    assert set(actions(taken).values()) == {"regress"}
+    assert steps(taken.plan) == {name: step - 1 for name, step in steps(care_plan).items()}
+
+
+def test_two_incomplete_sessions_running_go_down_and_one_does_not() -> None:
+    care_plan = plan()
+    incomplete = changed(care_plan, sets_done=1)
+    first = take(care_plan, session(care_plan, at=MONDAY, results=incomplete))
+    assert not first.changes
+    second = take(first.plan, session(care_plan, at=MONDAY + 2 * DAY, results=incomplete))
+    assert set(actions(second).values()) == {"regress"}
+    between = take(first.plan, session(care_plan, at=MONDAY + 2 * DAY))
+    assert not take(between.plan, session(care_plan, at=MONDAY + 4 * DAY, results=incomplete)).changes
+
+
+def test_a_much_worse_next_morning_goes_down_and_blames_the_session_before() -> None:
+    first = take(plan(), session(plan(), at=MONDAY))
+    second = take(first.plan, session(plan(), at=MONDAY + 2 * DAY, pain_last_morning=5))
+    assert set(actions(second).values()) == {"regress"}
+    evidence = [identity for _, identity in second.changes[0].reason.evidence]
+    assert evidence[0] == f"session-{MONDAY.isoformat()}"
+
+
+def test_a_session_moves_an_exercise_down_once_though_its_morning_was_bad_too() -> None:
+    first = take(plan(), session(plan(), at=MONDAY, pain=6))
+    second = take(first.plan, session(first.plan, at=MONDAY + 2 * DAY, pain_last_morning=9))
+    assert not second.changes
+
+
+def test_an_amber_session_stops_a_step_up_that_was_earned_before() -> None:
+    second = run(plan(), 0, 2)[-1]
+    assert not take(second.plan, session(second.plan, at=MONDAY + 4 * DAY, pain=4)).changes
+
+
+def test_a_locked_item_and_one_at_an_end_of_its_ladder_stay() -> None:
+    care_plan = plan()
+    locked = replace(care_plan, items=tuple(replace(item, locked=True) for item in care_plan.items))
+    assert not any(taken.changes for taken in run(locked, 0, 2, 4, 7, 11))
+    assert not any(taken.changes for taken in run(locked, 0, 2, pain=9))
+    top = replace(care_plan, items=tuple(replace(i, step=LIBRARY.exercises[i.exercise].top) for i in care_plan.items))
+    assert not any(taken.changes for taken in run(top, 0, 2, 4, 7, 11))
+    bottom = replace(care_plan, items=tuple(replace(item, step=0) for item in care_plan.items))
+    assert not any(taken.changes for taken in run(bottom, 0, 2, pain=9))
+
+
+def test_an_exercise_that_was_not_part_of_a_session_keeps_its_row() -> None:
+    care_plan = plan(days_per_week=5)
+    stretches = tuple(one for one in session(care_plan, at=MONDAY).results if "stretch" in one.exercise)
+    for day, results in ((0, None), (1, stretches), (2, None), (3, stretches)):
+        values = {} if results is None else {"results": results}
+        taken = take(care_plan, session(care_plan, at=MONDAY + day * DAY, **values))
+        care_plan = taken.plan
+    assert steps(care_plan)["mini-squat"] == 2
+
+
+def test_high_usual_pain_makes_red_pain_a_proposal_once_a_week() -> None:
+    care_plan = usual_pain_of(plan(usual_pain=6), 6)
+    taken = run(care_plan, 0, 2, 4, 7, pain=6, pain_last_morning=6)
+    assert [set(actions(one).values()) for one in taken] == [{"propose"}, set(), set(), {"propose"}]
+    assert steps(taken[-1].plan) == steps(care_plan)
+    assert taken[0].changes[0].reason.rule_id == "progression.propose-at-high-pain"
+
+
+def test_a_gap_of_two_weeks_goes_one_step_back_and_of_four_asks_for_a_review() -> None:
+    first = run(plan(), 0)[-1]
+    for days, review in ((14, None), (27, None), (28, "progression.gap-review")):
+        taken = take(first.plan, session(first.plan, at=MONDAY + days * DAY))
+        assert set(actions(taken).values()) == {"step-back"}
+        assert (taken.review.id if taken.review else None) == review
+    assert not take(first.plan, session(first.plan, at=MONDAY + 14 * DAY - timedelta(hours=1))).changes
+
+
+def test_nothing_goes_up_while_the_review_after_a_gap_is_open() -> None:
+    back = run(plan(), 0, 28)[-1].plan
+    taken = run(back, 30, 32, 35, 37)
+    assert not any(one.changes for one in taken)
+    reviewed = replace(back, review=None)
+    assert any(one.changes for one in run(reviewed, 30, 32, 35, 37))
+
+
+def test_nothing_goes_up_while_a_red_flag_is_open() -> None:
+    flagged = take(plan(), session(plan(), at=MONDAY, disposition="same-day")).plan
+    assert flagged.safety == ("same-day", (APP, f"session-{MONDAY.isoformat()}"))
+    assert not any(one.changes for one in run(flagged, 2, 4, 7, 9))
+
+
+def test_after_surgery_a_step_up_is_proposed_and_red_starts_at_five() -> None:
+    care_plan = replace(plan(), pathway="post-surgical")
+    third = run(care_plan, 0, 2, 4)[-1]
+    assert set(actions(third).values()) == {"propose"}
+    assert steps(third.plan) == steps(care_plan)
+    assert set(actions(run(care_plan, 0, pain=5)[-1]).values()) == {"regress"}
+
+
+def test_a_late_session_counts_and_moves_nothing() -> None:
+    before = run(plan(), 0, 4)[-1].plan
+    late = take(before, session(before, at=MONDAY + 2 * DAY, pain=6))
+    assert not late.changes
+    assert late.plan.adherence.sessions == 3
+    assert late.plan.adherence.last_session_s == before.adherence.last_session_s
+
+
+def test_the_same_session_under_another_event_id_is_refused() -> None:
+    once = run(plan(), 0)[-1].plan
+    again = replace(session(once, at=MONDAY + DAY), session_id=f"session-{MONDAY.isoformat()}")
+    assert take(once, again).refused == "session-already-taken"
+    assert take(once, replace(again, session_id="other", plan_id=EPISODE)).refused is None
+    foreign = replace(again, session_id="other", plan_id=plan().member_id)
+    assert take(once, foreign).refused == "not-the-members-plan"
+    assert take(replace(once, status="ended"), replace(again, session_id="other")).refused == "care-ended"
+
+
+ANSWERS = st.fixed_dictionaries(
+    {
+        "gap_h": st.integers(1, 20 * 24),
+        "pain": st.integers(0, 10),
+        "pain_last_morning": st.one_of(st.none(), st.integers(0, 10), st.just(2), st.just(2)),
+        "rpe": st.one_of(st.none(), st.integers(0, 10), st.just(3), st.just(3)),
+        "complete": st.booleans(),
+        "extra": st.integers(0, 4),
+    }
+)
+MOSTLY_GOOD = st.one_of(
+    ANSWERS,
+    st.fixed_dictionaries(
+        {
+            "gap_h": st.integers(20, 72),
+            "pain": st.integers(0, 3),
+            "pain_last_morning": st.integers(0, 3),
+            "rpe": st.integers(0, 4),
+            "complete": st.just(True),
+            "extra": st.integers(2, 4),
+        }
+    ),
+)
+
+
+def lived(lives: list[dict[str, Any]]) -> list[tuple[int, CarePlan, Taken, dict[str, Any]]]:
+    """Each session with its time, the plan before and what it led to."""
+    care_plan, at, told = plan(), MONDAY, []
+    for answer in lives:
+        at += timedelta(hours=answer["gap_h"])
+        results = tuple(
+            replace(
+                one,
+                sets_done=one.sets_done if answer["complete"] else one.sets_done - 1,
+                reps=None if one.reps is None else one.reps - 2 + answer["extra"],
+                rpe=answer["rpe"],
+            )
+            for one in session(care_plan, at=at).results
+        )
+        event = session(
+            care_plan, at=at, pain=answer["pain"], pain_last_morning=answer["pain_last_morning"], results=results
+        )
+        taken = take(care_plan, event)
+        told.append((event.at_s, care_plan, taken, answer))
+        care_plan = taken.plan
+    return told
+
+
+@settings(max_examples=150)
+@given(st.lists(MOSTLY_GOOD, min_size=1, max_size=30))
+def test_whatever_is_answered_a_step_is_one_step_and_up_at_most_once_in_seven_days(lives: list[dict[str, Any]]) -> None:
+    up: dict[str, int] = {}
+    for at_s, before, taken, answer in lived(lives):
+        assert taken.plan.version == before.version + (1 if taken.changes or taken.review else 0)
+        for change in taken.changes:
+            ladder = LIBRARY.exercises[change.exercise].ladder
+            assert 0 <= change.to_step < len(ladder)
+            assert abs(change.to_step - change.from_step) == 1
+            assert change.from_step == steps(before)[change.exercise]
+            assert change.reason.evidence
+            assert change.reason.says
+            if change.action == "progress":
+                assert at_s - up.get(change.exercise, -(10**9)) >= 7 * DAY_S
+                assert answer["pain"] <= 3
+                assert answer["rpe"] is not None
+                assert answer["rpe"] <= 4
+                up[change.exercise] = at_s
+        moved = {change.exercise for change in taken.changes if change.action != "propose"}
+        assert {name for name, step in steps(taken.plan).items() if step != steps(before)[name]} == moved
+
+
+@settings(max_examples=80)
+@given(st.lists(ANSWERS, min_size=1, max_size=20))
+def test_without_an_answer_about_the_morning_nothing_ever_goes_up(lives: list[dict[str, Any]]) -> None:
+    for _, _, taken, _ in lived([{**one, "pain_last_morning": None} for one in lives]):
+        assert "progress" not in actions(taken).values()
