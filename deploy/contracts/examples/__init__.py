@@ -7,7 +7,7 @@ from typing import Final
 
 from deploy.contracts.examples.care_team import conversation_examples, notification_examples, visit_examples
 from deploy.contracts.examples.treatment import activity_examples, member_examples, plan_examples
-from shared.events import CloudEvent
+from shared.events import CloudEvent, PainSpiked
 from shared.events.catalogue import EVENTS
 
 
@@ -15,7 +15,7 @@ def _all() -> dict[str, CloudEvent]:
     of_members, of_apps = member_examples(), activity_examples()
     session, pain = of_apps
     of_plans = plan_examples(of_members[1], session, pain)
-    of_conversations = conversation_examples(of_plans[1])
+    of_conversations = conversation_examples(next(event for event in of_plans if isinstance(event, PainSpiked)))
     of_visits = visit_examples(of_conversations[0])
     examples = [
         *of_members, *of_apps, *of_plans, *of_visits, *of_conversations, *notification_examples(session, of_visits[0])

@@ -111,6 +111,12 @@ def member_examples() -> list[CloudEvent]:
             at=at(START, 14, 1),
             because=enrolled,
         ),
+        *_later_changes(),
+    ]
+
+
+def _later_changes() -> list[CloudEvent]:
+    return [
         example(
             ConsentChanged,
             ConsentChangedData(channel="sms", topic="all", granted=False, given_by="member"),
@@ -179,19 +185,11 @@ _SCHEDULE: Final = Schedule(weekdays=(1, 3, 5), local_time="07:30", time_zone="A
 
 
 def plan_examples(enrolled: CloudEvent, session: CloudEvent, pain: CloudEvent) -> list[CloudEvent]:
+    return [*_plan_and_revision(enrolled, session), *_what_pain_means(session, pain), *_progress(session, pain)]
+
+
+def _plan_and_revision(enrolled: CloudEvent, session: CloudEvent) -> list[CloudEvent]:
     easier = decision("progression.pain-red", "Squats hurt at 8 of 10, so they go back one step.", session)
-    spiked = example(
-        PainSpiked,
-        PainSpikedData(
-            episode_id=example_id("episode"),
-            score=8,
-            baseline=4.5,
-            repeated=False,
-            decision=decision("pain.spike", "Your pain is 3 or more above your usual 4.5.", session),
-        ),
-        at=at(SPIKE_DAY, 11, 52),
-        because=session,
-    )
     return [
         example(
             PlanIssued,
@@ -208,7 +206,6 @@ def plan_examples(enrolled: CloudEvent, session: CloudEvent, pain: CloudEvent) -
             at=at(START, 14, 2),
             because=enrolled,
         ),
-        spiked,
         example(
             PlanRevised,
             PlanRevisedData(
@@ -219,6 +216,23 @@ def plan_examples(enrolled: CloudEvent, session: CloudEvent, pain: CloudEvent) -
                 schedule=_SCHEDULE,
                 sessions_per_week=3,
                 decision=easier,
+            ),
+            at=at(SPIKE_DAY, 11, 52),
+            because=session,
+        ),
+    ]
+
+
+def _what_pain_means(session: CloudEvent, pain: CloudEvent) -> list[CloudEvent]:
+    return [
+        example(
+            PainSpiked,
+            PainSpikedData(
+                episode_id=example_id("episode"),
+                score=8,
+                baseline=4.5,
+                repeated=False,
+                decision=decision("pain.spike", "Your pain is 3 or more above your usual 4.5.", session),
             ),
             at=at(SPIKE_DAY, 11, 52),
             because=session,
@@ -245,6 +259,11 @@ def plan_examples(enrolled: CloudEvent, session: CloudEvent, pain: CloudEvent) -
             at=at(date(2026, 10, 16), 12),
             because=pain,
         ),
+    ]
+
+
+def _progress(session: CloudEvent, pain: CloudEvent) -> list[CloudEvent]:
+    return [
         example(
             MemberLapsed,
             MemberLapsedData(
