@@ -38,7 +38,7 @@ where state = 'planned' and member_id = any($1::uuid[]) and topic = $2
 SUPPRESS_ABOUT = f"""
 update notifications n set reason = $3,
     state = case when n.state = 'planned' then 'suppressed' else n.state end,
-    settled_at = case when n.state = 'planned' then $4 end
+    settled_at = case when n.state = 'planned' then $4::timestamptz end
 from unnest($1::uuid[], $2::text[]) as gone(member_id, about)
 where n.member_id = gone.member_id and n.about = gone.about and n.state in ('planned', 'sending')
 returning {COLUMNS.replace("member_id", "n.member_id").replace("about", "n.about")}, n.state
@@ -101,7 +101,7 @@ where n.state in ('sending', 'unknown') for update of n
 SETTLE = """
 update notifications n set state = s.state, reason = s.reason, answer_by = null, last_error = s.last_error,
     not_before = coalesce(s.not_before, n.not_before), failures = n.failures + s.failed,
-    settled_at = case when s.state = 'planned' then null else $7 end
+    settled_at = case when s.state = 'planned' then null else $7::timestamptz end
 from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::int[])
     as s(notification_id, state, reason, last_error, not_before, failed)
 where n.notification_id = s.notification_id and n.state in ('sending', 'unknown')
