@@ -8,7 +8,7 @@ that is never closed costs its own line only.
 import csv
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 RECORD_SIZE_MAX: Final = 8_192
@@ -27,6 +27,8 @@ class FileRecord:
     fields: list[str]
     fault: str = ""
     """wrong-encoding, bad-quotes, unclosed-quote, too-long; empty when the record was read."""
+    lines: int = 1
+    """How many lines of the file it takes."""
 
 
 class RosterReader:
@@ -37,6 +39,7 @@ class RosterReader:
         self._lines_done = 0
         self._overlong = False
         self._open: list[bytes] = []  # lines of a record whose quote is still open
+        self._width = 0  # fields of the first record
 
     def feed(self, block: bytes) -> Iterator[FileRecord]:
         """Records that this block completes."""
@@ -51,46 +54,60 @@ class RosterReader:
         if self._rest or self._overlong:
             lines, self._rest = [self._rest], b""
             yield from self._take(lines)
-        while self._open:
-            yield from self._give_up_quote()
+        yield from self._close_quotes()
 
     def _take(self, lines: list[bytes]) -> Iterator[FileRecord]:
         for line in lines:
-            if self._overlong:
+            if self._overlong or len(line) > RECORD_SIZE_MAX:
+                # No record reaches over such a line: where it began, a quote before it cannot have been meant.
                 self._overlong = False
-                self._open.clear()
+                yield from self._close_quotes()
                 self._lines_done += 1
                 yield FileRecord(self._lines_done, [], "too-long")
             elif self._open or b'"' in line:
                 yield from self._take_quoted(line)
             else:
                 self._lines_done += 1
-                yield from _read(self._lines_done, line)
+                yield from self._read(self._lines_done, line)
 
     def _take_quoted(self, line: bytes) -> Iterator[FileRecord]:
         waiting = deque([line])
         while waiting:
             self._open.append(waiting.popleft())
             if sum(part.count(b'"') for part in self._open) % 2 == 0:
-                first = self._lines_done + 1
-                self._lines_done += len(self._open)
-                record = b"\n".join(self._open)
-                self._open.clear()
-                yield from _read(first, record)
-            elif len(self._open) >= RECORD_LINES_MAX or sum(map(len, self._open)) > RECORD_SIZE_MAX:
-                # The quote was a slip: only its own line is lost, those after it are read again.
-                _, *others = self._open
-                self._open.clear()
-                self._lines_done += 1
-                yield FileRecord(self._lines_done, [], "unclosed-quote")
-                waiting.extendleft(reversed(others))
+                found = list(self._read(self._lines_done + 1, b"\n".join(self._open)))
+                if len(self._open) == 1 or self._is_whole(found):
+                    self._lines_done += len(self._open)
+                    yield from (replace(each, lines=len(self._open)) for each in found)
+                    self._open.clear()
+                    continue
+            elif len(self._open) < RECORD_LINES_MAX and sum(map(len, self._open)) <= RECORD_SIZE_MAX:
+                continue
+            # The quote was a slip: only its own line is lost, those after it are read again.
+            _, *others = self._open
+            self._open.clear()
+            self._lines_done += 1
+            yield FileRecord(self._lines_done, [], "unclosed-quote")
+            waiting.extendleft(reversed(others))
 
-    def _give_up_quote(self) -> Iterator[FileRecord]:
-        _, *others = self._open
-        self._open.clear()
-        self._lines_done += 1
-        yield FileRecord(self._lines_done, [], "unclosed-quote")
-        yield from self._take(others)
+    def _is_whole(self, found: list[FileRecord]) -> bool:
+        """Whether lines that quotes tie together make a record like the others: two slips must not swallow what lies
+        between them."""
+        return all(not each.fault and len(each.fields) == (self._width or len(each.fields)) for each in found)
+
+    def _read(self, line: int, raw: bytes) -> Iterator[FileRecord]:
+        for record in _read(line, raw):
+            self._width = self._width or len(record.fields)
+            yield record
+
+    def _close_quotes(self) -> Iterator[FileRecord]:
+        """Give up quotes that are still open, each for its own line only."""
+        while self._open:
+            _, *others = self._open
+            self._open.clear()
+            self._lines_done += 1
+            yield FileRecord(self._lines_done, [], "unclosed-quote")
+            yield from self._take(others)
 
 
 def _read(line: int, raw: bytes) -> Iterator[FileRecord]:
@@ -102,9 +119,6 @@ def _read(line: int, raw: bytes) -> Iterator[FileRecord]:
             yield FileRecord(line, [], "wrong-encoding")
             return
     if not raw.strip():
-        return
-    if len(raw) > RECORD_SIZE_MAX:
-        yield FileRecord(line, [], "too-long")
         return
     try:
         text = raw.decode()

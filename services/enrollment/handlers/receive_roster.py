@@ -71,7 +71,7 @@ class RosterStream:
             else read_row(line=record.line, fields=record.fields, columns=columns, today=self._today)
         )
         if isinstance(row, Rejection):
-            counts.reject(row)
+            counts.reject(row, lines=record.lines)
         else:
             counts.accepted += 1
         return row
