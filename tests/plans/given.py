@@ -88,9 +88,11 @@ def member_enrolled(member_id: UUID, *, at: datetime = MONDAY, **data: Any) -> M
     )  # fmt: skip
 
 
-def care_team_assigned(member_id: UUID, *, pt: UUID = PT, coach: UUID = COACH) -> CareTeamAssigned:
+def care_team_assigned(
+    member_id: UUID, *, at: datetime = MONDAY, pt: UUID = PT, coach: UUID = COACH
+) -> CareTeamAssigned:
     return CareTeamAssigned(
-        id=str(uuid4()), source="urn:careloop:enrollment", time=MONDAY, subject=member_id,
+        id=str(uuid4()), source="urn:careloop:enrollment", time=at, subject=member_id,
         data=CareTeamAssignedData(
             pt=Practitioner(practitioner_id=pt, role="pt", name="Petra Therapist"),
             coach=Practitioner(practitioner_id=coach, role="coach", name="Cora Coach"),
