@@ -97,7 +97,8 @@ def test_other_ways_to_say_it(text: str) -> None:
     [
         "", "ok", "Thanks!", "I had to stop at the third set, it hurt", "Can you cancel my visit on Monday?",
         "the end of the week works better", "Is it ok to quit the squats?", "nonstop pain since yesterday",
-        "gracias, muy bien", "tuve que parar por el dolor", "my calendar ends at 5", "remove the bridge from my plan please",
+        "gracias, muy bien", "tuve que parar por el dolor", "my calendar ends at 5",
+        "remove the bridge from my plan please",
     ],
 )  # fmt: skip
 def test_what_is_said_about_care_is_not_an_opt_out(text: str) -> None:

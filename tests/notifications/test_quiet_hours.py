@@ -1,6 +1,6 @@
 """Quiet hours: never at night, never dropped, whatever the clocks do."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -16,7 +16,7 @@ POLICY = load_policy()
 WINDOW = POLICY.window
 NO_JITTER = timedelta(0)
 NEW_YORK = ZoneInfo("America/New_York")
-moments = st.datetimes(datetime(2024, 1, 1), datetime(2030, 1, 1), timezones=st.just(UTC))
+moments = st.integers(0, 6 * 365 * 86_400).map(lambda s: datetime(2024, 1, 1, tzinfo=UTC) + timedelta(seconds=s))
 jitters = st.integers(0, 1199).map(lambda seconds: timedelta(seconds=seconds))
 one_zone = st.sampled_from(sorted(available_timezones())).map(lambda name: (ZoneInfo(name),))
 a_state = st.sampled_from(sorted(POLICY.state_zones)).map(lambda state: POLICY.state_zones[state])
@@ -123,5 +123,5 @@ def test_zones_that_share_no_hour_are_an_error_and_not_a_night_call() -> None:
 
 
 def test_a_wall_clock_time_that_is_skipped_still_has_a_moment() -> None:
-    skipped = datetime(2026, 3, 8, 2, 30)
-    assert local_moment(on=skipped.date(), at=skipped.time(), zone=NEW_YORK) == datetime(2026, 3, 8, 7, 30, tzinfo=UTC)
+    moment = local_moment(on=date(2026, 3, 8), at=time(2, 30), zone=NEW_YORK)
+    assert moment == datetime(2026, 3, 8, 7, 30, tzinfo=UTC)
