@@ -100,19 +100,15 @@ async def create_topics(
     """
     wanted = {topic_name(namespace, topic.name): topic for topic in TOPICS}
     async with _admin(bootstrap, security) as admin:
-        present = {topic.name: topic for topic in await _describe(admin, list(wanted))}
-        for name, there in present.items():
-            expected = partitions or wanted[name].partitions
-            if there.partitions != expected:
-                raise TopicDiffers(
-                    f"{name} has {there.partitions} partitions, the catalogue says {expected}: "
-                    "the partitions of a live topic never change"
-                )
-        made = await _make(admin, {n: t for n, t in wanted.items() if n not in present}, partitions, replication)
-        await _update(admin, [(present[n], topic_settings(t, replication=present[n].replication))
-                              for n, t in wanted.items() if n in present])  # fmt: skip
-        await _await_leaders(admin, list(wanted))
-    return made
+        present = await _describe(admin, list(wanted))
+        _check_partitions(present, wanted, partitions)
+        missing = {name: wanted[name] for name in wanted.keys() - {topic.name for topic in present}}
+        made = await _make(admin, missing, partitions, replication)
+        # A topic that another process made meanwhile, or that the broker did not tell of yet, is seen only now.
+        topics = await _await_leaders(admin, list(wanted))
+        _check_partitions(topics, wanted, partitions)
+        await _update(admin, [(there, _settings_of(there, wanted)) for there in topics])
+    return [name for name in wanted if name in made]
 
 
 async def describe_topics(
@@ -175,9 +171,9 @@ async def _load_settings(admin: AIOKafkaAdminClient, names: Sequence[str]) -> di
 
 async def _make(
     admin: AIOKafkaAdminClient, missing: Mapping[str, Topic], partitions: int | None, replication: int
-) -> list[str]:
+) -> set[str]:
     if not missing:
-        return []
+        return set()
     answer = await admin.create_topics(
         [
             NewTopic(
@@ -189,13 +185,13 @@ async def _make(
             for name, topic in missing.items()
         ]
     )
-    made = []
+    made = set()
     for name, code, message in answer.topic_errors:
         if code == TopicAlreadyExistsError.errno:  # another process made it meanwhile
             continue
         if code:
             raise TopicDiffers(f"{name} could not be made: {message or for_code(code).__name__}")
-        made.append(name)
+        made.add(name)
     return made
 
 
@@ -213,7 +209,7 @@ async def _update(admin: AIOKafkaAdminClient, topics: Sequence[tuple[BrokerTopic
                 raise TopicDiffers(f"{name} could not be changed: {message or for_code(code).__name__}")
 
 
-async def _await_leaders(admin: AIOKafkaAdminClient, names: Sequence[str]) -> None:
+async def _await_leaders(admin: AIOKafkaAdminClient, names: Sequence[str]) -> list[BrokerTopic]:
     """A topic just made answers NotLeaderForPartition for a moment; whoever starts after us should not see it."""
     deadline = monotonic() + LEADER_TIMEOUT_S
     while True:
@@ -222,10 +218,24 @@ async def _await_leaders(admin: AIOKafkaAdminClient, names: Sequence[str]) -> No
         except (KafkaError, TopicDiffers):
             topics = []
         if len(topics) == len(names) and not any(topic.leaderless for topic in topics):
-            return
+            return topics
         if monotonic() > deadline:
             raise TopicDiffers(f"after {LEADER_TIMEOUT_S:.0f} s some topics still have no leader")
         await asyncio.sleep(0.05)
+
+
+def _check_partitions(there: Sequence[BrokerTopic], wanted: Mapping[str, Topic], partitions: int | None) -> None:
+    for topic in there:
+        expected = partitions or wanted[topic.name].partitions
+        if topic.partitions != expected:
+            raise TopicDiffers(
+                f"{topic.name} has {topic.partitions} partitions, the catalogue says {expected}: "
+                "the partitions of a live topic never change"
+            )
+
+
+def _settings_of(there: BrokerTopic, wanted: Mapping[str, Topic]) -> dict[str, str]:
+    return topic_settings(wanted[there.name], replication=there.replication)
 
 
 def _milliseconds(span: timedelta) -> int:
