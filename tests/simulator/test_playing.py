@@ -1,0 +1,163 @@
+"""Playing goes on where it was interrupted, keeps order, forgets what is too old; clinic time holds and is released."""
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import cast
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from deploy.local.problems import LocalProblem
+from deploy.simulator.clinic_time import ClinicTime, has_settled, unsettled
+from deploy.simulator.diary import DIARY_FILE, CohortEntry, load_diary, save_entry
+from deploy.simulator.people import Cohort
+from deploy.simulator.playing import Play
+from deploy.simulator.publish import Phones, Sent
+from deploy.simulator.stream import Publication
+from shared.clock import AnchoredClock, wall_now
+
+COHORT = Cohort(seed=2, members=8, days=14, starts_on=date(2026, 8, 31))
+
+
+class RecordingPhones:
+    """Takes everything and remembers it; fails when told to, before anything is taken."""
+
+    def __init__(self) -> None:
+        self.taken: list[Publication] = []
+        self.broken = False
+
+    async def send(self, publications: Sequence[Publication]) -> Sent:
+        if self.broken:
+            raise ConnectionError
+        self.taken += publications
+        return Sent(events=len(publications))
+
+
+def new_play(data: Path, phones: RecordingPhones) -> Play:
+    entry = load_diary(data).entry_of(COHORT) or CohortEntry.new(COHORT, via="both")
+    return Play(entry=entry, phones=cast(Phones, phones), data=data)
+
+
+async def test_an_interrupted_play_continues_without_a_gap(tmp_path: Path) -> None:
+    whole = RecordingPhones()
+    end = COHORT.starts_at + timedelta(days=14)
+    await new_play(tmp_path, whole).send_due(end)
+
+    cut = RecordingPhones()
+    middle = COHORT.starts_at + timedelta(days=6)
+    play = new_play(tmp_path, cut)
+    await play.send_due(middle)
+    play.note(middle)
+    await play.send_due(middle + timedelta(hours=60))  # sent, and stopped before it was noted
+    await new_play(tmp_path, cut).send_due(end)
+
+    bodies = {p.order: p.body for p in cut.taken}
+    assert list(bodies) == [p.order for p in whole.taken]
+    assert all(bodies[p.order] == p.body for p in whole.taken)
+    assert len(cut.taken) > len(whole.taken)
+
+
+async def test_what_could_not_be_sent_stays_due(tmp_path: Path) -> None:
+    phones = RecordingPhones()
+    play = new_play(tmp_path, phones)
+    until = COHORT.starts_at + timedelta(days=5)
+    due = play.due(until)
+    assert due
+    phones.broken = True
+    with pytest.raises(ConnectionError):
+        await play.send_due(until)
+    phones.broken = False
+    await play.send_due(until)
+    assert phones.taken == due
+    assert play.due(until) == []
+
+
+async def test_a_phone_forgets_old_events_but_never_the_intake(tmp_path: Path) -> None:
+    phones = RecordingPhones()
+    end = COHORT.starts_at + timedelta(days=14)
+    oldest = COHORT.starts_at + timedelta(days=10)
+    await new_play(tmp_path, phones).send_due(end, oldest=oldest)
+    assert {p.kind for p in phones.taken if p.at < oldest} == {"intake", "message"}
+    assert any(p.kind == "event" for p in phones.taken)
+
+
+async def test_messages_are_told_to_the_staff_once(tmp_path: Path) -> None:
+    play = new_play(tmp_path, RecordingPhones())
+    await play.send_due(COHORT.starts_at + timedelta(days=14))
+    written = play.take_written()
+    assert written
+    assert {p.kind for p in written} == {"message"}
+    assert play.take_written() == []
+
+
+def test_a_look_is_asked_for_where_somebody_tells_a_finding(tmp_path: Path) -> None:
+    play = new_play(tmp_path, RecordingPhones())
+    until = COHORT.starts_at + timedelta(days=14)
+    looked = [p.at for p in play.due(until) if p.needs_a_look]
+    assert play.next_look(until=until) == (looked[0] if looked else None)
+    assert all(b'"findings":[]' not in p.body for p in play.due(until) if p.needs_a_look)
+
+
+@settings(max_examples=20)
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 100)), max_size=12))
+def test_a_diary_keeps_the_last_word_on_each_population(
+    tmp_path_factory: pytest.TempPathFactory, notes: list[tuple[int, int]]
+) -> None:
+    data = tmp_path_factory.mktemp("diary")
+    last: dict[int, datetime] = {}
+    for seed, hours in notes:
+        entry = CohortEntry.new(Cohort(seed=seed, members=1, days=1, starts_on=COHORT.starts_on), via="http")
+        last[seed] = COHORT.starts_at + timedelta(hours=hours)
+        save_entry(data, entry.model_copy(update={"sent_until": last[seed]}))
+    assert {e.seed: e.sent_until for e in load_diary(data).cohorts} == last
+
+
+def test_a_damaged_diary_says_so(tmp_path: Path) -> None:
+    (tmp_path / DIARY_FILE).write_text('{"cohorts": 3}')
+    with pytest.raises(LocalProblem, match="damaged"):
+        load_diary(tmp_path)
+
+
+def test_clinic_time_runs_to_its_limit_and_holds_there_for_every_process(tmp_path: Path) -> None:
+    path = tmp_path / "clock.json"
+    time = ClinicTime(clock_file=path)
+    from shared.clock import Anchor, write_anchor
+
+    start = wall_now() - timedelta(days=84)
+    write_anchor(path, Anchor(clinic_at=start, wall_at=wall_now(), speed=0.0))
+    assert time.now() == start
+    limit = start + timedelta(hours=4)
+    time.run_to(limit, within_s=0.02)
+    other = AnchoredClock(path)
+    seen = [time.now()]
+    deadline = wall_now() + timedelta(seconds=10)
+    while time.now() < limit:
+        seen.append(time.now())
+        assert wall_now() < deadline
+    assert seen == sorted(seen)
+    assert time.now() == other.now() == limit
+    time.release()
+    assert time.now() > limit
+    assert abs(other.now() - wall_now()) < timedelta(seconds=5)
+
+
+AT = datetime(2026, 9, 1, tzinfo=UTC)
+
+
+def answer(*, settled: bool = True, now: datetime = AT, **more: object) -> dict[str, object]:
+    return {"settled": settled, "now": now.isoformat(), **more}
+
+
+def test_settled_means_every_service_at_that_clinic_time() -> None:
+    both = {"plans": answer(), "messaging": answer()}
+    assert has_settled(both, at=AT)
+    assert not has_settled(both, at=AT + timedelta(seconds=1))
+    assert not has_settled({**both, "plans": answer(settled=False, lag=3)}, at=AT)
+    assert not has_settled({**both, "plans": {"settled": False, "why": "starting"}}, at=AT)
+
+
+def test_who_still_works_on_what_is_said() -> None:
+    line = unsettled({"plans": answer(settled=False, lag=3, outbox=0, due_timers=2), "messaging": answer()})
+    assert line == "plans: lag 3, due_timers 2"
