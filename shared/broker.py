@@ -5,10 +5,12 @@ from faststream.security import BaseSecurity, SASLScram512
 
 from shared.kafka import client_options
 from shared.settings import ServiceSettings
+from shared.tolerant_records import tolerate_header_names
 
 
 def build_broker(settings: ServiceSettings) -> KafkaBroker:
     """A broker for subscriptions. It publishes nothing: events leave through the outbox."""
+    tolerate_header_names()
     options = client_options(settings)
     security: BaseSecurity | None = None
     if settings.kafka_security != "PLAINTEXT":
