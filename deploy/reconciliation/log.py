@@ -10,6 +10,7 @@ from shared.clock import monotonic
 from shared.events.catalogue import TOPIC_OF
 from shared.events.codec import Decoder, Undecodable
 from shared.inbox import coordinates_identity, inbox_identity
+from shared.tolerant_records import tolerate_header_names
 from shared.topics import topic_name
 
 SILENCE_S = 30.0
@@ -46,6 +47,7 @@ class LogReader:
     """Reads topics from their beginning without belonging to any group."""
 
     def __init__(self, bootstrap: str, namespace: str) -> None:
+        tolerate_header_names()
         self._bootstrap, self._namespace = bootstrap, namespace
 
     async def bounds(self, topic: str) -> dict[int, Bounds]:
