@@ -1,6 +1,7 @@
 """A running enrollment service with one sponsor, its roster and a care team: what its tests start from."""
 
 import contextlib
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -46,6 +47,10 @@ class Clinic:
 
     async def call(self, method: str, path: str, token: str | None = None, **options: Any) -> httpx.Response:
         headers = {**self.tokens.bearer(token or self.tokens.operator), **options.pop("headers", {})}
+        if "json" in options:
+            # Through ASCII, so that any text can be sent, also what is no Unicode.
+            options["content"] = json.dumps(options.pop("json"))
+            headers["content-type"] = "application/json"
         return await self.client.request(method, path, headers=headers, **options)
 
     async def upload(self, content: Any, *, mode: str = "delta", token: str | None = None, **query: Any) -> httpx.Response:

@@ -62,27 +62,25 @@ async def test_a_latin_1_row_is_rejected_and_its_neighbours_are_taken(clinic: Cl
     assert list(await covered(clinic)) == ["E-1", "E-3"]
 
 
-@pytest.mark.parametrize(
-    ("content", "field", "reason"),
-    [
-        ("", "file", "empty"),
-        ("\n\n", "file", "empty"),
-        (HEADER, "file", "no-rows"),
-        (HEADER + "E-1,x,NY,2026-01-01,\n", "file", "no-row-can-be-taken"),
-        ("person_id,date_of_birth,state\nE-1,1980-05-17,NY\n", "effective_from", "column-missing"),
-        (HEADER.replace("state", "person_id"), "person_id", "column-twice"),
-        (roster("E-1").encode("utf-16"), "header", "wrong-encoding"),
-        ("x" * 20_000, "header", "too-long"),
-        (roster("E-1").replace("\n", "\r"), "file", "no-rows"),
-    ],
-)
-async def test_a_file_that_is_no_roster_is_refused_as_a_whole(
-    clinic: Clinic, content: str | bytes, field: str, reason: str
-) -> None:
-    answer = await clinic.upload(content, mode="full")
-    assert answer.status_code == 422
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert answer.json()["errors"] == [{"field": field, "message": reason}]
+NO_ROSTERS: list[tuple[str | bytes, str, str]] = [
+    ("", "file", "empty"),
+    ("\n\n", "file", "empty"),
+    (HEADER, "file", "no-rows"),
+    (HEADER + "E-1,x,NY,2026-01-01,\n", "file", "no-row-can-be-taken"),
+    ("person_id,date_of_birth,state\nE-1,1980-05-17,NY\n", "effective_from", "column-missing"),
+    (HEADER.replace("state", "person_id"), "person_id", "column-twice"),
+    (roster("E-1").encode("utf-16"), "header", "wrong-encoding"),
+    ("x" * 20_000, "header", "too-long"),
+    (roster("E-1").replace("\n", "\r"), "file", "no-rows"),
+]
+
+
+async def test_a_file_that_is_no_roster_is_refused_as_a_whole(clinic: Clinic) -> None:
+    for content, field, reason in NO_ROSTERS:
+        answer = await clinic.upload(content, mode="full")
+        assert answer.status_code == 422
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json()["errors"] == [{"field": field, "message": reason}]
     assert await covered(clinic) == {}
     assert (await clinic.rows(COUNT_TABLES))[0]["count"] == 0
 
@@ -247,25 +245,23 @@ async def test_who_may_send_a_roster(clinic: Clinic) -> None:
     assert unknown.status_code == 404
 
 
-@pytest.mark.parametrize(
-    ("query", "headers", "status"),
-    [
-        ({"mode": "all"}, {}, 422),
-        ({}, {}, 422),
-        ({"mode": "full", "rows": "0"}, {}, 422),
-        ({"mode": "full"}, {"content-type": "application/json"}, 415),
-        ({"mode": "full"}, {"content-encoding": "gzip"}, 415),
-    ],
-)
-async def test_a_request_that_is_no_upload_is_a_problem(
-    clinic: Clinic, query: dict[str, str], headers: dict[str, str], status: int
-) -> None:
-    answer = await clinic.call(
-        "POST", f"/v1/sponsors/{clinic.sponsor_id}/imports", params=query, content=roster("E-1"),
-        headers={"content-type": "text/csv", **headers},
-    )
-    assert answer.status_code == status
-    assert answer.headers["content-type"] == "application/problem+json"
+NO_UPLOADS: list[tuple[dict[str, str], dict[str, str], int]] = [
+    ({"mode": "all"}, {}, 422),
+    ({}, {}, 422),
+    ({"mode": "full", "rows": "0"}, {}, 422),
+    ({"mode": "full"}, {"content-type": "application/json"}, 415),
+    ({"mode": "full"}, {"content-encoding": "gzip"}, 415),
+]
+
+
+async def test_a_request_that_is_no_upload_is_a_problem(clinic: Clinic) -> None:
+    for query, headers, status in NO_UPLOADS:
+        answer = await clinic.call(
+            "POST", f"/v1/sponsors/{clinic.sponsor_id}/imports", params=query, content=roster("E-1"),
+            headers={"content-type": "text/csv", **headers},
+        )
+        assert answer.status_code == status
+        assert answer.headers["content-type"] == "application/problem+json"
 
 
 def many_rows(count: int) -> Iterator[bytes]:

@@ -1,15 +1,18 @@
 """Intake: what a person came for, how their knee is, and what follows, told in the same answer."""
 
 import hashlib
+from collections.abc import Callable, Coroutine
 from datetime import date
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 from uuid import UUID, uuid4
 
 import asyncpg
 import orjson
 from fastapi import APIRouter, Depends, Header, Request
-from fastapi.responses import JSONResponse
-from pydantic import Field, model_validator
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from fastapi.routing import APIRoute
+from pydantic import Field
 
 from services.enrollment.api.fields import Body, Count, Email, Line80, Line300, Pain, Phone, State, Zone
 from services.enrollment.api.sponsors import PersonBody, eligibility_body
@@ -21,11 +24,34 @@ from services.enrollment.store.memberships import find_members
 from shared.auth import Principal, require
 from shared.events.members import ContactChangedData, PainIntake, Surgery
 from shared.events.vocabulary import Cause, Channel, Finding, Intent, Language, LocalTime, Sign
-from shared.http import Problem
+from shared.http import Problem, field_errors
 from shared.red_flags import Screening, screen
 from shared.service import Service, this_service
 
-router = APIRouter(prefix="/v1", tags=["intake"])
+
+class _TellingRoute(APIRoute):
+    """A request that is not valid is refused, but whoever answered a red-flag question is told what to do all the
+    same."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        answer = super().get_route_handler()
+
+        async def tell(request: Request) -> Response:
+            try:
+                return await answer(request)
+            except RequestValidationError as error:
+                raise Problem(
+                    422,
+                    "invalid-request",
+                    "Some fields are not valid.",
+                    errors=field_errors(error.errors()),
+                    screening=_screening_of_any(error.body),
+                ) from None
+
+        return tell
+
+
+router = APIRouter(prefix="/v1", tags=["intake"], route_class=_TellingRoute)
 ThisService = Annotated[Service, Depends(this_service)]
 IdempotencyKey = Annotated[
     str | None,
@@ -100,16 +126,6 @@ class IntakeBody(Body):
     consents: Annotated[tuple[Channel, ...], Field(max_length=4)] = ()
     """Channels on which the person agrees to be written to."""
 
-    @model_validator(mode="after")
-    def _whole(self) -> "IntakeBody":
-        if self.cause == "post-surgical" and self.surgery is None:
-            raise ValueError("surgery is needed when the cause is post-surgical")
-        contact = self.contact
-        for channel, address in (("email", contact and contact.email), ("sms", contact and contact.phone)):
-            if channel in self.consents and not address:
-                raise ValueError(f"consents names {channel}, but contact has no address for it")
-        return self
-
 
 @router.post("/intakes", status_code=201)
 async def post_intake(
@@ -118,7 +134,7 @@ async def post_intake(
     service: ThisService,
     principal: Annotated[Principal, Depends(require("app", "member", "operator"))],
     idempotency_key: IdempotencyKey = None,
-) -> JSONResponse:
+) -> Response:
     """Take an intake. 201: enrolled, or stopped by the screening (`outcome`); 202: on the waiting list; 200:
     education, and nothing is kept. Whatever the outcome, `screening.instruction` says what to do now."""
     rules = load_intake_rules()
@@ -154,7 +170,7 @@ class _Asker:
         canonical = orjson.dumps(body.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
         self._digest = hashlib.sha256(canonical).digest()
 
-    async def repeated(self) -> JSONResponse | None:
+    async def repeated(self) -> Response | None:
         """The answer that this key got before. Raises Problem 409 when it was another question."""
         if self._key is None:
             return None
@@ -169,9 +185,9 @@ class _Asker:
                 "This Idempotency-Key was used with another body.",
                 errors=[{"field": "header.idempotency-key", "message": "used before with another body"}],
             )
-        return JSONResponse(answer.body, status_code=answer.status, headers={"Idempotency-Replayed": "true"})
+        return _json(answer.status, answer.body, {"Idempotency-Replayed": "true"})
 
-    async def ask(self) -> JSONResponse | None:
+    async def ask(self) -> Response | None:
         """Carry it out; None when a concurrent request was faster and this one must look again."""
         answers = _answers(self._body)
         person = (answers.sponsor_id, answers.person_id)
@@ -196,7 +212,10 @@ class _Asker:
                 )
                 if taken.refusal is not None:
                     raise self._refused(taken)
-                status, content = 202 if taken.outcome == "waitlisted" else 201, self._content(taken, intake_id)
+                status, content = (
+                    202 if taken.outcome == "waitlisted" else 201,
+                    orjson.dumps(self._content(taken, intake_id)),
+                )
                 if self._key is not None and not await save_answer(
                     work.connection,
                     Answer(digest=self._digest, status=status, body=content),
@@ -208,7 +227,7 @@ class _Asker:
                 work.take(taken.outcomes)
         except (_Overtaken, asyncpg.UniqueViolationError):
             return None
-        return JSONResponse(content, status_code=status)
+        return _json(status, content)
 
     def _member_id(self, known: UUID | None) -> UUID:
         """The id that this person has or gets. A member acts for themself only; nobody gets a second id."""
@@ -258,6 +277,10 @@ class _Asker:
         }
 
 
+def _json(status: int, body: bytes, headers: dict[str, str] | None = None) -> Response:
+    return Response(body, status_code=status, headers=headers, media_type="application/json")
+
+
 class _Overtaken(Exception):
     """Somebody else enrolled this person, or answered this key, meanwhile."""
 
@@ -272,21 +295,23 @@ def _another_member() -> Problem:
 
 
 def _check_whole(body: IntakeBody, today: date) -> None:
-    """Raises Problem 422 naming each field that an enrolment needs and this body does not have, or that lies ahead."""
-    errors = [
-        {"field": f"body.{name}", "message": "needed to enrol"}
-        for name in ENROLLING_FIELDS
-        if getattr(body, name) is None
-    ]
+    """Raises Problem 422 naming each field that an enrolment needs and this body lacks, or that does not fit
+    another."""
+    wrong = {name: "needed to enrol" for name in ENROLLING_FIELDS if getattr(body, name) is None}
+    if body.cause == "post-surgical" and body.surgery is None:
+        wrong["surgery"] = "needed when the cause is post-surgical"
     if body.surgery is not None and body.surgery.performed_on > today:
-        errors.append({"field": "body.surgery.performed_on", "message": "is in the future"})
-    if errors:
-        # Whatever is missing: somebody who answered a red-flag question is told what to do.
+        wrong["surgery.performed_on"] = "is in the future"
+    if body.contact is not None:
+        for channel, address in (("email", body.contact.email), ("sms", body.contact.phone)):
+            if channel in body.consents and address is None:
+                wrong["consents"] = f"names {channel}, but contact has no address for it"
+    if wrong:
         raise Problem(
             422,
             "invalid-request",
-            "Some fields are missing or not valid.",
-            errors=errors,
+            "Some fields are missing or do not fit.",
+            errors=[{"field": f"body.{name}", "message": message} for name, message in wrong.items()],
             screening=_screening(screen(findings=body.findings), body.language),
         )
 
@@ -325,6 +350,14 @@ def _screening(screening: Screening, language: Language) -> dict[str, Any]:
         "rule_version": screening.rule_version,
         "instruction": screening.instruction[language],
     }
+
+
+def _screening_of_any(body: object) -> dict[str, Any]:
+    """The screening of a body that is not valid, from those findings and the language in it that are."""
+    given = body if isinstance(body, dict) else {}
+    findings, language = given.get("findings"), given.get("language")
+    known = [each for each in findings if each in get_args(Finding)] if isinstance(findings, list) else []
+    return _screening(screen(findings=known), "es" if language == "es" else "en")
 
 
 def _education(body: IntakeBody, rules: IntakeRules) -> dict[str, Any]:

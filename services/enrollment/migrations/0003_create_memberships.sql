@@ -82,7 +82,8 @@ create table answers (
     idempotency_key text not null,
     digest bytea not null,
     status int not null,
-    body jsonb not null,
+    -- its bytes, so that a repeat gets the very same
+    body bytea not null,
     answered_at timestamptz not null,
     primary key (caller, idempotency_key)
 );

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 from shared.database import Connection
 
@@ -24,7 +24,8 @@ class Answer:
     digest: bytes
     """Of the body that was answered."""
     status: int
-    body: dict[str, Any]
+    body: bytes
+    """JSON, as it was sent."""
 
 
 async def load_answer(connection: Connection, *, caller: str, key: str) -> Answer | None:

@@ -96,7 +96,8 @@ async def count_absent(connection: Connection, *, import_id: UUID, sponsor_id: U
         select count(*) as covered,
                count(*) filter (where not exists (
                    select from {staging_table(import_id)} s where s.person_id = c.person_id)) as absent
-        from coverages c where c.sponsor_id = $1 and (c.effective_to is null or c.effective_to > $2 and c.effective_to >= c.effective_from)
+        from coverages c where c.sponsor_id = $1 and (c.effective_to is null or c.effective_to > $2 and
+        c.effective_to >= c.effective_from)
         """,  # noqa: S608
         sponsor_id,
         today,
@@ -140,7 +141,8 @@ async def apply_rows(
         status: str = await connection.execute(
             f"""
             update coverages c set effective_to = greatest($2, c.effective_from - 1), changed_by = $3, changed_at = $4
-            where c.sponsor_id = $1 and (c.effective_to is null or c.effective_to > $2 and c.effective_to >= c.effective_from)
+            where c.sponsor_id = $1 and (c.effective_to is null or c.effective_to > $2 and c.effective_to >=
+            c.effective_from)
               and not exists (select from {table} s where s.person_id = c.person_id)
             """,  # noqa: S608
             sponsor_id,

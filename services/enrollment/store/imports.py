@@ -109,7 +109,8 @@ class RowCounts:
     rejections: list[Rejection] = field(default_factory=list)
 
     def reject(self, rejection: Rejection, *, lines: int = 1) -> None:
-        """`lines` of the file that the row took: more than one may have been several people's, tied by a stray quote."""
+        """`lines` of the file that the row took: more than one may have been several people's, tied by a stray
+        quote."""
         self.rejected += 1
         self.unreadable += rejection.person_id is None or lines > 1
         if len(self.rejections) < REJECTIONS_KEPT_MAX:
