@@ -95,7 +95,6 @@ def render_email(attempt: Attempt, *, letterhead: Letterhead, now: datetime) -> 
     message["Subject"] = subject.removeprefix("Subject:").strip()
     message["Date"] = format_datetime(now)
     message["Message-ID"] = f"<{one.notification_id}@{letterhead.mail_domain}>"
-    message["Content-Language"] = language
     message["Auto-Submitted"] = "auto-generated"
     if unsubscribe_url is not None:
         message["List-Id"] = f"<{one.topic}.{letterhead.mail_domain}>"
@@ -103,6 +102,8 @@ def render_email(attempt: Attempt, *, letterhead: Letterhead, now: datetime) -> 
         message["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
     message.set_content(_plain.get_template(f"{language}/frame.txt.j2").render(frame))
     message.add_alternative(_html.get_template(f"{language}/frame.html.j2").render(frame), subtype="html")
+    # After the content: making parts moves every Content- header into the first of them.
+    message["Content-Language"] = language
     return message
 
 
