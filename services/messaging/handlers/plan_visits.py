@@ -95,10 +95,15 @@ async def hold_slot(
         return TAKEN
     assert visit.hold_expires_at is not None
     assert visit.cause is not None
-    await save_timers(
-        connection,
-        [Timer(kind=HOLD, key=str(visit_id), member_id=member_id, due_at=visit.hold_expires_at, cause=visit.cause)],
+    timer = Timer(
+        kind=HOLD,
+        key=str(member_id),
+        member_id=member_id,
+        due_at=visit.hold_expires_at,
+        cause=visit.cause,
+        payload={"visit_id": str(visit_id)},
     )
+    await save_timers(connection, [timer])
     await _show(connection, visit, now=now)
     return VisitPlanned(visit=visit, outcomes=Outcomes())
 
@@ -115,7 +120,7 @@ async def book_visit(
     booked = book_held(visit=visit, reason=reason or visit.reason, now=now)
     if isinstance(booked, Refusal):
         return booked
-    await cancel_timers(connection, kind=HOLD, keys=[str(visit_id)])
+    await cancel_timers(connection, kind=HOLD, keys=[str(visit.member_id)])
     return await _save(connection, booked, before=visit, command=command, now=now)
 
 
@@ -129,7 +134,7 @@ async def release_hold(
     if visit.status != "held":
         return Refusal("not-held", "There is no hold to give back.")
     await delete_holds(connection, visit_ids=[visit_id])
-    await cancel_timers(connection, kind=HOLD, keys=[str(visit_id)])
+    await cancel_timers(connection, kind=HOLD, keys=[str(visit.member_id)])
     await _show(connection, visit, now=now, change="released")
     return VisitPlanned(visit=visit, outcomes=Outcomes())
 

@@ -54,7 +54,7 @@ async def _move_alerts(connection: Connection, timers: Sequence[Timer], *, now: 
 
 async def release_holds(connection: Connection, timers: Sequence[Timer], /, *, now: datetime) -> Outcomes:
     """Five minutes are over: the held times are free again."""
-    visits = await load_visits(connection, visit_ids=[UUID(timer.key) for timer in timers])
+    visits = await load_visits(connection, visit_ids=[UUID(timer.payload["visit_id"]) for timer in timers])
     over = [v for v in visits.values() if v.status == "held" and v.hold_expires_at and v.hold_expires_at <= now]
     await delete_holds(connection, visit_ids=[visit.visit_id for visit in over])
     feed = [

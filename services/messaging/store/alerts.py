@@ -13,6 +13,7 @@ from services.messaging.domain.alert_view import AlertStep
 from services.messaging.domain.feed import NewFeedEntry
 from services.messaging.domain.people import CareTeam
 from services.messaging.store.feed import save_feed_entries
+from services.messaging.store.json_rows import json_row
 from services.messaging.store.members import load_care_teams
 from shared.database import Connection
 from shared.events.envelope import Decision, EventRef
@@ -203,7 +204,7 @@ async def save_alert_changes(
     written once, last."""
     latest = {change.alert.alert_id: change.alert for change in changes}
     if changes:
-        await connection.execute(SAVE, [_row(alert) for alert in latest.values()])
+        await connection.execute(SAVE, [json_row(_row(alert)) for alert in latest.values()])
         await connection.execute(
             """insert into alert_actions (alert_id, action, done_at, by_id, by_name, detail)
             select * from unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::uuid[], $5::text[], $6::text[])""",

@@ -2,10 +2,10 @@
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from services.messaging.domain.conversation import Conversation, Message
+from services.messaging.store.json_rows import json_row
 from shared.database import Connection
 
 FIRST_RESPONSE = "conversation.first-response"
@@ -20,7 +20,7 @@ async def load_conversations(connection: Connection, *, member_ids: Collection[U
 
 async def save_conversations(connection: Connection, conversations: Collection[Conversation]) -> None:
     """Insert or replace conversations."""
-    rows = [{name: getattr(c, name) for name in Conversation.__dataclass_fields__} for c in conversations]
+    rows = [json_row({name: getattr(c, name) for name in Conversation.__dataclass_fields__}) for c in conversations]
     await connection.execute(
         """insert into conversations (member_id, conversation_id, last_number, last_message_at, awaiting_message_id,
             awaiting_since)
@@ -34,7 +34,7 @@ async def save_conversations(connection: Connection, conversations: Collection[C
 
 async def save_messages(connection: Connection, messages: Sequence[Message]) -> None:
     """Add messages. The sender must hold the member's lock; asyncpg.UniqueViolationError when a message id is taken."""
-    rows: list[dict[str, Any]] = [{name: getattr(m, name) for name in Message.__dataclass_fields__} for m in messages]
+    rows = [json_row({name: getattr(m, name) for name in Message.__dataclass_fields__}) for m in messages]
     await connection.execute("insert into messages select * from jsonb_populate_recordset(null::messages, $1)", rows)
 
 

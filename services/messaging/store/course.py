@@ -9,6 +9,7 @@ from uuid import UUID
 import asyncpg
 
 from services.messaging.domain.course import PainEpisode, PainReading, PlanSnapshot, PlanStep, SessionDone
+from services.messaging.store.json_rows import json_row
 from shared.database import Connection
 from shared.events.vocabulary import PlanItem, Schedule
 
@@ -116,7 +117,7 @@ async def save_plan_snapshots(connection: Connection, snapshots: Sequence[PlanSn
     latest = {snapshot.member_id: snapshot for snapshot in snapshots}
     rows = [
         {
-            **{k: v for k, v in _fields(s).items() if k not in ("items", "schedule", "elements")},
+            **json_row(_fields(s)),
             "items": [item.model_dump(mode="json") for item in s.items],
             "schedule": s.schedule.model_dump(mode="json"),
             "elements": list(s.elements),
@@ -144,7 +145,7 @@ async def save_plan_steps(connection: Connection, steps: Sequence[PlanStep]) -> 
     await connection.execute(
         """insert into plan_changes select * from jsonb_populate_recordset(null::plan_changes, $1)
         on conflict do nothing""",
-        [asdict(step) for step in steps],
+        [json_row(asdict(step)) for step in steps],
     )
 
 

@@ -8,6 +8,7 @@ import asyncpg
 
 from services.messaging.domain.people import CareTeam, MemberProfile
 from services.messaging.domain.slots import WeeklyHours
+from services.messaging.store.json_rows import json_row
 from shared.database import Connection
 from shared.events.vocabulary import Practitioner
 
@@ -91,7 +92,7 @@ async def save_member_profiles(connection: Connection, profiles: Collection[Memb
         }
         for p in profiles
     ]
-    await connection.execute(SAVE_PROFILES, rows)
+    await connection.execute(SAVE_PROFILES, [json_row(row) for row in rows])
 
 
 async def save_member_contacts(

@@ -16,7 +16,7 @@ from shared.events.vocabulary import Practitioner
 from shared.outcomes import Cause
 
 HOLD = "visit.hold"
-"""Timer kind; key: the visit's id; due when a held time is free again."""
+"""Timer kind; key: the member's id (they have one hold); payload: visit_id; due when the held time is free again."""
 MISSED = "visit.missed"
 """Timer kind; key: the visit's id; due when nobody completed the visit in time."""
 

@@ -1,0 +1,231 @@
+"""When an alert is raised, repeated and escalated."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import get_args
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.messaging.domain.alert import ESCALATION_LEVEL_MAX, PRIORITIES, Alert
+from services.messaging.domain.alert_handling import (
+    acknowledge_alert,
+    hand_over_alert,
+    resolve_alert,
+    snooze_alert,
+    undo_acknowledgement,
+    wake_alert,
+)
+from services.messaging.domain.alert_raising import choose_owner, escalate_alert, raise_alerts
+from services.messaging.domain.people import CareTeam
+from services.messaging.store.rules import load_alert_rules
+from shared.events.vocabulary import AlertKind
+from shared.outcomes import Cause, Command, Refusal, Timer
+from tests.messaging.given import COACH, DAY, HOUR, MEMBER, MINUTE, NOW, PT, STRANGER, trigger
+
+RULES = load_alert_rules()
+TEAM = CareTeam(pt=PT, coach=COACH)
+TIMER = Timer(
+    kind="alert.escalation", key="k", member_id=MEMBER, due_at=NOW, cause=Cause(source="s", id="i", chain="c")
+)
+COMMAND = Command(name="acknowledge-alert", id="1", member_id=MEMBER, cause=Cause(source="s", id="i", chain="c"))
+
+
+def raised(kind="pain-spike", priority="soon", *, team=TEAM, known=(), key="episode", now=NOW):
+    (change,) = raise_alerts(
+        triggers=[trigger(kind, priority, key=key)], known=list(known), teams={MEMBER: team} if team else {}, rules=RULES,
+        now=now,
+    )  # fmt: skip
+    return change
+
+
+def escalated(alert: Alert, *, team=TEAM, now=None):
+    return escalate_alert(alert=alert, team=team, rules=RULES, because=TIMER, now=now or alert.respond_by)
+
+
+def test_a_spike_asks_the_coach_first():
+    alert = raised().alert
+    assert (alert.owner.role, alert.owner.practitioner, alert.level, alert.status) == ("coach", COACH, 0, "open")
+    assert alert.respond_by == NOW + RULES.respond_within["soon"]
+
+
+@pytest.mark.parametrize(("priority", "role"), [("emergency", "oncall"), ("urgent", "pt"), ("soon", "pt")])
+def test_a_safety_alert_asks_by_priority(priority, role):
+    assert raised("safety", priority).alert.owner.role == role
+
+
+def test_without_a_care_team_the_oncall_role_is_asked_for_every_kind():
+    for kind in get_args(AlertKind):
+        alert = raised(kind, "urgent", team=None).alert
+        assert (alert.owner.role, alert.owner.practitioner) == ("oncall", None)
+
+
+def test_the_absent_are_skipped():
+    assert raised(team=replace(TEAM, absent=frozenset({COACH.practitioner_id}))).alert.owner.practitioner == PT
+    both = frozenset({COACH.practitioner_id, PT.practitioner_id})
+    assert raised(team=replace(TEAM, absent=both)).alert.owner.role == "oncall"
+
+
+def test_escalation_goes_from_coach_to_pt_to_oncall_and_asks_oncall_again_until_the_last_level():
+    asked, alert = ["coach"], raised().alert
+    while change := escalated(alert):
+        assert change.alert.respond_by > alert.respond_by
+        alert = change.alert
+        asked.append(alert.owner.role)
+    assert asked == ["coach", "pt", "oncall", "oncall", "oncall", "oncall"]
+    assert alert.level == ESCALATION_LEVEL_MAX
+    assert alert.status == "open", "still in the queue, overdue"
+
+
+def test_a_routine_alert_ends_with_the_pt_who_is_there():
+    alert = raised("lapse", "routine").alert
+    alert = escalated(alert).alert
+    assert alert.owner.practitioner == PT
+    assert escalated(alert) is None
+
+
+@given(absent_pt=st.booleans(), absent_coach=st.booleans(), kind=st.sampled_from(get_args(AlertKind)),
+       priority=st.sampled_from(PRIORITIES))  # fmt: skip
+@settings(max_examples=150)
+def test_nobody_absent_is_ever_asked_and_escalation_ends(absent_pt, absent_coach, kind, priority):
+    absent = {p.practitioner_id for p, away in ((PT, absent_pt), (COACH, absent_coach)) if away}
+    team = CareTeam(pt=PT, coach=COACH, absent=frozenset(absent))
+    alert, steps = raised(kind, priority, team=team).alert, 0
+    while True:
+        person = alert.owner.practitioner
+        assert (person is None) == (alert.owner.role == "oncall")
+        assert person is None or person.practitioner_id not in absent
+        change = escalated(alert, team=team)
+        if change is None:
+            break
+        assert change.alert.level > alert.level
+        alert, steps = change.alert, steps + 1
+    assert steps <= ESCALATION_LEVEL_MAX
+
+
+def test_an_escalation_that_is_early_or_moot_does_nothing():
+    alert = raised().alert
+    assert escalated(alert, now=alert.respond_by - MINUTE) is None
+    seen = acknowledge_alert(alert=alert, by=COACH, because=COMMAND, now=NOW).alert
+    assert escalated(seen, now=NOW + 30 * DAY) is None
+
+
+def test_the_same_episode_is_one_alert_that_asks_again():
+    first = raised().alert
+    seen = acknowledge_alert(alert=first, by=COACH, because=COMMAND, now=NOW + MINUTE).alert
+    again = raised(known=[seen], now=NOW + DAY)
+    assert again.action == "repeated"
+    assert (again.alert.alert_id, again.alert.repeats, again.alert.status) == (first.alert_id, 1, "open")
+    assert again.alert.owner.practitioner == COACH
+    assert again.alert.respond_by == NOW + DAY + RULES.respond_within["soon"]
+
+
+def test_a_repeat_of_a_resolved_episode_opens_it_again():
+    done = resolve_alert(alert=raised().alert, by=COACH, outcome="reached-member", note=None, because=COMMAND, now=NOW)
+    again = raised(known=[done.alert], now=NOW + DAY).alert
+    assert (again.status, again.outcome, again.resolved_at, again.owner.practitioner) == ("open", None, None, COACH)
+
+
+def test_another_episode_is_another_alert():
+    first = raised(key="one").alert
+    assert raised(known=[first], key="two").alert.alert_id != first.alert_id
+
+
+def test_red_flags_of_one_member_join_the_unresolved_safety_alert_and_only_get_more_urgent():
+    first = raised("safety", "soon", key="flag 1").alert
+    worse = raised("safety", "emergency", key="flag 2", known=[first])
+    assert (worse.alert.alert_id, worse.alert.priority, worse.alert.owner.role) == (
+        first.alert_id,
+        "emergency",
+        "oncall",
+    )
+    milder = raised("safety", "soon", key="flag 3", known=[worse.alert])
+    assert milder.alert.priority == "emergency"
+    done = resolve_alert(alert=milder.alert, by=PT, outcome="referred", note=None, because=COMMAND, now=NOW).alert
+    assert raised("safety", "soon", key="flag 4", known=[done]).alert.alert_id != first.alert_id
+
+
+@given(first=st.sampled_from(PRIORITIES), second=st.sampled_from(PRIORITIES), later=st.integers(0, 100_000))
+def test_a_repeat_never_gives_an_unanswered_alert_more_time(first, second, later):
+    alert = raised("safety", first, key="a").alert
+    again = raised("safety", second, key="b", known=[alert], now=NOW + timedelta(seconds=later)).alert
+    assert again.respond_by <= alert.respond_by
+
+
+def test_two_triggers_of_one_chunk_are_raised_and_then_repeated():
+    changes = raise_alerts(triggers=[trigger(), trigger()], known=[], teams={MEMBER: TEAM}, rules=RULES, now=NOW)
+    assert [change.action for change in changes] == ["raised", "repeated"]
+
+
+def test_the_first_to_acknowledge_wins_and_the_second_learns_who():
+    seen = acknowledge_alert(alert=raised().alert, by=PT, because=COMMAND, now=NOW).alert
+    second = acknowledge_alert(alert=seen, by=COACH, because=COMMAND, now=NOW)
+    assert second == Refusal("already-acknowledged", "Acknowledged by Petra Therapist.")
+
+
+def test_undo_is_for_some_seconds_and_for_who_did_it():
+    alert = raised().alert
+    seen = acknowledge_alert(alert=alert, by=COACH, because=COMMAND, now=NOW).alert
+
+    def undo(by, after_s):
+        at = NOW + timedelta(seconds=after_s)
+        return undo_acknowledgement(alert=seen, by=by, because=COMMAND, rules=RULES, now=at)
+
+    assert undo(COACH, 15).alert == alert
+    assert undo(COACH, 16).reason == "too-late"
+    assert undo(PT, 1).reason == "not-yours"
+    assert (
+        undo_acknowledgement(alert=alert, by=COACH, because=COMMAND, rules=RULES, now=NOW).reason == "not-acknowledged"
+    )
+
+
+def test_a_snoozed_alert_comes_back_open_to_who_put_it_off():
+    until = NOW + 3 * HOUR
+    asleep = snooze_alert(alert=raised().alert, by=PT, until=until, because=COMMAND, rules=RULES, now=NOW).alert
+    assert escalated(asleep, now=NOW + 30 * DAY) is None
+    assert wake_alert(alert=asleep, team=TEAM, because=TIMER, rules=RULES, now=until - MINUTE) is None
+    awake = wake_alert(alert=asleep, team=TEAM, because=TIMER, rules=RULES, now=until).alert
+    assert (awake.status, awake.owner.practitioner, awake.snoozed_until) == ("open", PT, None)
+    assert awake.respond_by == until + RULES.respond_within["soon"]
+
+
+@pytest.mark.parametrize(
+    ("priority", "until", "reason"),
+    [("emergency", NOW + HOUR, "emergency"), ("soon", NOW, "not-ahead"), ("soon", NOW + 8 * DAY, "too-long")],
+)
+def test_what_cannot_be_put_off(priority, until, reason):
+    alert = raised("safety", priority).alert
+    assert snooze_alert(alert=alert, by=PT, until=until, because=COMMAND, rules=RULES, now=NOW).reason == reason
+
+
+def test_handing_over_asks_the_other_with_a_new_deadline():
+    seen = acknowledge_alert(alert=raised().alert, by=COACH, because=COMMAND, now=NOW).alert
+
+    def give(role, team=TEAM):
+        return hand_over_alert(
+            alert=seen, by=COACH, to_role=role, team=team, because=COMMAND, rules=RULES, now=NOW + HOUR
+        )
+
+    given_over = give("pt").alert
+    assert (given_over.status, given_over.owner.practitioner, given_over.level) == ("open", PT, 1)
+    assert given_over.respond_by == NOW + HOUR + RULES.respond_within["soon"]
+    assert escalated(given_over).alert.owner.role == "oncall"
+    assert give("pt", replace(TEAM, absent=frozenset({PT.practitioner_id}))).reason == "nobody-there"
+
+
+def test_resolved_is_final_for_people():
+    done = resolve_alert(
+        alert=raised().alert, by=PT, outcome="plan-adjusted", note=None, because=COMMAND, now=NOW
+    ).alert
+    for act in (
+        acknowledge_alert(alert=done, by=COACH, because=COMMAND, now=NOW),
+        snooze_alert(alert=done, by=COACH, until=NOW + HOUR, because=COMMAND, rules=RULES, now=NOW),
+        resolve_alert(alert=done, by=COACH, outcome="referred", note=None, because=COMMAND, now=NOW),
+    ):
+        assert act == Refusal("already-resolved", "Resolved by Petra Therapist.")
+
+
+def test_the_owner_of_a_rung_nobody_stands_on_is_oncall():
+    level, owner = choose_owner(ladder=("coach", "pt"), team=CareTeam(coach=STRANGER), from_level=1)
+    assert (level, owner.role) == (2, "oncall")

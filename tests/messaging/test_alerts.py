@@ -1,0 +1,288 @@
+"""From an event to an alert that somebody resolves, on a real database."""
+
+from uuid import uuid4
+
+from services.messaging.handlers.follow_activity import follow_activity
+from services.messaging.handlers.follow_members import follow_members
+from services.messaging.handlers.follow_notifications import follow_notifications
+from services.messaging.handlers.follow_plans import follow_plans
+from services.messaging.handlers.handle_alerts import (
+    acknowledge,
+    hand_over,
+    resolve,
+    snooze,
+    undo_acknowledge,
+)
+from services.messaging.handlers.raise_safety_alerts import raise_safety_alerts
+from services.messaging.handlers.send_message import Sender, send_message
+from services.messaging.store.alerts import load_alert_queue, load_alert_steps, load_member_alerts
+from services.messaging.store.members import find_visible_members
+from services.messaging.store.rules import load_alert_rules
+from services.messaging.store.visits import save_absences
+from shared.outcomes import Refusal
+from tests.messaging.conftest import Clinic
+from tests.messaging.given import (
+    COACH,
+    DAY,
+    EPISODE,
+    HOUR,
+    MEMBER,
+    MINUTE,
+    NOW,
+    ONCALL,
+    PT,
+    STRANGER,
+    bounced,
+    flagged,
+    lapsed,
+    screened,
+    session,
+    settled,
+    spiked,
+    team_assigned,
+)
+
+RULES = load_alert_rules()
+
+
+async def alerts(clinic: Clinic):
+    async with clinic.database.acquire() as connection:
+        return await load_member_alerts(connection, member_ids=[MEMBER])
+
+
+async def the_alert(clinic: Clinic):
+    (alert,) = await alerts(clinic)
+    return alert
+
+
+async def queue(clinic: Clinic, person, *, oncall=False):
+    async with clinic.database.acquire() as connection:
+        return await load_alert_queue(connection, practitioner_id=person.practitioner_id, oncall=oncall)
+
+
+async def test_a_spike_raises_one_alert_for_the_coach_with_its_number(clinic):
+    spike = spiked()
+    (raised,) = await clinic.take(follow_plans, spike)
+    assert raised.NAME == "alert.raised"
+    assert (raised.causationid, raised.correlationid) == (spike.id, spike.chain)
+    assert (raised.data.kind, raised.data.priority, raised.data.owner) == ("pain-spike", "soon", COACH)
+    alert = await the_alert(clinic)
+    assert (alert.alert_id, alert.summary, alert.status) == (raised.data.alert_id, "pain 7, usual 3", "open")
+    assert alert.cause.id == raised.id, "what is done about it names the alert.raised event"
+    assert await clinic.due_timers() == {"alert.escalation": alert.respond_by}
+    assert [a.alert_id for a in await queue(clinic, COACH)] == [alert.alert_id]
+    assert [a.alert_id for a in await queue(clinic, PT)] == [alert.alert_id], "the whole team sees it"
+    assert await queue(clinic, STRANGER, oncall=True) == []
+
+
+async def test_a_repeated_spike_asks_again_in_the_same_alert(clinic):
+    await clinic.take(follow_plans, spiked())
+    alert = await the_alert(clinic)
+    await clinic.command(acknowledge, alert_id=alert.alert_id, by=COACH)
+    assert await clinic.due_timers() == {}
+    clinic.now += DAY
+    (again,) = await clinic.take(follow_plans, spiked(score=9, repeated=True, at=clinic.now))
+    assert (again.data.alert_id, again.data.repeated) == (alert.alert_id, True)
+    alert = await the_alert(clinic)
+    assert (alert.status, alert.repeats, alert.summary) == ("open", 1, "pain 9, usual 3, again")
+    assert await clinic.due_timers() == {"alert.escalation": clinic.now + RULES.respond_within["soon"]}
+
+
+async def test_a_chunk_of_events_of_many_members_is_decided_at_once(clinic):
+    members = [uuid4() for _ in range(50)]
+    events = [
+        event
+        for m in members
+        for event in (spiked(m, episode=uuid4()), lapsed(14, member_id=m), lapsed(21, member_id=m))
+    ]
+    published = await clinic.take(follow_plans, *events)
+    assert len(published) == 150
+    assert await clinic.database.fetchval("select count(*) from alerts") == 100
+    assert await clinic.database.fetchval("select count(*) from alerts where kind = 'lapse' and repeats = 1") == 50
+
+
+async def test_settling_marks_the_alert_and_leaves_it_to_a_person(clinic):
+    await clinic.take(follow_plans, spiked())
+    clinic.now += 6 * DAY
+    assert await clinic.take(follow_plans, settled()) == []
+    alert = await the_alert(clinic)
+    assert (alert.status, alert.settled_at) == ("open", clinic.now)
+    (episode,) = await clinic.fetch("select * from pain_episodes")
+    assert (episode["episode_id"], episode["settled_at"]) == (EPISODE, NOW + 6 * DAY)
+
+
+async def test_nobody_acknowledges_so_the_next_in_line_is_asked(clinic):
+    await clinic.take(follow_plans, spiked())
+    await clinic.pass_time(RULES.respond_within["soon"] - MINUTE)
+    assert (await the_alert(clinic)).owner.practitioner == COACH
+    (escalated,) = await clinic.pass_time(2 * MINUTE)
+    assert (escalated.NAME, escalated.data.owner, escalated.data.level) == ("alert.escalated", PT, 1)
+    assert escalated.causationid == (await the_alert(clinic)).cause.id
+    assert {a.alert_id for a in await queue(clinic, ONCALL, oncall=True)} == set()
+    await clinic.pass_time(RULES.respond_within["soon"])
+    assert (await the_alert(clinic)).owner.role == "oncall"
+    assert len(await queue(clinic, ONCALL, oncall=True)) == 1, "who is on call sees it now"
+    await clinic.pass_time(10 * DAY)
+    alert = await the_alert(clinic)
+    assert (alert.status, alert.level) == ("open", 5)
+    assert await clinic.due_timers() == {}, "nobody further can be asked"
+
+
+async def test_absent_people_are_not_asked(clinic):
+    async with clinic.database.acquire() as connection:
+        from services.messaging.domain.slots import Span
+
+        away = Span(starts_at=NOW - DAY, ends_at=NOW + DAY)
+        await save_absences(connection, absence_ids=[uuid4()], practitioner_ids=[COACH.practitioner_id], spans=[away])
+    (raised,) = await clinic.take(follow_plans, spiked())
+    assert raised.data.owner == PT
+    clinic.now += 2 * DAY
+    (later,) = await clinic.take(follow_plans, spiked(episode=uuid4(), at=clinic.now))
+    assert later.data.owner == COACH
+
+
+async def test_a_red_flag_needs_nothing_that_could_be_missing(bare_clinic):
+    (raised,) = await bare_clinic.take(raise_safety_alerts, flagged("emergency", "hot-swollen-joint"))
+    assert (raised.data.owner, raised.data.owner_role, raised.data.priority) == (None, "oncall", "emergency")
+    assert len(await queue(bare_clinic, ONCALL, oncall=True)) == 1
+    async with bare_clinic.database.acquire() as connection:
+        seen = {
+            person.practitioner_id: await find_visible_members(
+                connection, practitioner_id=person.practitioner_id, oncall=person is ONCALL, member_ids=[MEMBER]
+            )
+            for person in (ONCALL, COACH)
+        }
+    assert seen == {ONCALL.practitioner_id: {MEMBER}, COACH.practitioner_id: set()}
+
+
+async def test_the_plans_group_leaves_red_flags_to_the_safety_group_but_records_them(clinic):
+    flag = flagged("same-day", "locked-knee")
+    assert await clinic.take(follow_plans, flag) == []
+    assert await alerts(clinic) == []
+    recorded = await clinic.fetch("select summary from timeline where event_id = $1", flag.id)
+    assert [row["summary"] for row in recorded] == ["same-day: locked knee"]
+    (raised,) = await clinic.take(raise_safety_alerts, flag)
+    assert (raised.data.priority, raised.data.owner) == ("urgent", PT)
+
+
+async def test_flags_without_disposition_and_mild_screenings_raise_nothing(bare_clinic):
+    assert await bare_clinic.take(raise_safety_alerts, flagged("none", "fall")) == []
+    assert await bare_clinic.take(follow_members, screened("pt-72h", "giving-way"), screened("none")) == []
+
+
+async def test_a_blocking_screening_alerts_the_oncall_clinician(bare_clinic):
+    (raised,) = await bare_clinic.take(follow_members, screened("emergency", "chest-pain-breathless"))
+    assert (raised.data.kind, raised.data.owner_role) == ("safety", "oncall")
+    assert (await the_alert(bare_clinic)).summary == "emergency: chest pain breathless"
+
+
+async def test_only_late_rungs_of_a_lapse_are_work_and_a_session_ends_it(clinic):
+    assert await clinic.take(follow_plans, lapsed(3), lapsed(7)) == []
+    await clinic.take(follow_plans, lapsed(14))
+    clinic.now += HOUR
+    assert await clinic.take(follow_activity, session(at=NOW - DAY)) == [], "an old session that came late"
+    back = session(pain=2, at=clinic.now)
+    (resolved,) = await clinic.take(follow_activity, back)
+    assert (resolved.data.resolved_by, resolved.data.outcome) == (None, "no-action-needed")
+    assert resolved.causationid == back.id
+    assert await clinic.due_timers() == {}
+
+
+async def test_a_bounce_is_one_alert(clinic):
+    (first, again) = await clinic.take(follow_notifications, bounced(), bounced())
+    assert (first.data.kind, first.data.repeated, again.data.repeated) == ("bounced-contact", False, True)
+
+
+async def test_answers_name_the_alert_and_are_told(clinic):
+    await clinic.take(follow_plans, spiked())
+    alert = await the_alert(clinic)
+    handled = await clinic.command(acknowledge, alert_id=alert.alert_id, by=PT)
+    assert handled.alert.owner.practitioner == PT
+    refused = await clinic.command(acknowledge, alert_id=alert.alert_id, by=COACH)
+    assert refused == Refusal("already-acknowledged", "Acknowledged by Petra Therapist.")
+    clinic.now += 10 * MINUTE / 60
+    undone = await clinic.command(undo_acknowledge, alert_id=alert.alert_id, by=PT)
+    assert undone.alert.status == "open"
+    assert await clinic.due_timers() == {"alert.escalation": alert.respond_by}
+    await clinic.command(hand_over, alert_id=alert.alert_id, by=PT, to_role="coach")
+    await clinic.command(acknowledge, alert_id=alert.alert_id, by=COACH)
+    await clinic.command(resolve, alert_id=alert.alert_id, by=COACH, outcome="reached-member", note="called her")
+    names = [event.NAME for event in clinic.published]
+    assert names == [
+        "alert.raised", "alert.acknowledged", "alert.raised", "alert.raised", "alert.acknowledged", "alert.resolved",
+    ]  # fmt: skip
+    assert {event.correlationid for event in clinic.published} == {alert.cause.chain}
+    async with clinic.database.acquire() as connection:
+        steps = await load_alert_steps(connection, alert_ids=[alert.alert_id])
+    assert [(step.action, step.by_name) for step in steps] == [
+        ("raised", None), ("acknowledged", "Petra Therapist"), ("undone", "Petra Therapist"),
+        ("handed-over", "Petra Therapist"), ("acknowledged", "Cora Coach"), ("resolved", "Cora Coach"),
+    ]  # fmt: skip
+    assert await queue(clinic, COACH) == []
+    assert await clinic.due_timers() == {}
+
+
+async def test_a_snoozed_alert_leaves_the_queue_and_comes_back(clinic):
+    await clinic.take(follow_plans, spiked())
+    alert = await the_alert(clinic)
+    until = clinic.now + 20 * HOUR
+    await clinic.command(snooze, alert_id=alert.alert_id, by=COACH, until=until)
+    assert await queue(clinic, COACH) == []
+    assert await clinic.due_timers() == {"alert.snooze": until}
+    (asks,) = await clinic.pass_time(20 * HOUR)
+    assert (asks.NAME, asks.data.repeated, asks.data.owner) == ("alert.raised", True, COACH)
+    assert [a.status for a in await queue(clinic, COACH)] == ["open"]
+
+
+async def test_an_alert_of_another_member_cannot_be_handled_in_this_ones_name(clinic):
+    await clinic.take(follow_plans, spiked())
+    alert = await the_alert(clinic)
+    answer = await clinic.command(acknowledge, member_id=uuid4(), alert_id=alert.alert_id, by=STRANGER)
+    assert answer.reason == "no-such-alert"
+
+
+async def test_alerts_of_somebody_who_left_the_team_ask_the_new_one(clinic):
+    await clinic.take(follow_plans, spiked())
+    (moved,) = await clinic.take(follow_members, team_assigned(coach=STRANGER, at=clinic.now))
+    assert (moved.data.owner, moved.data.repeated) == (STRANGER, True)
+    assert await queue(clinic, COACH) == []
+    assert len(await queue(clinic, STRANGER)) == 1
+
+
+async def test_an_unanswered_message_becomes_an_alert_and_the_answer_resolves_it(clinic):
+    member = Sender(role="member", sender_id=MEMBER, name="Marta Muster")
+    sent = await clinic.command(
+        send_message, sender=member, message_id=uuid4(), body="Is it fine to run?", alert_id=None
+    )
+    (raised,) = await clinic.pass_time(RULES.first_response_within)
+    assert (raised.data.kind, raised.data.owner) == ("unanswered-message", COACH)
+    message_event = clinic.published[0]
+    assert message_event.data.message_id == sent.message.message_id
+    assert raised.causationid == message_event.id
+    coach = Sender(role="coach", sender_id=COACH.practitioner_id, name=COACH.name)
+    await clinic.command(send_message, sender=coach, message_id=uuid4(), body="Yes, slowly.", alert_id=None)
+    (alert,) = await alerts(clinic)
+    assert (alert.status, alert.outcome) == ("resolved", "reached-member")
+
+
+async def test_an_answer_in_time_leaves_no_alert(clinic):
+    member = Sender(role="member", sender_id=MEMBER, name="Marta Muster")
+    coach = Sender(role="coach", sender_id=COACH.practitioner_id, name=COACH.name)
+    await clinic.command(send_message, sender=member, message_id=uuid4(), body="Hello?", alert_id=None)
+    assert set(await clinic.due_timers()) == {"conversation.first-response"}
+    await clinic.command(send_message, sender=coach, message_id=uuid4(), body="Hi Marta.", alert_id=None)
+    assert await clinic.due_timers() == {}
+    assert await clinic.pass_time(5 * DAY) == []
+
+
+async def test_red_flag_words_alert_at_once_and_tell_the_member_what_to_do(clinic):
+    member = Sender(role="member", sender_id=MEMBER, name="Marta Muster")
+    sent = await clinic.command(
+        send_message, sender=member, message_id=uuid4(), body="My chest hurts since the squats", alert_id=None
+    )
+    assert [event.NAME for event in clinic.published] == ["message.sent", "alert.raised"]
+    assert sent.screening.disposition == "emergency"
+    assert "911" in sent.screening.instruction["en"]
+    alert = await the_alert(clinic)
+    assert (alert.kind, alert.priority, alert.owner.role) == ("safety", "emergency", "oncall")
+    assert "squats" not in str(clinic.published), "events never hold the words"
