@@ -4,6 +4,7 @@ from functools import partial
 
 from services.messaging.api import alerts, conversations, feed, visits
 from services.messaging.api.feed import FeedHub, prune_old_entries
+from services.messaging.pages import ROUTERS as PAGES
 from services.messaging.settings import MessagingSettings
 from services.messaging.subscriptions import SUBSCRIPTIONS, TIMERS
 from shared.service import Service, Task, run
@@ -17,7 +18,7 @@ def build(settings: MessagingSettings) -> Service:
         settings=settings,
         subscriptions=SUBSCRIPTIONS,
         timers=TIMERS,
-        routers=[alerts.router, conversations.router, visits.router, feed.router],
+        routers=[alerts.router, conversations.router, visits.router, feed.router, *PAGES],
         tasks=[
             Task("feed", hub.run),
             Task("feed pruning", partial(prune_old_entries, kept_days=settings.feed_kept_days)),

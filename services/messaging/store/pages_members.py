@@ -135,7 +135,9 @@ async def load_member_header(
             select from alerts a where a.member_id = $1 and a.status <> 'resolved'
             and $3 and a.owner_role = 'oncall')
         """,
-        member_id, practitioner_id, oncall,
+        member_id,
+        practitioner_id,
+        oncall,
     )
     if record is None:
         return None
@@ -146,22 +148,26 @@ async def load_course(connection: Connection, *, member_id: UUID, since: datetim
     """Readings, sessions and flares since then, in order of time."""
     readings = await connection.fetch(
         "select felt_at, score, context, event_id from pain_readings where member_id = $1 and felt_at >= $2 order by felt_at",
-        member_id, since,
+        member_id,
+        since,
     )
     sessions = await connection.fetch(
         "select completed_at, duration_min, pain_during, exercises from sessions"
         " where member_id = $1 and completed_at >= $2 order by completed_at",
-        member_id, since,
+        member_id,
+        since,
     )
     episodes = await connection.fetch(
         "select started_at, settled_at, baseline::float8 as baseline, score_max from pain_episodes"
         " where member_id = $1 and coalesce(settled_at, 'infinity') >= $2 order by started_at",
-        member_id, since,
+        member_id,
+        since,
     )
     spikes = await connection.fetch(
         "select caused_by_id from timeline"
         " where member_id = $1 and event_type = 'pain.spiked' and occurred_at >= $2 and caused_by_id is not null",
-        member_id, since,
+        member_id,
+        since,
     )
     return Course(
         readings=tuple(PainRow(**dict(record)) for record in readings),
@@ -186,7 +192,8 @@ async def load_plan_changes(connection: Connection, *, member_id: UUID, limit: i
     records = await connection.fetch(
         "select exercise, action, from_step, to_step, reason, rule_id, rule_version, changed_at from plan_changes"
         " where member_id = $1 order by changed_at desc, version desc, place limit $2",
-        member_id, limit,
+        member_id,
+        limit,
     )
     return [PlanChangeRow(**dict(record)) for record in records]
 
@@ -214,7 +221,8 @@ async def load_chains(connection: Connection, *, member_id: UUID, limit: int = 1
         order by latest_at desc
         limit $2
         """,
-        member_id, limit,
+        member_id,
+        limit,
     )
     return [ChainRow(**dict(record)) for record in records]
 
@@ -226,7 +234,9 @@ async def load_chain_events(
     records = await connection.fetch(
         "select source, event_id, event_type, service, occurred_at, correlation_id, caused_by_source, caused_by_id, summary"
         " from timeline where member_id = $1 and correlation_id = $2 order by occurred_at desc, event_id limit $3",
-        member_id, correlation_id, limit,
+        member_id,
+        correlation_id,
+        limit,
     )
     return [TimelineRow(**dict(record)) for record in reversed(records)]
 

@@ -97,7 +97,9 @@ async def load_queue(
                  case when a.status = 'resolved' then null else a.respond_by end, a.resolved_at desc, a.alert_id
         limit {QUEUE_MAX}
         """,  # noqa: S608 - the parts are constants above
-        practitioner_id, oncall, resolved_since,
+        practitioner_id,
+        oncall,
+        resolved_since,
     )
     return [_row(record) for record in records]
 
@@ -116,14 +118,15 @@ async def load_member_alerts(
         order by a.status = 'resolved', a.raised_at desc
         limit $4
         """,  # noqa: S608
-        practitioner_id, oncall, member_id, limit,
+        practitioner_id,
+        oncall,
+        member_id,
+        limit,
     )
     return [_row(record) for record in records]
 
 
-async def load_alert(
-    connection: Connection, *, practitioner_id: UUID, oncall: bool, alert_id: UUID
-) -> QueueRow | None:
+async def load_alert(connection: Connection, *, practitioner_id: UUID, oncall: bool, alert_id: UUID) -> QueueRow | None:
     """One alert; None when there is none that this person may see."""
     record = await connection.fetchrow(
         f"""
@@ -133,7 +136,9 @@ async def load_alert(
         left join member_contacts c using (member_id)
         where {_VISIBLE} and a.alert_id = $3
         """,  # noqa: S608
-        practitioner_id, oncall, alert_id,
+        practitioner_id,
+        oncall,
+        alert_id,
     )
     return _row(record) if record else None
 
@@ -166,7 +171,9 @@ async def find_team_members(
         order by name nulls last, p.member_id
         limit $3
         """,
-        practitioner_id, words.strip(), limit,
+        practitioner_id,
+        words.strip(),
+        limit,
     )
     return [FoundMember(**dict(record)) for record in records]
 

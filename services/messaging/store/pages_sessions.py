@@ -37,7 +37,12 @@ async def save_sign_in(connection: Connection, *, secret: str, sign_in: SignIn, 
         with forgotten as (delete from console_sign_ins where started_at < clock_timestamp() - $6::interval)
         insert into console_sign_ins (sign_in_hash, state, nonce, code_verifier, return_to) values ($1, $2, $3, $4, $5)
         """,
-        _hash(secret), sign_in.state, sign_in.nonce, sign_in.code_verifier, sign_in.return_to, lifetime,
+        _hash(secret),
+        sign_in.state,
+        sign_in.nonce,
+        sign_in.code_verifier,
+        sign_in.return_to,
+        lifetime,
     )
 
 
@@ -48,7 +53,8 @@ async def take_sign_in(connection: Connection, *, secret: str, lifetime: timedel
         delete from console_sign_ins where sign_in_hash = $1
         returning state, nonce, code_verifier, return_to, started_at >= clock_timestamp() - $2::interval as in_time
         """,
-        _hash(secret), lifetime,
+        _hash(secret),
+        lifetime,
     )
     if row is None or not row["in_time"]:
         return None
@@ -65,8 +71,13 @@ async def save_session(connection: Connection, *, secret: str, session: ConsoleS
         insert into console_sessions (session_hash, practitioner_id, roles, name, language, form_token)
         values ($1, $2, $3, $4, $5, $6)
         """,
-        _hash(secret), session.practitioner_id, sorted(session.roles), session.name, session.language,
-        session.form_token, lifetime,
+        _hash(secret),
+        session.practitioner_id,
+        sorted(session.roles),
+        session.name,
+        session.language,
+        session.form_token,
+        lifetime,
     )
 
 
@@ -83,13 +94,19 @@ async def load_session(
           and signed_in_at >= clock_timestamp() - $3::interval
         returning practitioner_id, roles, name, language, form_token
         """,
-        _hash(secret), idle, lifetime, active,
+        _hash(secret),
+        idle,
+        lifetime,
+        active,
     )
     if row is None:
         return None
     return ConsoleSession(
-        practitioner_id=row["practitioner_id"], roles=frozenset(row["roles"]), name=row["name"],
-        language=row["language"], form_token=row["form_token"],
+        practitioner_id=row["practitioner_id"],
+        roles=frozenset(row["roles"]),
+        name=row["name"],
+        language=row["language"],
+        form_token=row["form_token"],
     )
 
 

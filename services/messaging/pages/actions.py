@@ -1,0 +1,186 @@
+"""What a clinician does on the pages: forms in, one command each, a toast (or a redirect, without script) out."""
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from typing import Annotated, Final, cast
+from uuid import UUID, uuid4
+
+from fastapi import APIRouter, Depends, Form, Request
+from fastapi.responses import RedirectResponse, Response
+
+from services.messaging.handlers.handle_alerts import (
+    AlertHandled,
+    acknowledge,
+    hand_over,
+    resolve,
+    snooze,
+    undo_acknowledge,
+)
+from services.messaging.pages.page_route import SCRIPT_HEADER, PageRoute
+from services.messaging.pages.rendering import Page
+from services.messaging.pages.saying import toast_of
+from services.messaging.pages.sign_in import inside
+from services.messaging.pages.triage import OUTCOMES
+from services.messaging.pages.viewer import Viewer, own_form
+from services.messaging.store.pages_queue import QueueRow, load_alert
+from shared.commands import Work
+from shared.events.conversations import AlertOutcome
+from shared.events.vocabulary import PractitionerRole
+from shared.http import Problem
+from shared.outcomes import Refusal
+from shared.service import Service, this_service
+
+NOTE_LENGTH_MAX: Final = 2_000
+MORNING_HOUR: Final = 8
+WAITS: Final = {"30m": timedelta(minutes=30), "2h": timedelta(hours=2), "4h": timedelta(hours=4)}
+Run = Callable[[Work], Awaitable[AlertHandled | Refusal]]
+
+router = APIRouter(route_class=PageRoute, include_in_schema=False)
+
+
+def answer(
+    request: Request, page: Page, *, said: str, refresh: str, return_to: str, alert: QueueRow | None = None
+) -> Response:
+    """The toast for the script, with the kinds of fragments to fetch again; a redirect to the page without it."""
+    if SCRIPT_HEADER in request.headers:
+        refused = said.startswith("refused-")
+        headers = {"X-Refresh": refresh, "X-Fresh-Id": str(uuid4())}
+        toast = toast_of(said, page=page, alert=alert)
+        return page.render("parts/toast.html", status_code=409 if refused else 200, headers=headers, toast=toast)
+    address, hash_, place = inside(return_to).partition("#")
+    joint = "&" if "?" in address else "?"
+    return RedirectResponse(f"{address}{joint}said={said}{hash_}{place}", status_code=303)
+
+
+async def _alert_of(service: Service, viewer: Viewer, alert_id: UUID) -> QueueRow:
+    async with service.database.acquire() as connection:
+        alert = await load_alert(
+            connection, practitioner_id=viewer.practitioner_id, oncall=viewer.oncall, alert_id=alert_id
+        )
+    if alert is None:
+        raise Problem(404, "not-found", "There is nothing here that you may see.")
+    return alert
+
+
+async def _handle(
+    name: str, said: str, *, alert_id: UUID, request: Request, viewer: Viewer, service: Service, return_to: str, run: Run
+) -> Response:
+    alert = await _alert_of(service, viewer, alert_id)
+    async with service.command(name, member_ids=[alert.member_id], request=request) as work:
+        result = await run(work)
+        if isinstance(result, Refusal):
+            said = f"refused-{result.reason}"
+        else:
+            work.take(result.outcomes)
+    page = Page(viewer=viewer, now=service.clock.now())
+    back = return_to or f"/console/?alert={alert_id}"
+    try:
+        after = await _alert_of(service, viewer, alert_id)
+    except Problem:  # handed to somebody whose alerts this person does not see: what it was a moment ago
+        after = alert
+    return answer(request, page, said=said, refresh="alert", return_to=back, alert=after)
+
+
+def wakes_at(wait: str, *, page: Page) -> datetime | None:
+    """When a snooze ends: after a while, or tomorrow morning in the viewer's zone. None for a choice there is not."""
+    if wait == "tomorrow":
+        local = page.now.astimezone(page.zone) + timedelta(days=1)
+        return local.replace(hour=MORNING_HOUR, minute=0, second=0, microsecond=0)
+    return page.now + WAITS[wait] if wait in WAITS else None
+
+
+ReturnTo = Annotated[str, Form(max_length=400)]
+
+
+@router.post("/console/alerts/{alert_id}/acknowledge")
+async def post_acknowledge(
+    alert_id: UUID, request: Request, return_to: ReturnTo = "", viewer: Viewer = Depends(own_form),
+    service: Service = Depends(this_service),
+) -> Response:
+    async def run(work: Work) -> AlertHandled | Refusal:
+        return await acknowledge(
+            work.connection, alert_id=alert_id, by=viewer.practitioner, command=work.command, now=work.now
+        )
+
+    return await _handle(
+        "acknowledge-alert", "acknowledged", alert_id=alert_id, request=request, viewer=viewer, service=service,
+        return_to=return_to, run=run,
+    )
+
+
+@router.post("/console/alerts/{alert_id}/undo")
+async def post_undo(
+    alert_id: UUID, request: Request, return_to: ReturnTo = "", viewer: Viewer = Depends(own_form),
+    service: Service = Depends(this_service),
+) -> Response:
+    async def run(work: Work) -> AlertHandled | Refusal:
+        return await undo_acknowledge(
+            work.connection, alert_id=alert_id, by=viewer.practitioner, command=work.command, now=work.now
+        )
+
+    return await _handle(
+        "undo-acknowledge-alert", "undone", alert_id=alert_id, request=request, viewer=viewer, service=service,
+        return_to=return_to, run=run,
+    )
+
+
+@router.post("/console/alerts/{alert_id}/snooze")
+async def post_snooze(
+    alert_id: UUID, request: Request, wait: Annotated[str, Form()] = "", return_to: ReturnTo = "",
+    viewer: Viewer = Depends(own_form), service: Service = Depends(this_service),
+) -> Response:
+    until = wakes_at(wait, page=Page(viewer=viewer, now=service.clock.now()))
+
+    async def run(work: Work) -> AlertHandled | Refusal:
+        if until is None:
+            return Refusal("choose", "No such choice.")
+        return await snooze(
+            work.connection, alert_id=alert_id, by=viewer.practitioner, until=until, command=work.command, now=work.now
+        )
+
+    return await _handle(
+        "snooze-alert", "snoozed", alert_id=alert_id, request=request, viewer=viewer, service=service,
+        return_to=return_to, run=run,
+    )
+
+
+@router.post("/console/alerts/{alert_id}/hand-over")
+async def post_hand_over(
+    alert_id: UUID, request: Request, to_role: Annotated[str, Form()] = "", return_to: ReturnTo = "",
+    viewer: Viewer = Depends(own_form), service: Service = Depends(this_service),
+) -> Response:
+    async def run(work: Work) -> AlertHandled | Refusal:
+        if to_role not in ("pt", "coach", "oncall"):
+            return Refusal("choose", "No such role.")
+        return await hand_over(
+            work.connection, alert_id=alert_id, by=viewer.practitioner, to_role=cast(PractitionerRole, to_role),
+            command=work.command, now=work.now,
+        )
+
+    return await _handle(
+        "hand-over-alert", "handed-over", alert_id=alert_id, request=request, viewer=viewer, service=service,
+        return_to=return_to, run=run,
+    )
+
+
+@router.post("/console/alerts/{alert_id}/resolve")
+async def post_resolve(
+    alert_id: UUID, request: Request, outcome: Annotated[str, Form()] = "", note: Annotated[str, Form()] = "",
+    return_to: ReturnTo = "", viewer: Viewer = Depends(own_form), service: Service = Depends(this_service),
+) -> Response:
+    text = note.replace("\x00", "").strip()
+
+    async def run(work: Work) -> AlertHandled | Refusal:
+        if outcome not in OUTCOMES:
+            return Refusal("choose", "No such outcome.")
+        if len(text) > NOTE_LENGTH_MAX:
+            return Refusal("too-long-text", "The note is too long.")
+        return await resolve(
+            work.connection, alert_id=alert_id, by=viewer.practitioner, outcome=cast(AlertOutcome, outcome),
+            note=text or None, command=work.command, now=work.now,
+        )
+
+    return await _handle(
+        "resolve-alert", "resolved", alert_id=alert_id, request=request, viewer=viewer, service=service,
+        return_to=return_to, run=run,
+    )

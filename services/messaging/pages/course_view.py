@@ -1,0 +1,36 @@
+"""The pain chart's values for a template, from what the store knows."""
+
+from typing import Any
+from uuid import UUID
+
+from services.messaging.pages.pain_chart import SPAN, Episode, Reading, draw_pain_chart, y_of
+from services.messaging.pages.rendering import Page
+from services.messaging.pages.times import zone_of
+from services.messaging.store.pages_members import load_course
+from shared.database import Connection
+
+
+async def course_values(
+    connection: Connection, *, page: Page, member_id: UUID, usual: int | None, zone_name: str | None
+) -> dict[str, Any]:
+    """`chart` (None without readings) and what its template needs beside it."""
+    course = await load_course(connection, member_id=member_id, since=page.now - SPAN)
+    chart = draw_pain_chart(
+        readings=[
+            Reading(felt_at=r.felt_at, score=r.score, context=r.context, event_id=r.event_id) for r in course.readings
+        ],
+        sessions=[session.completed_at for session in course.sessions],
+        episodes=[
+            Episode(started_at=e.started_at, settled_at=e.settled_at, baseline=e.baseline, score_max=e.score_max)
+            for e in course.episodes
+        ],
+        spike_event_ids=course.spike_event_ids,
+        usual=usual,
+        now=page.now,
+        zone=zone_of(zone_name),
+    )
+    about = page.say(
+        "chart.about", sessions=len(chart.sessions), readings=len(chart.points), flares=len(chart.flares),
+        usual=page.say("chart.unknown") if chart.usual is None else f"{chart.usual:g}",
+    )
+    return {"chart": chart if chart.points else None, "chart_about": about, "chart_zone": zone_name, "y_of": y_of}
