@@ -23,7 +23,7 @@ from shared.events.vocabulary import Exercise, Finding, PainContext, PainScore
 from shared.red_flags import screen
 
 NOBODY: Final = UUID(int=0)
-"""Of plans and episodes that never leave the simulation."""
+"""Of plans that never leave the simulation."""
 
 
 def _plan_of(member: Member, joined_at: datetime) -> CarePlan:
@@ -70,7 +70,7 @@ class Training:
         """The app sends the answers at `sent_at`: from then on its plan follows them."""
         ref = self._ref()
         self._unsent.append((sent_at, Session(
-            event=ref, at_s=int(ended_at.timestamp()), session_id=ref[1], plan_id=None, pain=pain,
+            event=ref, at_s=int(ended_at.timestamp()), session_id=self.rng.getrandbits(48), plan_id=None, pain=pain,
             pain_last_morning=last_morning, disposition=screen(findings=findings).disposition,
             results=tuple(
                 Result(exercise=r.exercise, step=r.step, sets_done=r.sets_done, reps=r.last_set_reps,
@@ -94,9 +94,9 @@ class Training:
         while self._unsent and self._unsent[0][0] <= now:
             activity = self._unsent.pop(0)[1]
             if isinstance(activity, Session):
-                taken = take_session(plan=self._plan, session=activity, new_episode_id=NOBODY, library=library)
+                taken = take_session(plan=self._plan, session=activity, library=library)
             else:
-                taken = take_pain_report(plan=self._plan, report=activity, new_episode_id=NOBODY, library=library)
+                taken = take_pain_report(plan=self._plan, report=activity, library=library)
             self._plan = taken.plan
 
     def _do_exercise(self, item: Item, *, rise: float) -> ExerciseResult:
