@@ -2,7 +2,7 @@
 
 import typer
 
-from deploy.cli import positions, reconcile, servers, stack, status, why
+from deploy.cli import positions, reconcile, servers, simulate, stack, status, why
 
 app = typer.Typer(
     name="careloop",
@@ -14,6 +14,7 @@ app = typer.Typer(
 app.command()(stack.up)
 app.command()(stack.down)
 app.command()(status.status)
+app.command()(simulate.simulate)
 app.command()(servers.migrate)
 app.command()(servers.topics)
 app.command()(reconcile.reconcile)

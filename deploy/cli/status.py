@@ -77,6 +77,10 @@ async def ask_all(stack: Stack) -> list[Part]:
         Part(name=name, ok=ok, detail=where if ok else f"does not answer on {where}", pid=alive.get(name))
         for (name, (where, _)), ok in zip(servers.items(), answered, strict=True)
     ]
+    if stack.state == "running":
+        lives = "population" in alive
+        detail = "simulated people live on" if lives else "is not running"
+        parts.append(Part(name="population", ok=lives, detail=detail, pid=alive.get("population")))
     async with httpx.AsyncClient(timeout=ANSWER_LIMIT_S, trust_env=False) as client:
         parts += await asyncio.gather(
             *(_ask_page(client, name, base, path, alive.get(name)) for name, (base, path) in pages.items())

@@ -17,7 +17,7 @@ from deploy.local.problems import LocalProblem
 from deploy.local.processes import POLL_S, Child, ProcessFile, last_lines, open_log, start_child
 
 DAY_MS = 24 * 3600 * 1000
-START_LIMIT_S = 60.0
+START_LIMIT_S = 120.0
 STOP_SIGNAL = signal.SIGTERM
 STOP_GRACE_S = 4.0
 

@@ -32,7 +32,7 @@ from deploy.local.processes import (
     stop_recorded,
 )
 
-START_LIMIT_S = 60.0  # recovery after a crash included
+START_LIMIT_S = 120.0  # recovery after a crash included
 STOP_SIGNAL = signal.SIGINT  # "fast": sessions are ended, everything is written; SIGTERM would wait for clients
 STOP_GRACE_S = 3.0
 SUPERUSER = "postgres"

@@ -16,12 +16,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """A process to start. `ready_url` answers 200 once it can do its work."""
+    """A process to start. `ready_url` answers 200 once it can do its work; without one it is ready when it runs."""
 
     name: str
     module: str
     env: dict[str, str]
-    ready_url: str
+    ready_url: str | None
     arguments: tuple[str, ...] = ()
 
     @property
@@ -83,6 +83,17 @@ def standalone_programs(ports: ProgramPorts, *, data: Path) -> list[Program]:
             ready_url=f"http://{HOST}:{ports.mail}/",
         ),
     ]
+
+
+def population_program(data: Path) -> Program:
+    """The simulated people of a stack, living on. With nobody simulated it waits for `careloop simulate`."""
+    return Program(
+        name="population",
+        module="deploy.simulator.live",
+        arguments=("--data", str(data)),
+        env={},
+        ready_url=None,
+    )
 
 
 def service_programs(stack: Stack, ports: ProgramPorts, settings: LocalSettings) -> list[Program]:

@@ -12,7 +12,7 @@ from deploy.local.problems import LocalProblem
 from deploy.local.processes import Child, ProcessFile, last_lines, start_child
 from deploy.local.programs import ROOT, Program, inherited_environment
 
-READY_LIMIT_S = 60.0
+READY_LIMIT_S = 120.0
 READY_POLL_S = 0.05
 BACKOFF_FIRST_S = 0.5
 BACKOFF_MAX_S = 30.0
@@ -51,6 +51,8 @@ class RunningPrograms:
 
     async def wait_ready(self, program: Program) -> None:
         """Until it says that it can work. Raises LocalProblem if it ends or takes too long."""
+        if program.ready_url is None:
+            return
         deadline = time.monotonic() + READY_LIMIT_S
         async with httpx.AsyncClient(timeout=2.0, trust_env=False) as client:
             while not await answers_ok(client, program.ready_url):

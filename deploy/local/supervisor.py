@@ -22,6 +22,7 @@ from deploy.local.programs import (
     ProgramPorts,
     choose_program_ports,
     inherited_environment,
+    population_program,
     service_programs,
     standalone_programs,
 )
@@ -65,6 +66,7 @@ class Supervisor:
     seed: bool = True
     on_running: Callable[[Stack], None] = lambda stack: None
     services: Callable[[Stack, ProgramPorts, LocalSettings], list[Program]] = service_programs
+    population: Callable[[Path], Program] = population_program
     seed_command: Callable[[Path], list[str]] = seeding.seed_command
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     _stack: Stack | None = None
@@ -128,6 +130,7 @@ class Supervisor:
         if due:
             save_stack(stack.model_copy(update={"state": "seeding"}))
             await self._seed()
+        self._programs.start(self.population(self.data))
         self._stack = stack.model_copy(update={"state": "running"})
         save_stack(self._stack)
         self.on_running(self._stack)
@@ -211,7 +214,9 @@ class Supervisor:
         await Reviver(report=self.progress.say).watch(children, revive)
 
     async def _stop(self) -> None:
-        """Services first, so that none sees its servers go; then what only they use; then the servers."""
+        """Who uses the services first, then these, so that none sees its servers go; then what only they use; then the
+        servers."""
+        await self._programs.stop(["population"])
         await self._programs.stop(SERVICES)
         await self._programs.stop([name for name in self._programs.programs if name not in SERVICES])
         await self._servers.stop()

@@ -2,12 +2,13 @@
 
 import asyncio
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
 from deploy.local.problems import LocalProblem
-from deploy.local.programs import Program, ProgramPorts
+from deploy.local.programs import Program, ProgramPorts, population_program
 from deploy.local.progress import Progress
 from deploy.local.settings import LocalSettings
 from deploy.local.stack import Stack
@@ -46,6 +47,7 @@ if __name__ == "__main__":
         progress=progress,
         seed=len(sys.argv) > 2,
         services=tiny_services,
+        population=lambda data: replace(population_program(data), module="tests.deploy.tiny_service", arguments=("0",)),
         seed_command=lambda data: [sys.executable, "-u", "-c", SEED, sys.argv[2], str(data)],
         on_running=lambda stack: progress.say("RUNNING"),
     )

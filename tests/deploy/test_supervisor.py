@@ -25,9 +25,9 @@ from deploy.local.stack import SERVICES, Stack, load_stack
 
 ROOT = Path(__file__).parents[2]
 PORTS = ("messaging", "enrollment", "plans", "notifications", "issuer", "mail", "smtp", "kafka", "postgres", "valkey")
-ALL = {"kafka", "postgres", "valkey", "issuer", "mail_sink", *SERVICES}
+ALL = {"kafka", "postgres", "valkey", "issuer", "mail_sink", "population", *SERVICES}
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(400)]
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Up:
     def said(self) -> str:
         return self.output.read_text()
 
-    def wait_for(self, text: str, *, limit_s: float = 60, times: int = 1) -> None:
+    def wait_for(self, text: str, *, limit_s: float = 150, times: int = 1) -> None:
         deadline = time.monotonic() + limit_s
         while self.said.count(text) < times:
             assert self.process.poll() is None, self.said
@@ -147,7 +147,8 @@ def test_killed_services_and_servers_come_back_and_sigterm_leaves_nothing(data: 
             with pytest.raises(ProcessLookupError):
                 os.kill(pid, 0)
         order = [line.split()[0] for line in up.said.splitlines() if line.endswith("stopped")]
-        assert set(order[:4]) == set(SERVICES)
+        assert order[0] == "population"
+        assert set(order[1:5]) == set(SERVICES)
         assert order[-3:] == ["valkey", "postgres", "kafka"]
         told = CliRunner().invoke(app, ["status", "--data", str(data)])
         assert told.exit_code == 1
