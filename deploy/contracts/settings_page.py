@@ -17,28 +17,34 @@ from deploy.contracts.tables import code, page, table
 from shared import telemetry
 from shared.settings import ServiceSettings
 
-SERVICES_ROOT = Path(__file__).parents[2] / "services"
+ROOT = Path(__file__).parents[2]
 
 
 def settings_page() -> str:
-    """Every setting of every service as Markdown: first those that all have, then each service's own."""
-    sections = [
-        f"## {module.rsplit('.', 2)[-2]}\n\n{_settings_table(settings, besides=ServiceSettings)}"
-        for module, settings in service_settings()
+    """Every setting as Markdown: those that all services have, each service's own, those of the local stack."""
+    services = [
+        f"## {module.split('.')[-2]}\n\n{_settings_table(settings, besides=ServiceSettings)}"
+        for module, settings in settings_classes("services")
+    ]
+    local = [
+        f"## {'/'.join(module.split('.')[1:-1])}\n\n{_settings_table(settings)}"
+        for module, settings in settings_classes("deploy")
     ]
     return page(
         "Settings",
         "Every service is its own process and reads its own environment. A missing or unfit value stops it at the "
-        "start with the name of the setting.",
+        "start with the name of the setting. The last sections are of what only runs on one machine: `make up`, its "
+        "token issuer and its mail sink.",
         f"## All services\n\n{_settings_table(ServiceSettings)}",
-        *sections,
+        *services,
+        *local,
     )
 
 
-def service_settings() -> Iterator[tuple[str, type[BaseSettings]]]:
-    """(module, class) of each settings class that a service defines, by service."""
-    for path in sorted(SERVICES_ROOT.glob("*/settings.py")):
-        module = import_module(f"services.{path.parent.name}.settings")
+def settings_classes(package: str) -> Iterator[tuple[str, type[BaseSettings]]]:
+    """(module, class) of each settings class below a package, by module."""
+    for path in sorted((ROOT / package).rglob("settings.py")):
+        module = import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
         for _, found in getmembers(module, isclass):
             if issubclass(found, BaseSettings) and found.__module__ == module.__name__:
                 yield module.__name__, found

@@ -3,9 +3,9 @@
 from typing import Annotated, ClassVar, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
-from shared.events.envelope import CloudEvent, Record
+from shared.events.envelope import CloudEvent, Instant, Record
 from shared.events.vocabulary import BodyRegion, Exercise, Exertion, Finding, PainContext, PainScore
 
 
@@ -29,7 +29,7 @@ class SessionCompletedData(Record):
     session_id: UUID
     plan_id: UUID | None = None
     plan_version: Annotated[int, Field(ge=1)] | None = None
-    started_at: AwareDatetime
+    started_at: Instant
     duration_min: Annotated[int, Field(ge=1, le=240)]
     exercises: Annotated[tuple[ExerciseResult, ...], Field(min_length=1, max_length=10)]
     pain_before: PainScore | None = None

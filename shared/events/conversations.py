@@ -3,9 +3,9 @@
 from typing import Annotated, ClassVar, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
-from shared.events.envelope import CloudEvent, Decision, Record
+from shared.events.envelope import CloudEvent, Decision, Instant, Record
 from shared.events.vocabulary import AlertKind, AlertPriority, Practitioner, PractitionerRole, SenderRole
 
 AlertOutcome = Literal["reached-member", "plan-adjusted", "visit-booked", "referred", "no-action-needed", "not-reached"]
@@ -34,7 +34,7 @@ class AlertRaisedData(Record):
     owner: Practitioner | None = None
     """Who is asked first; none where no care team exists yet and the on-call role as a whole is asked."""
     owner_role: PractitionerRole
-    respond_by: AwareDatetime
+    respond_by: Instant
     repeated: bool = False
     decision: Decision
 
@@ -65,7 +65,7 @@ class AlertEscalatedData(Record):
     level: Annotated[int, Field(ge=1, le=5)]
     owner: Practitioner | None = None
     owner_role: PractitionerRole
-    respond_by: AwareDatetime
+    respond_by: Instant
 
 
 class AlertEscalated(CloudEvent):

@@ -5,9 +5,11 @@ that one member's events stay in order. `causationid` and `causationsource` name
 emitted this one; `correlationid` names the whole chain.
 """
 
+from datetime import UTC, datetime
 from typing import Annotated, ClassVar, Literal
 from uuid import NAMESPACE_URL, UUID, uuid5
 
+from annotated_types import Ge, Lt
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 NAMESPACE = uuid5(NAMESPACE_URL, "urn:careloop")
@@ -17,6 +19,8 @@ EVENT_SIZE_MAX = 65_536
 NO_NUL = r"^[^\x00]*$"
 """PostgreSQL keeps every character but this one: text that holds it could be read and then never saved."""
 
+Instant = Annotated[AwareDatetime, Ge(datetime(2000, 1, 1, tzinfo=UTC)), Lt(datetime(2200, 1, 1, tzinfo=UTC))]
+"""A time with an offset. Far from now it is a mistake; at the ends of the calendar it cannot be converted to UTC."""
 EventId = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[\x21-\x7e]+$")]
 SourceUri = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[\x21-\x7e]+$")]
 Traceparent = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")]
@@ -57,7 +61,7 @@ class CloudEvent(Record):
     source: SourceUri
     """Who published it, such as urn:careloop:plans. With `id` the identity of the event."""
     type: str
-    time: AwareDatetime
+    time: Instant
     """When it happened, with an offset; at most 5 minutes ahead and 30 days ago when it is read."""
     subject: UUID
     """The member's random UUID; also the key of the record."""

@@ -4,9 +4,9 @@ from datetime import date
 from typing import Annotated, ClassVar, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
-from shared.events.envelope import CloudEvent, Decision, Record
+from shared.events.envelope import CloudEvent, Decision, Instant, Record
 from shared.events.vocabulary import (
     BodyRegion,
     Cause,
@@ -139,7 +139,7 @@ class ConsentChanged(CloudEvent):
 
 class MemberPausedData(Record):
     reason: Text80
-    until: AwareDatetime | None = None
+    until: Instant | None = None
 
 
 class MemberPaused(CloudEvent):

@@ -3,9 +3,9 @@
 from typing import Annotated, ClassVar, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
-from shared.events.envelope import CloudEvent, Record
+from shared.events.envelope import CloudEvent, Instant, Record
 from shared.events.vocabulary import Exercise, Practitioner, TimeZone
 
 VisitReason = Literal["first-visit", "follow-up", "pain-spike", "safety", "pt-review", "other"]
@@ -14,8 +14,8 @@ VisitReason = Literal["first-visit", "follow-up", "pain-spike", "safety", "pt-re
 class VisitBookedData(Record):
     visit_id: UUID
     practitioner: Practitioner
-    starts_at: AwareDatetime
-    ends_at: AwareDatetime
+    starts_at: Instant
+    ends_at: Instant
     time_zone: TimeZone
     """The member's zone when it was booked."""
     reason: VisitReason
@@ -32,9 +32,9 @@ class VisitBooked(CloudEvent):
 class VisitRescheduledData(Record):
     visit_id: UUID
     practitioner: Practitioner
-    starts_at: AwareDatetime
-    ends_at: AwareDatetime
-    previous_starts_at: AwareDatetime
+    starts_at: Instant
+    ends_at: Instant
+    previous_starts_at: Instant
     time_zone: TimeZone
     rescheduled_by: Literal["member", "practitioner", "system"]
 
@@ -49,7 +49,7 @@ class VisitRescheduled(CloudEvent):
 
 class VisitCancelledData(Record):
     visit_id: UUID
-    starts_at: AwareDatetime
+    starts_at: Instant
     cancelled_by: Literal["member", "practitioner", "system"]
 
 
@@ -86,7 +86,7 @@ class VisitCompleted(CloudEvent):
 class VisitMissedData(Record):
     visit_id: UUID
     practitioner: Practitioner
-    starts_at: AwareDatetime
+    starts_at: Instant
 
 
 class VisitMissed(CloudEvent):
