@@ -1,6 +1,5 @@
 """Members, plans and events for the tests of plans. Simulated people only."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -51,7 +50,7 @@ def plan(*, member_id: UUID = MEMBER, **intake: Any) -> CarePlan:
 
 def usual_pain_of(care_plan: CarePlan, usual: int) -> CarePlan:
     """The same plan with six readings at this level."""
-    return replace(care_plan, pain=PainLevel(usual=float(usual), exercise=(usual,) * 6))
+    return care_plan._replace(pain=PainLevel(usual=float(usual), exercise=(usual,) * 6))
 
 
 def good_results(care_plan: CarePlan) -> tuple[Result, ...]:
@@ -69,7 +68,7 @@ def session(care_plan: CarePlan, *, at: datetime, **values: Any) -> Session:
     """A good session: pain 2, the last morning 2."""
     name = f"session-{at.isoformat()}"
     fields: dict[str, Any] = {
-        "event": (APP, name), "at_s": seconds(at), "session_id": name, "plan_id": None, "pain": 2,
+        "event": (APP, name), "at_s": seconds(at), "session_id": seconds(at), "plan_id": None, "pain": 2,
         "pain_last_morning": 2, "results": good_results(care_plan), "disposition": "none",
     }  # fmt: skip
     return Session(**{**fields, **values})

@@ -1,7 +1,7 @@
 """What one event of an app does to a member's plan: the rules of progression, pain and adherence, in one place."""
 
-from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import NamedTuple
 from uuid import UUID
 
 from services.plans.domain.adherence import count_session, reach_milestones
@@ -15,24 +15,26 @@ from services.plans.domain.schedule import local_date
 from shared.events.vocabulary import Disposition, Exercise, PainContext
 from shared.red_flags import BLOCKING, URGENCY
 
+SESSION_BITS = 2**48 - 1
 KIND_OF: dict[PainContext, PainKind] = {"now": "daily", "average-24h": "daily", "during-exercise": "exercise"}
 """Readings that count towards pain; what is `usual` is no reading, and the next morning belongs to a session."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Session:
+class Session(NamedTuple):
     event: Ref
     at_s: int
-    session_id: str
+    session_id: int
+    """The last 48 bits of the session's UUID."""
     plan_id: UUID | None
     pain: int
     pain_last_morning: int | None
     results: tuple[Result, ...]
     disposition: Disposition
+    chain: str | None = None
+    """Correlation id of the event, if it came with one."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PainReport:
+class PainReport(NamedTuple):
     event: Ref
     at_s: int
     score: int
@@ -40,8 +42,7 @@ class PainReport:
     disposition: Disposition
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Taken:
+class Taken(NamedTuple):
     """The plan after an event, and what there is to tell."""
 
     plan: CarePlan
@@ -54,7 +55,7 @@ class Taken:
     """Why the event is not taken; the plan is then as before."""
 
 
-def take_session(*, plan: CarePlan, session: Session, new_episode_id: UUID, library: Library) -> Taken:
+def take_session(*, plan: CarePlan, session: Session, library: Library) -> Taken:
     """A completed session. One that is older than a session already taken counts, and moves nothing."""
     refused = _refusal(plan=plan, session=session)
     if refused:
@@ -68,20 +69,21 @@ def take_session(*, plan: CarePlan, session: Session, new_episode_id: UUID, libr
         plan, changes, review = _progress(plan=plan, session=session, library=library)
     pain = follow_pain(
         level=plan.pain,
-        reading=PainReading(at_s=session.at_s, score=session.pain, kind="exercise"),
+        reading=PainReading(at_s=session.at_s, score=session.pain, kind="exercise", event=session.event),
         red_flag=session.disposition in BLOCKING,
-        new_episode_id=new_episode_id,
         rules=library.pain,
     )
-    adherence = count_session(plan=plan, at_s=session.at_s, session_id=session.session_id, event=session.event)
-    plan = replace(plan, pain=pain.level, adherence=adherence)
+    adherence = count_session(
+        plan=plan, at_s=session.at_s, session_id=session.session_id, event=session.event, chain=session.chain
+    )
+    plan = plan._replace(pain=pain.level, adherence=adherence)
     milestones = reach_milestones(plan=plan, rule=library.engagement.milestones, baseline=library.pain.baseline)
     if milestones:
-        plan = replace(plan, adherence=replace(adherence, milestones=(*adherence.milestones, *milestones)))
+        plan = plan._replace(adherence=adherence._replace(milestones=(*adherence.milestones, *milestones)))
     return _asked(plan=plan, changes=changes, review=pain.review or review, pain=pain, milestones=milestones)
 
 
-def take_pain_report(*, plan: CarePlan, report: PainReport, new_episode_id: UUID, library: Library) -> Taken:
+def take_pain_report(*, plan: CarePlan, report: PainReport, library: Library) -> Taken:
     """Pain reported outside a session: a reading, or the answer about the morning after the last session."""
     if plan.status == "ended":
         return Taken(plan=plan, refused="care-ended")
@@ -90,18 +92,17 @@ def take_pain_report(*, plan: CarePlan, report: PainReport, new_episode_id: UUID
     if kind is not None:
         pain = follow_pain(
             level=plan.pain,
-            reading=PainReading(at_s=report.at_s, score=report.score, kind=kind),
+            reading=PainReading(at_s=report.at_s, score=report.score, kind=kind, event=report.event),
             red_flag=report.disposition in BLOCKING,
-            new_episode_id=new_episode_id,
             rules=library.pain,
         )
-        return _asked(plan=replace(plan, pain=pain.level), changes=[], review=pain.review, pain=pain)
+        return _asked(plan=plan._replace(pain=pain.level), changes=[], review=pain.review, pain=pain)
     if report.context != "next-morning" or not _is_next_morning(plan=plan, at_s=report.at_s):
         return Taken(plan=plan)
     items, changes = _follow_items(
         plan=plan, results={}, pain=0, score=report.score, at_s=report.at_s, event=report.event, library=library
     )
-    return _asked(plan=replace(plan, items=items), changes=changes, review=None)
+    return _asked(plan=plan._replace(items=items), changes=changes, review=None)
 
 
 def _refusal(*, plan: CarePlan, session: Session) -> str | None:
@@ -120,7 +121,7 @@ def _flag(*, plan: CarePlan, disposition: Disposition, event: Ref) -> CarePlan:
         return plan
     if plan.safety is not None and URGENCY.index(plan.safety[0]) >= URGENCY.index(disposition):
         return plan
-    return replace(plan, safety=(disposition, event))
+    return plan._replace(safety=(disposition, event))
 
 
 def _progress(*, plan: CarePlan, session: Session, library: Library) -> tuple[CarePlan, list[Change], Rule | None]:
@@ -129,17 +130,17 @@ def _progress(*, plan: CarePlan, session: Session, library: Library) -> tuple[Ca
     gap_s = session.at_s - last_s if last_s is not None else 0
     if gap_s >= rules.gap.days * DAY_S:
         review = rules.gap_review if gap_s >= rules.gap_review.days * DAY_S else None
-        already, plan = plan.stepped_back_for_gap, replace(plan, stepped_back_for_gap=False)
+        already, plan = plan.stepped_back_for_gap, plan._replace(stepped_back_for_gap=False)
         if not already:
             says = f"One step easier after {gap_s // DAY_S} days without a session."
             items, changes = step_back(
                 items=plan.items, exercises=library.exercises, rule=rules.gap, says=says, evidence=(session.event,)
             )
             # What was done at the old step does not count at the new one, up or down.
-            items = tuple(replace(item, last_sign="regressed", good=(), incomplete=0) for item in items)
-            return replace(plan, items=items), changes, review
+            items = tuple(item._replace(last_sign="regressed", good=(), incomplete=0) for item in items)
+            return plan._replace(items=items), changes, review
         if review is not None:
-            return replace(plan, review=review.id), [], review
+            return plan._replace(review=review.id), [], review
     results = {result.exercise: result for result in session.results}
     items, changes = _follow_items(
         plan=plan,
@@ -150,7 +151,7 @@ def _progress(*, plan: CarePlan, session: Session, library: Library) -> tuple[Ca
         event=session.event,
         library=library,
     )
-    return replace(plan, items=items, stepped_back_for_gap=False), changes, None
+    return plan._replace(items=items, stepped_back_for_gap=False), changes, None
 
 
 def _follow_items(
@@ -214,9 +215,9 @@ def _asked(
 ) -> Taken:
     """With the review noted, and one version more where there is a revision to tell."""
     if review is not None:
-        plan = replace(plan, review=review.id)
+        plan = plan._replace(review=review.id)
     if plan.version > 0 and (changes or review is not None):
-        plan = replace(plan, version=plan.version + 1)
+        plan = plan._replace(version=plan.version + 1)
     else:
         changes, review = [], None
     return Taken(plan=plan, changes=tuple(changes), review=review, pain=pain, milestones=milestones)

@@ -1,6 +1,5 @@
 """Sessions, weeks, the streak and milestones."""
 
-from dataclasses import replace
 from datetime import timedelta
 
 from services.plans.domain.care_plan import Adherence, CarePlan, Ref
@@ -8,31 +7,31 @@ from services.plans.domain.pain_baseline import pain_baseline
 from services.plans.domain.rules import BaselineRule, MilestoneRule
 from services.plans.domain.schedule import local_date
 
-SESSIONS_REMEMBERED = 12
+SESSIONS_REMEMBERED = 8
 
 
-def count_session(*, plan: CarePlan, at_s: int, session_id: str, event: Ref) -> Adherence:
+def count_session(*, plan: CarePlan, at_s: int, session_id: int, event: Ref, chain: str | None = None) -> Adherence:
     """Adherence after one session more. A session of an earlier week than the running one counts in the total only."""
     before = plan.adherence
     day = local_date(at_s=at_s, time_zone=plan.week.time_zone)
     monday = (day - timedelta(days=day.weekday())).toordinal()
     planned = len(plan.week.weekdays)
     late = before.last_session_s is not None and at_s < before.last_session_s
-    counted = replace(
-        before,
+    counted = before._replace(
         sessions=before.sessions + 1,
         recent_sessions=(*before.recent_sessions, session_id)[-SESSIONS_REMEMBERED:],
         last_session_s=before.last_session_s if late else at_s,
         last_session=before.last_session if late else event,
+        chain=before.chain if late else chain,
     )
     if monday < before.week:
         return counted
     if monday > before.week:
         kept = monday - before.week == 7 and before.week_sessions >= planned
-        counted = replace(counted, week=monday, week_sessions=0, streak_weeks=before.streak_weeks if kept else 0)
+        counted = counted._replace(week=monday, week_sessions=0, streak_weeks=before.streak_weeks if kept else 0)
     done = counted.week_sessions + 1
     full_now = done == planned
-    return replace(counted, week_sessions=done, streak_weeks=counted.streak_weeks + (1 if full_now else 0))
+    return counted._replace(week_sessions=done, streak_weeks=counted.streak_weeks + (1 if full_now else 0))
 
 
 def reach_milestones(*, plan: CarePlan, rule: MilestoneRule, baseline: BaselineRule) -> tuple[str, ...]:

@@ -1,7 +1,9 @@
-"""What plans knows of a member: the plan, its items, pain, adherence. Values only; times are Unix seconds."""
+"""What plans knows of a member: the plan, its items, pain, adherence. Values only; times are Unix seconds.
 
-from dataclasses import dataclass
-from typing import Literal
+Named tuples, because they are made, compared and copied for every event: four times as fast as frozen dataclasses.
+"""
+
+from typing import Literal, NamedTuple
 from uuid import UUID
 
 from shared.events.vocabulary import Disposition, Exercise, PlanAction
@@ -16,8 +18,7 @@ Sign = Literal["none", "good", "hold", "regressed"]
 """What a session said of an exercise before the next morning is known."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reason:
+class Reason(NamedTuple):
     """Why an item is where it is: the decision, its rule, its evidence."""
 
     action: PlanAction
@@ -27,8 +28,7 @@ class Reason:
     evidence: tuple[Ref, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Item:
+class Item(NamedTuple):
     """One exercise of a plan at one step of its ladder."""
 
     exercise: Exercise
@@ -49,8 +49,7 @@ class Item:
     proposed_s: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Episode:
+class Episode(NamedTuple):
     """A time of raised pain. Kept after it settled: its last alert still cools down."""
 
     id: UUID
@@ -73,8 +72,7 @@ class Episode:
     calm_since_s: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PainLevel:
+class PainLevel(NamedTuple):
     """The personal pain level. `usual` is what was said at intake, or what a review re-anchored it to."""
 
     usual: float
@@ -88,8 +86,7 @@ class PainLevel:
     episode: Episode | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Week:
+class Week(NamedTuple):
     """What is planned: ISO weekdays at the member's own time."""
 
     weekdays: tuple[int, ...]
@@ -98,8 +95,7 @@ class Week:
     time_zone: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Adherence:
+class Adherence(NamedTuple):
     sessions: int = 0
     last_session_s: int | None = None
     last_session: Ref | None = None
@@ -109,12 +105,22 @@ class Adherence:
     streak_weeks: int = 0
     """Full weeks in a row, the running one included once it is full."""
     milestones: tuple[str, ...] = ()
-    recent_sessions: tuple[str, ...] = ()
-    """Ids of the last sessions: an app that sends one again under another event id is refused."""
+    recent_sessions: tuple[int, ...] = ()
+    """Last 48 bits of the last session ids: an app that sends one again under another event id is refused."""
+    chain: str | None = None
+    """Correlation id that the last session came with, if any."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CarePlan:
+class Lapse(NamedTuple):
+    """A rung of the lapse ladder that has not been reached yet."""
+
+    rung_d: int
+    missed_since: int
+    """Local day of the first planned session that was missed (proleptic ordinal)."""
+    due_s: int
+
+
+class CarePlan(NamedTuple):
     member_id: UUID
     plan_id: UUID
     version: int
@@ -133,6 +139,10 @@ class CarePlan:
     review: str | None = None
     """The rule that asked for a review by the physical therapist."""
     stepped_back_for_gap: bool = False
+    lapse: Lapse | None = None
+    """The rung that comes next if nothing is done."""
+    lapse_timer_s: int | None = None
+    """When the member's lapse timer is due. It may be earlier than `lapse`: it then only looks, and is set again."""
 
     @property
     def post_surgical(self) -> bool:

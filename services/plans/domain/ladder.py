@@ -1,6 +1,6 @@
 """Moving an item along its exercise's ladder, and the change that says so."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from services.plans.domain.care_plan import Item, Reason, Ref
 from services.plans.domain.rules import ExerciseRule, Rule
@@ -37,8 +37,7 @@ def prescribe(
 def move(*, item: Item, to_step: int, rule: ExerciseRule, reason: Reason) -> tuple[Item, Change]:
     """The item at another step of its ladder, its counters at zero. Sets that someone cut or raised are kept."""
     before, dose = rule.ladder[item.step], rule.ladder[to_step]
-    moved = replace(
-        item,
+    moved = item._replace(
         step=to_step,
         sets=dose.sets if item.sets == before.sets else item.sets,
         reps=dose.reps,

@@ -1,24 +1,27 @@
 """The lapse ladder: 3, 7, 14 and 21 days after the first planned session that was missed.
 
-Days count from the end of the missed day, so that a Monday-Wednesday-Friday member never lapses on a Monday.
+Days count from the end of the missed day, so that a Monday-Wednesday-Friday member never lapses on a Monday. A session
+moves the coming rung away; the member's timer is left where it is, looks when it is due, and is set again: most
+sessions then cost no write of a timer.
 """
 
-from dataclasses import dataclass
 from datetime import date, timedelta
+from typing import NamedTuple
 
-from services.plans.domain.care_plan import CarePlan
+from services.plans.domain.care_plan import CarePlan, Lapse
 from services.plans.domain.rules import LapseRule
 from services.plans.domain.schedule import local_date, local_midnight_s, next_planned_date
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LapseRung:
-    rung_d: int
-    missed_since: date
-    due_s: int
+class LapseStep(NamedTuple):
+    """The plan with its coming rung, and what becomes of the member's timer."""
+
+    plan: CarePlan
+    changed: bool = False
+    """Whether the timer is to be set to `plan.lapse_timer_s`, or cancelled where that is None."""
 
 
-def coming_rung(*, plan: CarePlan, now_s: int, rule: LapseRule) -> LapseRung | None:
+def coming_lapse(*, plan: CarePlan, now_s: int, rule: LapseRule) -> Lapse | None:
     """The next rung that will be reached if nothing is done from now on; None while nothing is asked of the member, and
     past the last rung. One that has passed is not told again because a phone sent an old session late."""
     if plan.status != "active" or not plan.items or plan.safety is not None:
@@ -30,16 +33,23 @@ def coming_rung(*, plan: CarePlan, now_s: int, rule: LapseRule) -> LapseRung | N
     return next((rung for rung in rungs if rung.due_s > now_s), None)
 
 
-def next_rung(*, plan: CarePlan, reached: LapseRung, rule: LapseRule) -> LapseRung | None:
+def next_lapse(*, plan: CarePlan, reached: Lapse, rule: LapseRule) -> Lapse | None:
     """The rung after this one; None after the last."""
     later = [rung for rung in rule.rungs_d if rung > reached.rung_d]
-    return _rung(plan=plan, missed_since=reached.missed_since, rung_d=later[0]) if later else None
+    missed = date.fromordinal(reached.missed_since)
+    return _rung(plan=plan, missed_since=missed, rung_d=later[0]) if later else None
 
 
-def _rung(*, plan: CarePlan, missed_since: date, rung_d: int) -> LapseRung:
-    due = missed_since + timedelta(days=1 + rung_d)
-    return LapseRung(
-        rung_d=rung_d,
-        missed_since=missed_since,
-        due_s=local_midnight_s(day=due, time_zone=plan.week.time_zone),
-    )
+def expect_lapse(*, plan: CarePlan, lapse: Lapse | None) -> LapseStep:
+    """The plan with this rung to come. The timer is moved only where it would be too late."""
+    timer_s = plan.lapse_timer_s
+    if lapse is None:
+        return LapseStep(plan._replace(lapse=None, lapse_timer_s=None), timer_s is not None)
+    if timer_s is None or lapse.due_s < timer_s:
+        return LapseStep(plan._replace(lapse=lapse, lapse_timer_s=lapse.due_s), True)
+    return LapseStep(plan._replace(lapse=lapse))
+
+
+def _rung(*, plan: CarePlan, missed_since: date, rung_d: int) -> Lapse:
+    due = local_midnight_s(day=missed_since + timedelta(days=1 + rung_d), time_zone=plan.week.time_zone)
+    return Lapse(rung_d, missed_since.toordinal(), due)

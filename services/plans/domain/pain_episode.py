@@ -4,26 +4,26 @@ no episode --spike--> open --3 calm readings over 5 days--> settled --spike with
                       open --6 readings or 14 days--> review asked --reviewed--> re-anchored, settled
 """
 
-from dataclasses import dataclass, replace
-from uuid import UUID
+from typing import NamedTuple
+from uuid import uuid5
 
-from services.plans.domain.care_plan import Episode, PainKind, PainLevel
+from services.plans.domain.care_plan import Episode, PainKind, PainLevel, Ref
 from services.plans.domain.pain_baseline import median, pain_baseline
 from services.plans.domain.pain_spike import detect_pain_spike
 from services.plans.domain.rules import DAY_S, HOUR_S, PainRules, ReAnchorRule, Rule
+from shared.events.envelope import NAMESPACE
 
 SCORE_MAX = 10
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PainReading:
+class PainReading(NamedTuple):
     at_s: int
     score: int
     kind: PainKind
+    event: Ref
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PainStep:
+class PainStep(NamedTuple):
     """What one reading led to."""
 
     level: PainLevel
@@ -36,9 +36,7 @@ class PainStep:
     review: Rule | None = None
 
 
-def follow_pain(
-    *, level: PainLevel, reading: PainReading, red_flag: bool, new_episode_id: UUID, rules: PainRules
-) -> PainStep:
+def follow_pain(*, level: PainLevel, reading: PainReading, red_flag: bool, rules: PainRules) -> PainStep:
     """Take one reading. `red_flag`: the same answers held a blocking disposition."""
     baseline = pain_baseline(level=level, kind=reading.kind, rule=rules.baseline)
     late = reading.at_s < level.latest_s
@@ -72,7 +70,6 @@ def follow_pain(
         baseline=baseline,
         spike=spike,
         previous=None if late else previous,
-        new_episode_id=new_episode_id,
         rules=rules,
     )
 
@@ -84,30 +81,29 @@ def re_anchor(*, level: PainLevel, rule: ReAnchorRule) -> PainLevel:
     if episode is None or not episode.open or not episode.review_asked or not episode.recent:
         return level
     recent = episode.recent[-rule.readings_max :]
-    return replace(
-        level,
+    return level._replace(
         usual=median(tuple(score for _, score in recent)),
         exercise=tuple(score for kind, score in recent if kind == "exercise"),
         daily=tuple(score for kind, score in recent if kind == "daily"),
         last_exercise=None,
         last_daily=None,
-        episode=replace(episode, open=False),
+        episode=episode._replace(open=False),
     )
 
 
 def _remember(*, level: PainLevel, reading: PainReading, baseline: float) -> PainLevel:
     last = (reading.at_s, reading.score - baseline)
     if reading.kind == "exercise":
-        return replace(level, last_exercise=last, latest_s=reading.at_s)
-    return replace(level, last_daily=last, latest_s=reading.at_s)
+        return level._replace(last_exercise=last, latest_s=reading.at_s)
+    return level._replace(last_daily=last, latest_s=reading.at_s)
 
 
 def _settle_in(*, level: PainLevel, reading: PainReading, rules: PainRules) -> PainLevel:
     """A non-spike reading outside an episode counts towards what is usual."""
     kept = rules.baseline.readings_max + 1  # one more: the last may turn out to be the first of a pair
     if reading.kind == "exercise":
-        return replace(level, exercise=(*level.exercise, reading.score)[-kept:])
-    return replace(level, daily=(*level.daily, reading.score)[-kept:])
+        return level._replace(exercise=(*level.exercise, reading.score)[-kept:])
+    return level._replace(daily=(*level.daily, reading.score)[-kept:])
 
 
 def _open(
@@ -117,7 +113,6 @@ def _open(
     baseline: float,
     spike: Rule,
     previous: tuple[int, float] | None,
-    new_episode_id: UUID,
     rules: PainRules,
 ) -> PainStep:
     level = _without_first_of_pair(level=level, reading=reading, baseline=baseline, previous=previous, rules=rules)
@@ -125,8 +120,7 @@ def _open(
     cooling = before is not None and reading.at_s - before.alert_s < rules.repeat.cooldown_d * DAY_S
     if before is not None and cooling:
         louder = reading.score >= before.alert_score + rules.repeat.above_last_alert
-        again = replace(
-            before,
+        again = before._replace(
             open=True,
             quiet=not louder,
             review_asked=False,
@@ -138,20 +132,20 @@ def _open(
         if louder:
             again = _alerted(episode=again, reading=reading)
         return PainStep(
-            level=replace(level, episode=again),
+            level=level._replace(episode=again),
             baseline=baseline,
             alert=rules.repeat if louder else None,
             repeated=louder,
         )
     episode = Episode(
-        id=new_episode_id,
+        id=uuid5(NAMESPACE, f"pain-episode {reading.event[0]} {reading.event[1]}"),
         opened_s=reading.at_s,
         alert_s=reading.at_s,
         alert_score=reading.score,
         first_ten_s=reading.at_s if reading.score == SCORE_MAX else None,
         recent=recent,
     )
-    return PainStep(level=replace(level, episode=episode), baseline=baseline, alert=spike)
+    return PainStep(level=level._replace(episode=episode), baseline=baseline, alert=spike)
 
 
 def _without_first_of_pair(
@@ -162,8 +156,8 @@ def _without_first_of_pair(
     if previous is None or alone is not None:
         return level
     if reading.kind == "exercise":
-        return replace(level, exercise=level.exercise[:-1])
-    return replace(level, daily=level.daily[:-1])
+        return level._replace(exercise=level.exercise[:-1])
+    return level._replace(daily=level.daily[:-1])
 
 
 def _within(
@@ -181,10 +175,10 @@ def _within(
         episode = _count(episode=episode, reading=reading, baseline=baseline, rules=rules)
         settle = rules.settle
         if episode.calm >= settle.readings_min and reading.at_s - episode.calm_since_s >= settle.span_d * DAY_S:
-            over = replace(episode, open=False)
+            over = episode._replace(open=False)
             alert = rules.red_flag if red_flag else None
             return PainStep(
-                level=replace(level, episode=over),
+                level=level._replace(episode=over),
                 baseline=baseline,
                 settled=settle,
                 alert=alert,
@@ -194,19 +188,18 @@ def _within(
     if alert is not None:
         episode = _alerted(episode=episode, reading=reading)
     elif reading.score == SCORE_MAX and episode.first_ten_s is None:
-        episode = replace(episode, first_ten_s=reading.at_s)
+        episode = episode._replace(first_ten_s=reading.at_s)
     review = None
     if not episode.review_asked and _stays_up(episode=episode, reading=reading, rules=rules):
-        episode, review = replace(episode, review_asked=True), rules.new_level
+        episode, review = episode._replace(review_asked=True), rules.new_level
     return PainStep(
-        level=replace(level, episode=episode), baseline=baseline, alert=alert, repeated=alert is not None, review=review
+        level=level._replace(episode=episode), baseline=baseline, alert=alert, repeated=alert is not None, review=review
     )
 
 
 def _count(*, episode: Episode, reading: PainReading, baseline: float, rules: PainRules) -> Episode:
     calm = episode.calm + 1 if reading.score <= baseline + rules.settle.above_max else 0
-    return replace(
-        episode,
+    return episode._replace(
         readings=episode.readings + 1,
         recent=(*episode.recent, (reading.kind, reading.score))[-rules.re_anchor.readings_max :],
         calm=calm,
@@ -233,8 +226,7 @@ def _repeats(
 
 def _alerted(*, episode: Episode, reading: PainReading) -> Episode:
     at_ceiling = reading.score == SCORE_MAX
-    return replace(
-        episode,
+    return episode._replace(
         alert_s=max(episode.alert_s, reading.at_s),
         alert_score=reading.score,
         first_ten_s=reading.at_s if at_ceiling else None,

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from uuid import UUID, uuid5
+from uuid import UUID
 
-from services.plans.domain.activity import PainReport, Session, Taken, take_pain_report, take_session
+from services.plans.domain.activity import SESSION_BITS, PainReport, Session, Taken, take_pain_report, take_session
 from services.plans.domain.announcements import (
     decide,
     decision_of,
@@ -14,7 +14,7 @@ from services.plans.domain.announcements import (
     plan_revised,
 )
 from services.plans.domain.care_plan import CarePlan
-from services.plans.domain.lapse import coming_rung
+from services.plans.domain.lapse import coming_lapse, expect_lapse
 from services.plans.domain.progression import Result
 from services.plans.domain.rules import Library
 from services.plans.store.care_plans import load_care_plans, save_care_plans
@@ -23,7 +23,6 @@ from services.plans.store.plan_revisions import PlanRevision, save_plan_revision
 from services.plans.store.rules import load_library
 from shared.database import Connection
 from shared.events.activity import PainReported, SessionCompleted
-from shared.events.envelope import NAMESPACE
 from shared.events.plans import MilestoneReached, PainSettled, PainSpiked, PlanRevised
 from shared.outcomes import Cause, Outcomes, cause_of
 from shared.red_flags import screen
@@ -36,7 +35,8 @@ async def follow_activity(
     library, outcomes = load_library(), Outcomes()
     plans = await load_care_plans(connection, member_ids={event.subject for event in events})
     saved: dict[UUID, CarePlan] = {}
-    moved: dict[UUID, Cause] = {}
+    timers: dict[UUID, tuple[int | None, Cause]] = {}
+    now_s, lapse_rule = int(now.timestamp()), library.engagement.lapse
     revisions: list[PlanRevision] = []
     for event in events:
         plan = plans.get(event.subject)
@@ -48,53 +48,49 @@ async def follow_activity(
         if taken.refused:
             outcomes.refuse(event, reason=taken.refused)
             continue
-        plans[event.subject] = saved[event.subject] = taken.plan
-        if taken.plan.adherence.last_session_s != plan.adherence.last_session_s or taken.plan.safety != plan.safety:
-            moved[event.subject] = cause_of(event)
+        after = taken.plan
+        if after.adherence.last_session_s != plan.adherence.last_session_s or after.safety != plan.safety:
+            lapse = coming_lapse(plan=after, now_s=now_s, rule=lapse_rule)
+            after, moved = expect_lapse(plan=after, lapse=lapse)
+            if moved:
+                timers[event.subject] = (after.lapse_timer_s, cause_of(event))
+        plans[event.subject] = saved[event.subject] = after
         _tell(taken=taken, event=event, now=now, library=library, outcomes=outcomes, revisions=revisions)
     await save_care_plans(connection, plans=saved.values())
     await save_plan_revisions(connection, revisions=revisions)
-    now_s, lapse = int(now.timestamp()), library.engagement.lapse
-    await save_lapse_timers(
-        connection,
-        rungs={
-            member_id: (coming_rung(plan=plans[member_id], now_s=now_s, rule=lapse), cause)
-            for member_id, cause in moved.items()
-        },
-    )
+    await save_lapse_timers(connection, timers=timers)
     return outcomes
 
 
 def _take(*, plan: CarePlan, event: SessionCompleted | PainReported, library: Library) -> Taken:
     ref = (event.source, event.id)
     disposition = screen(findings=event.data.findings).disposition if event.data.findings else "none"
-    episode_id = uuid5(NAMESPACE, f"pain-episode {event.source} {event.id}")
     at_s = int(event.time.timestamp())
     if isinstance(event, PainReported):
         report = PainReport(
             event=ref, at_s=at_s, score=event.data.score, context=event.data.context, disposition=disposition
         )
-        return take_pain_report(plan=plan, report=report, new_episode_id=episode_id, library=library)
+        return take_pain_report(plan=plan, report=report, library=library)
     data = event.data
     session = Session(
         event=ref,
         at_s=at_s,
-        session_id=str(data.session_id),
+        session_id=data.session_id.int & SESSION_BITS,
         plan_id=data.plan_id,
+        chain=event.correlationid,
         pain=data.pain_during,
         pain_last_morning=data.pain_last_morning,
         results=tuple(
             [
                 Result(
-                    exercise=one.exercise, step=one.step, sets_done=one.sets_done, reps=one.last_set_reps,
-                    hold_s=one.last_set_hold_s, rpe=one.rpe,
+                    one.exercise, one.step, one.sets_done, one.last_set_reps, one.last_set_hold_s, one.rpe
                 )
                 for one in data.exercises
             ]
         ),
         disposition=disposition,
     )  # fmt: skip
-    return take_session(plan=plan, session=session, new_episode_id=episode_id, library=library)
+    return take_session(plan=plan, session=session, library=library)
 
 
 def _tell(

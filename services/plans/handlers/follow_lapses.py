@@ -1,53 +1,76 @@
-"""A rung of the lapse ladder is reached: tell, set the next one, and after 14 days go one step back."""
+"""A lapse timer is due: tell the rung that is reached and set the next; after 14 days the plan goes one step back."""
 
 from collections.abc import Sequence
-from dataclasses import replace
-from datetime import datetime
-from uuid import UUID
+from datetime import date, datetime
+from uuid import UUID, uuid5
 
 from services.plans.domain.announcements import decision_of, member_lapsed, plan_revised
-from services.plans.domain.care_plan import CarePlan
+from services.plans.domain.care_plan import CarePlan, Lapse
 from services.plans.domain.ladder import Change, step_back
-from services.plans.domain.lapse import LapseRung, next_rung
+from services.plans.domain.lapse import expect_lapse, next_lapse
 from services.plans.domain.rules import DAY_S, Library
 from services.plans.store.care_plans import load_care_plans, save_care_plans
-from services.plans.store.lapse_timers import read_lapse_timer, save_lapse_timers
+from services.plans.store.lapse_timers import save_lapse_timers
 from services.plans.store.plan_revisions import PlanRevision, save_plan_revisions
 from services.plans.store.rules import load_library
 from shared.database import Connection
+from shared.events.envelope import NAMESPACE
 from shared.events.plans import MemberLapsed, PlanRevised
 from shared.outcomes import Cause, Outcomes, Timer
 
 
 async def follow_lapses(connection: Connection, timers: Sequence[Timer], /, *, now: datetime) -> Outcomes:
-    """Timers that are due: a session, a pause or an end in the meantime has moved or cancelled them."""
+    """Timers that are due. One whose rung a session has moved away is only set again."""
     library, outcomes = load_library(), Outcomes()
     plans = await load_care_plans(connection, member_ids={timer.member_id for timer in timers})
-    rungs: dict[UUID, tuple[LapseRung | None, Cause]] = {}
+    rule, now_s = library.engagement.lapse, int(now.timestamp())
+    again: dict[UUID, tuple[int | None, Cause]] = {}
     revisions: list[PlanRevision] = []
     saved: dict[UUID, CarePlan] = {}
-    rule = library.engagement.lapse
     for timer in timers:
-        plan, reached = plans.get(timer.member_id), read_lapse_timer(timer)
-        if plan is None or plan.status != "active" or plan.safety is not None:
+        plan = plans.get(timer.member_id)
+        if plan is None:
             continue
-        evidence = ((timer.cause.source, timer.cause.id),)
-        lapsed = member_lapsed(rung_d=reached.rung_d, missed_since=reached.missed_since, rule=rule, evidence=evidence)
-        outcomes.publish(MemberLapsed, lapsed, because=timer)
-        rungs[timer.member_id] = (next_rung(plan=plan, reached=reached, rule=rule), timer.cause)
-        eased, changes = _ease(plan=plan, at_s=reached.due_s, library=library, evidence=evidence)
-        if changes:
-            saved[timer.member_id] = eased
-            revised = plan_revised(
-                plan=eased, changes=tuple(changes), decision=decision_of(reason=changes[0].reason), library=library
-            )
-            outcomes.publish(PlanRevised, revised, because=timer)
-            revisions.append(PlanRevision(member_id=timer.member_id, decided_at=now, data=revised))
+        plan, reached, cause = plan._replace(lapse_timer_s=None), plan.lapse, timer.cause
+        if reached is None or plan.status != "active" or plan.safety is not None:
+            saved[plan.member_id] = plan._replace(lapse=None)
+            continue
+        coming: Lapse | None = reached
+        if reached.due_s > now_s:
+            cause = _last_cause(plan=plan, timer=timer)
+        else:
+            evidence = ((cause.source, cause.id),)
+            since = date.fromordinal(reached.missed_since)
+            lapsed = member_lapsed(rung_d=reached.rung_d, missed_since=since, rule=rule, evidence=evidence)
+            outcomes.publish(MemberLapsed, lapsed, because=timer)
+            plan, changes = _ease(plan=plan, at_s=reached.due_s, library=library, evidence=evidence)
+            if changes:
+                decision = decision_of(reason=changes[0].reason)
+                revised = plan_revised(plan=plan, changes=tuple(changes), decision=decision, library=library)
+                outcomes.publish(PlanRevised, revised, because=timer)
+                revisions.append(PlanRevision(member_id=timer.member_id, decided_at=now, data=revised))
+            coming = next_lapse(plan=plan, reached=reached, rule=rule)
+        saved[plan.member_id], moved = expect_lapse(plan=plan, lapse=coming)
+        if moved:
+            again[plan.member_id] = (saved[plan.member_id].lapse_timer_s, cause)
     await save_care_plans(connection, plans=saved.values())
     await save_plan_revisions(connection, revisions=revisions)
-    # Only rungs that follow: the timers that were due are gone already.
-    await save_lapse_timers(connection, rungs={member: pair for member, pair in rungs.items() if pair[0] is not None})
+    await save_lapse_timers(connection, timers=again)
     return outcomes
+
+
+def _last_cause(*, plan: CarePlan, timer: Timer) -> Cause:
+    """The session from which the coming rung counts; what set the timer, where it counts from something else."""
+    adherence = plan.adherence
+    if adherence.last_session is None or (adherence.last_session_s or 0) < plan.started_s:
+        return timer.cause
+    source, identity = adherence.last_session
+    return Cause(
+        source=source,
+        id=identity,
+        # As an event without a correlation id starts its chain (shared/events/envelope.py).
+        chain=adherence.chain or str(uuid5(NAMESPACE, f"{source} {identity}")),
+    )
 
 
 def _ease(
@@ -61,4 +84,4 @@ def _ease(
     items, changes = step_back(items=plan.items, exercises=library.exercises, rule=rule, says=says, evidence=evidence)
     if not changes:
         return plan, []
-    return replace(plan, items=items, stepped_back_for_gap=True, version=plan.version + 1), changes
+    return plan._replace(items=items, stepped_back_for_gap=True, version=plan.version + 1), changes

@@ -1,13 +1,12 @@
 """Who is a member: a plan when they enrol, a pause, an end; and who cares for them."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime
 from uuid import UUID, uuid5
 
 from services.plans.domain.announcements import plan_issued
 from services.plans.domain.care_plan import CarePlan, Status
-from services.plans.domain.lapse import coming_rung
+from services.plans.domain.lapse import coming_lapse, expect_lapse
 from services.plans.domain.plan_issue import Intake, issue_plan
 from services.plans.store.care_plans import load_care_plans, save_care_plans
 from services.plans.store.care_teams import Team, save_care_teams
@@ -28,7 +27,9 @@ async def follow_members(connection: Connection, events: Sequence[MemberEvent], 
     outcomes = Outcomes()
     plans = await load_care_plans(connection, member_ids={event.subject for event in events})
     teams: dict[UUID, Team] = {}
-    causes: dict[UUID, Cause] = {}
+    saved: dict[UUID, CarePlan] = {}
+    timers: dict[UUID, tuple[int | None, Cause]] = {}
+    now_s, rule = int(now.timestamp()), load_library().engagement.lapse
     revisions: list[PlanRevision] = []
     for event in events:
         if isinstance(event, CareTeamAssigned):
@@ -47,19 +48,14 @@ async def follow_members(connection: Connection, events: Sequence[MemberEvent], 
         if isinstance(after, str):
             outcomes.refuse(event, reason=after)
             continue
-        plans[event.subject] = after
-        causes[event.subject] = cause_of(event)
+        after, moved = expect_lapse(plan=after, lapse=coming_lapse(plan=after, now_s=now_s, rule=rule))
+        if moved:
+            timers[event.subject] = (after.lapse_timer_s, cause_of(event))
+        plans[event.subject] = saved[event.subject] = after
     await save_care_teams(connection, teams=teams.values())
-    await save_care_plans(connection, plans=[plans[member_id] for member_id in causes])
+    await save_care_plans(connection, plans=saved.values())
     await save_plan_revisions(connection, revisions=revisions)
-    now_s, rule = int(now.timestamp()), load_library().engagement.lapse
-    await save_lapse_timers(
-        connection,
-        rungs={
-            member_id: (coming_rung(plan=plans[member_id], now_s=now_s, rule=rule), cause)
-            for member_id, cause in causes.items()
-        },
-    )
+    await save_lapse_timers(connection, timers=timers)
     return outcomes
 
 
@@ -103,10 +99,10 @@ def _move(*, event: MemberPaused | MemberResumed | MemberDisenrolled, before: Ca
     if before is None:
         return "no-plan"
     if isinstance(event, MemberDisenrolled):
-        return replace(before, status="ended")
+        return before._replace(status="ended")
     if before.status == "ended":
         return "care-ended"
     if isinstance(event, MemberPaused):
-        return replace(before, status="paused")
+        return before._replace(status="paused")
     resumed: Status = "active" if before.items else "awaiting-phase"
-    return replace(before, status=resumed, started_s=int(event.time.timestamp()))
+    return before._replace(status=resumed, started_s=int(event.time.timestamp()))

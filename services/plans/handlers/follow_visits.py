@@ -6,7 +6,7 @@ from uuid import UUID
 
 from services.plans.domain.announcements import decision_of, pain_settled, plan_revised
 from services.plans.domain.clinician import Revision, follow_visit
-from services.plans.domain.lapse import coming_rung
+from services.plans.domain.lapse import coming_lapse, expect_lapse
 from services.plans.domain.rules import Library
 from services.plans.store.care_plans import load_care_plans, save_care_plans
 from services.plans.store.lapse_timers import save_lapse_timers
@@ -22,7 +22,8 @@ async def follow_visits(connection: Connection, events: Sequence[VisitCompleted]
     """Take completed visits in log order. A coach's visit leaves the plan alone."""
     library, outcomes = load_library(), Outcomes()
     plans = await load_care_plans(connection, member_ids={event.subject for event in events})
-    causes: dict[UUID, Cause] = {}
+    timers: dict[UUID, tuple[int | None, Cause]] = {}
+    now_s, rule = int(now.timestamp()), library.engagement.lapse
     revisions: list[PlanRevision] = []
     for event in events:
         plan, data = plans.get(event.subject), event.data
@@ -45,20 +46,16 @@ async def follow_visits(connection: Connection, events: Sequence[VisitCompleted]
             library=library,
         )
         _tell(revision=revision, event=event, now=now, library=library, outcomes=outcomes, revisions=revisions)
+        after = revision.plan
         if plan.safety is not None:
-            causes[event.subject] = cause_of(event)
-        plans[event.subject] = revision.plan
+            # Sessions are asked for again once a red flag is cleared.
+            after, moved = expect_lapse(plan=after, lapse=coming_lapse(plan=after, now_s=now_s, rule=rule))
+            if moved:
+                timers[event.subject] = (after.lapse_timer_s, cause_of(event))
+        plans[event.subject] = after
     await save_care_plans(connection, plans=plans.values())
     await save_plan_revisions(connection, revisions=revisions)
-    now_s, rule = int(now.timestamp()), library.engagement.lapse
-    # Sessions are asked for again once a red flag is cleared.
-    await save_lapse_timers(
-        connection,
-        rungs={
-            member_id: (coming_rung(plan=plans[member_id], now_s=now_s, rule=rule), cause)
-            for member_id, cause in causes.items()
-        },
-    )
+    await save_lapse_timers(connection, timers=timers)
     return outcomes
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from uuid import UUID
 
 from services.plans.domain.announcements import decide, plan_issued, plan_revised
-from services.plans.domain.lapse import coming_rung
+from services.plans.domain.lapse import coming_lapse, expect_lapse
 from services.plans.domain.plan_issue import sign_phase
 from services.plans.store.care_plans import load_care_plans, save_care_plans
 from services.plans.store.lapse_timers import save_lapse_timers
@@ -61,8 +61,10 @@ async def sign_phases(
         decision = decide(rule=rule, evidence=(cause,), says=f"Your physical therapist signed this phase: {phase}.")
         told = plan_revised(plan=signed, changes=(), decision=decision, library=library, revised_by=practitioner_id)
         outcomes.publish(PlanRevised, told, because=command)
+    lapse = coming_lapse(plan=signed, now_s=now_s, rule=library.engagement.lapse)
+    signed, moved = expect_lapse(plan=signed, lapse=lapse)
     await save_care_plans(connection, plans=[signed])
     await save_plan_revisions(connection, revisions=[PlanRevision(member_id=member_id, decided_at=now, data=told)])
-    rung = coming_rung(plan=signed, now_s=now_s, rule=library.engagement.lapse)
-    await save_lapse_timers(connection, rungs={member_id: (rung, command.cause)})
+    if moved:
+        await save_lapse_timers(connection, timers={member_id: (signed.lapse_timer_s, command.cause)})
     return Signed(outcomes=outcomes, told=told, version=signed.version)

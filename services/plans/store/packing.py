@@ -1,7 +1,8 @@
 """A care plan as bytes: JSON arrays in a fixed order, the number of the layout first.
 
 Read and written for every event, so it is neither validated nor named. A new member is added at the end of its array
-with a new layout number; `unpack_plan` reads every layout that was ever written.
+with a new layout number; `unpack_plan` reads every layout that was ever written. References to events repeat across
+the exercises of a plan, so each is written once and named by its place.
 """
 
 from typing import Any
@@ -9,146 +10,111 @@ from uuid import UUID
 
 import orjson
 
-from services.plans.domain.care_plan import Adherence, CarePlan, Episode, Item, PainLevel, Reason, Week
+from services.plans.domain.care_plan import Adherence, CarePlan, Episode, Item, Lapse, PainLevel, Reason, Ref, Week
 
 LAYOUT = 1
 
 
 def pack_plan(plan: CarePlan) -> bytes:
-    week, adherence = plan.week, plan.adherence
+    places: dict[Ref, int] = {}
+    pain, adherence, safety = plan.pain, plan.adherence, plan.safety
+    items = [_pack_item(item, places) for item in plan.items]
+    last_session = adherence.last_session
     return orjson.dumps(
         (
             LAYOUT,
             plan.pathway,
-            (week.weekdays, week.strength_weekdays, week.local_time, week.time_zone),
-            [_pack_item(item) for item in plan.items],
+            tuple(plan.week),
+            items,
             plan.intake_usual,
-            _pack_pain(plan.pain),
+            (*pain[:6], _pack_episode(pain.episode)),
             plan.started_s,
             (
                 adherence.sessions,
                 adherence.last_session_s,
-                adherence.last_session,
-                adherence.week,
-                adherence.week_sessions,
-                adherence.streak_weeks,
-                adherence.milestones,
-                adherence.recent_sessions,
+                None if last_session is None else _place(last_session, places),
+                *adherence[3:],
             ),
-            plan.safety,
+            None if safety is None else (safety[0], _place(safety[1], places)),
             plan.review,
             plan.stepped_back_for_gap,
+            None if plan.lapse is None else tuple(plan.lapse),
+            plan.lapse_timer_s,
+            list(places),
         )
     )
 
 
 def unpack_plan(state: bytes, *, member_id: UUID, plan_id: UUID, version: int, status: Any) -> CarePlan:
     """The plan of a row. ValueError for a layout that this version does not know."""
-    layout, *values = orjson.loads(state)
-    if layout != LAYOUT:
-        raise ValueError(f"a care plan in layout {layout}; this version reads {LAYOUT}")
-    pathway, week, items, intake_usual, pain, started_s, adherence, safety, review, stepped_back = values
+    values = orjson.loads(state)
+    if values[0] != LAYOUT:
+        raise ValueError(f"a care plan in layout {values[0]}; this version reads {LAYOUT}")
+    refs: list[Ref] = [(source, identity) for source, identity in values[13]]
+    pain, adherence, safety, lapse = values[5], values[7], values[8], values[11]
     return CarePlan(
         member_id=member_id,
         plan_id=plan_id,
         version=version,
         status=status,
-        pathway=pathway,
-        week=Week(weekdays=tuple(week[0]), strength_weekdays=tuple(week[1]), local_time=week[2], time_zone=week[3]),
-        items=tuple([_unpack_item(item) for item in items]),
-        intake_usual=intake_usual,
-        pain=_unpack_pain(pain),
-        started_s=started_s,
-        adherence=Adherence(
-            sessions=adherence[0],
-            last_session_s=adherence[1],
-            last_session=_ref(adherence[2]),
-            week=adherence[3],
-            week_sessions=adherence[4],
-            streak_weeks=adherence[5],
-            milestones=tuple(adherence[6]),
-            recent_sessions=tuple(adherence[7]),
+        pathway=values[1],
+        week=Week(tuple(values[2][0]), tuple(values[2][1]), values[2][2], values[2][3]),
+        items=tuple([_unpack_item(item, refs) for item in values[3]]),
+        intake_usual=values[4],
+        pain=PainLevel(
+            pain[0], tuple(pain[1]), tuple(pain[2]), _pair(pain[3]), _pair(pain[4]), pain[5], _unpack_episode(pain[6])
         ),
-        safety=(safety[0], (safety[1][0], safety[1][1])) if safety else None,
-        review=review,
-        stepped_back_for_gap=stepped_back,
+        started_s=values[6],
+        adherence=Adherence(
+            adherence[0],
+            adherence[1],
+            None if adherence[2] is None else refs[adherence[2]],
+            adherence[3],
+            adherence[4],
+            adherence[5],
+            tuple(adherence[6]),
+            tuple(adherence[7]),
+            adherence[8],
+        ),
+        safety=None if safety is None else (safety[0], refs[safety[1]]),
+        review=values[9],
+        stepped_back_for_gap=values[10],
+        lapse=None if lapse is None else Lapse(*lapse),
+        lapse_timer_s=values[12],
     )
 
 
-def _pack_item(item: Item) -> tuple[Any, ...]:
+def _place(ref: Ref, places: dict[Ref, int]) -> int:
+    return places.setdefault(ref, len(places))
+
+
+def _pack_item(item: Item, places: dict[Ref, int]) -> tuple[Any, ...]:
     reason = item.reason
     return (
-        item.exercise, item.step, item.sets, item.reps, item.hold_s, item.days_per_week,
-        (reason.action, reason.rule_id, reason.rule_version, reason.says, reason.evidence),
-        item.locked, item.good, item.incomplete, item.last_sign, item.progressed_s, item.proposed_s,
-    )  # fmt: skip
-
-
-def _unpack_item(values: list[Any]) -> Item:
-    reason = values[6]
-    return Item(
-        exercise=values[0],
-        step=values[1],
-        sets=values[2],
-        reps=values[3],
-        hold_s=values[4],
-        days_per_week=values[5],
-        reason=Reason(
-            action=reason[0], rule_id=reason[1], rule_version=reason[2], says=reason[3], evidence=_refs(reason[4])
-        ),
-        locked=values[7],
-        good=_refs(values[8]),
-        incomplete=values[9],
-        last_sign=values[10],
-        progressed_s=values[11],
-        proposed_s=values[12],
+        *item[:6],
+        (*reason[:4], [_place(ref, places) for ref in reason.evidence]),
+        item.locked,
+        [_place(ref, places) for ref in item.good],
+        *item[9:],
     )
 
 
-def _pack_pain(pain: PainLevel) -> tuple[Any, ...]:
-    episode = pain.episode
-    return (
-        pain.usual, pain.exercise, pain.daily, pain.last_exercise, pain.last_daily, pain.latest_s,
-        None if episode is None else (
-            str(episode.id), episode.opened_s, episode.alert_s, episode.alert_score, episode.first_ten_s,
-            episode.alerted_at_ceiling, episode.quiet, episode.open, episode.review_asked, episode.readings,
-            episode.recent, episode.calm, episode.calm_since_s,
-        ),
-    )  # fmt: skip
+def _unpack_item(values: list[Any], refs: list[Ref]) -> Item:
+    action, rule_id, rule_version, says, evidence = values[6]
+    reason = Reason(action, rule_id, rule_version, says, tuple([refs[place] for place in evidence]))
+    return Item._make((*values[:6], reason, values[7], tuple([refs[place] for place in values[8]]), *values[9:]))
 
 
-def _unpack_pain(values: list[Any]) -> PainLevel:
-    episode = values[6]
-    return PainLevel(
-        usual=values[0],
-        exercise=tuple(values[1]),
-        daily=tuple(values[2]),
-        last_exercise=tuple(values[3]) if values[3] else None,
-        last_daily=tuple(values[4]) if values[4] else None,
-        latest_s=values[5],
-        episode=None
-        if episode is None
-        else Episode(
-            id=UUID(episode[0]),
-            opened_s=episode[1],
-            alert_s=episode[2],
-            alert_score=episode[3],
-            first_ten_s=episode[4],
-            alerted_at_ceiling=episode[5],
-            quiet=episode[6],
-            open=episode[7],
-            review_asked=episode[8],
-            readings=episode[9],
-            recent=tuple([(kind, score) for kind, score in episode[10]]),
-            calm=episode[11],
-            calm_since_s=episode[12],
-        ),
-    )
+def _pack_episode(episode: Episode | None) -> tuple[Any, ...] | None:
+    return None if episode is None else (str(episode.id), *episode[1:])
 
 
-def _ref(values: list[str] | None) -> tuple[str, str] | None:
-    return (values[0], values[1]) if values else None
+def _unpack_episode(values: list[Any] | None) -> Episode | None:
+    if values is None:
+        return None
+    recent = tuple([(kind, score) for kind, score in values[10]])
+    return Episode._make((UUID(values[0]), *values[1:10], recent, *values[11:]))
 
 
-def _refs(values: list[list[str]]) -> tuple[tuple[str, str], ...]:
-    return tuple([(source, identity) for source, identity in values])
+def _pair(values: list[Any] | None) -> tuple[int, float] | None:
+    return None if values is None else (values[0], values[1])

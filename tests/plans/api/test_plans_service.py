@@ -64,7 +64,8 @@ async def read(plans: RunningService, member_id: UUID, token: str, rest: str = "
 
 async def published(servers: RunningServers, namespace: str, topic: str, *, at_least: int) -> list[CloudEvent]:
     """What lies in a topic once it holds so many records."""
-    decoder, found = Decoder(TOPIC_OF[topic]), []
+    decoder = Decoder(TOPIC_OF[topic])
+    found: list[CloudEvent] = []
     consumer = AIOKafkaConsumer(
         f"{namespace}.{topic}", bootstrap_servers=servers.kafka_bootstrap, auto_offset_reset="earliest"
     )
@@ -203,7 +204,7 @@ async def test_a_red_flag_is_answered_with_what_to_do_even_if_the_event_is_not_a
 
     async def waits() -> bool:
         asked = await plans.client.get(f"/v1/events/{event.source}/{event.id}", headers=Tokens.bearer(token))
-        body = asked.json()
+        body: dict[str, str] = asked.json()
         return body["status"] == "waiting" and body["waiting_for"] == "care-plan" and body["safety"] == "applied"
 
     await eventually(waits, what="the event waits for a plan")

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from statistics import median
-from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -27,9 +26,10 @@ def live(
     for number, (day, score) in enumerate(readings):
         step = follow_pain(
             level=level,
-            reading=PainReading(at_s=START_S + int(day * DAY_S), score=score, kind="exercise"),
+            reading=PainReading(
+                at_s=START_S + int(day * DAY_S), score=score, kind="exercise", event=("urn:app", str(number))
+            ),
             red_flag=number in red_flags,
-            new_episode_id=UUID(int=number),
             rules=RULES,
         )
         steps.append(step)
@@ -165,8 +165,8 @@ def test_a_late_reading_alerts_alone_and_moves_nothing_else() -> None:
 
 def test_pain_of_the_day_has_a_baseline_of_its_own() -> None:
     level = PainLevel(usual=3.0, exercise=(5,) * 6, daily=(2,) * 6)
-    reading = PainReading(at_s=START_S, score=5, kind="daily")
-    step = follow_pain(level=level, reading=reading, red_flag=False, new_episode_id=UUID(int=1), rules=RULES)
+    reading = PainReading(at_s=START_S, score=5, kind="daily", event=("urn:app", "x"))
+    step = follow_pain(level=level, reading=reading, red_flag=False, rules=RULES)
     assert step.alert is not None
     assert step.baseline == 2
     assert alerts(live([(0, 5)], level=level)) == []

@@ -1,6 +1,5 @@
 """A first plan, and what a physical therapist makes of it."""
 
-from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
@@ -110,7 +109,7 @@ def test_hold_locks_until_a_visit_continues() -> None:
 
 def test_a_visit_clears_a_red_flag_and_a_review() -> None:
     flagged = take(plan(), session(plan(), at=MONDAY, disposition="emergency")).plan
-    cleared = visit(replace(flagged, review="progression.gap-review"), "continue")
+    cleared = visit(flagged._replace(review="progression.gap-review"), "continue")
     assert (cleared.plan.safety, cleared.plan.review) == (None, None)
     assert cleared.plan.version == flagged.version
 

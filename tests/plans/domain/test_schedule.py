@@ -1,6 +1,5 @@
 """Weeks, planned days, lapses, streaks and milestones."""
 
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -9,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.plans.domain.adherence import count_session, reach_milestones
-from services.plans.domain.care_plan import Adherence, CarePlan, PainLevel
-from services.plans.domain.lapse import LapseRung, coming_rung, next_rung
+from services.plans.domain.care_plan import Adherence, CarePlan, Lapse, PainLevel
+from services.plans.domain.lapse import coming_lapse, expect_lapse, next_lapse
 from services.plans.domain.schedule import items_on, local_date, next_session_at, plan_week, sessions_per_week
 from tests.plans.given import DAY, DAY_S, LIBRARY, MONDAY, plan, seconds
 
@@ -24,11 +23,11 @@ SESSIONS = st.integers(1, 7).map(lambda days: sessions_per_week(days_per_week=da
 
 
 def last_done(at: datetime) -> CarePlan:
-    return replace(plan(), adherence=Adherence(sessions=1, last_session_s=seconds(at)))
+    return plan()._replace(adherence=Adherence(sessions=1, last_session_s=seconds(at)))
 
 
-def rung(care_plan: CarePlan, *, now: datetime) -> LapseRung:
-    found = coming_rung(plan=care_plan, now_s=seconds(now), rule=LAPSE)
+def rung(care_plan: CarePlan, *, now: datetime) -> Lapse:
+    found = coming_lapse(plan=care_plan, now_s=seconds(now), rule=LAPSE)
     assert found is not None
     return found
 
@@ -75,7 +74,7 @@ def test_the_next_session_is_ahead_on_a_planned_day_within_a_week(
 def test_a_lapse_counts_from_the_planned_session_that_was_missed(done_on: int, missed: date, lapses_on: date) -> None:
     done = MONDAY + done_on * DAY
     found = rung(last_done(done), now=done)
-    assert found.missed_since == missed
+    assert found.missed_since == missed.toordinal()
     assert found.rung_d == 3
     assert local_date(at_s=found.due_s, time_zone="America/New_York") == lapses_on
 
@@ -89,12 +88,12 @@ def test_a_monday_wednesday_friday_member_never_lapses_on_a_monday(done: datetim
 @given(MOMENTS, ZONES, SESSIONS)
 def test_rungs_come_in_order_and_end_after_twenty_one_days(done: datetime, zone: str, sessions: int) -> None:
     week = plan_week(sessions=sessions, local_time="18:00", time_zone=zone, rule=FREQUENCY)
-    care_plan = replace(last_done(done), week=week, started_s=0)
-    reached: LapseRung | None = rung(care_plan, now=done)
-    rungs: list[LapseRung] = []
+    care_plan = last_done(done)._replace(week=week, started_s=0)
+    reached: Lapse | None = rung(care_plan, now=done)
+    rungs: list[Lapse] = []
     while reached is not None:
         rungs.append(reached)
-        reached = next_rung(plan=care_plan, reached=reached, rule=LAPSE)
+        reached = next_lapse(plan=care_plan, reached=reached, rule=LAPSE)
     assert [one.rung_d for one in rungs] == [3, 7, 14, 21]
     assert [one.due_s for one in rungs] == sorted({one.due_s for one in rungs})
     assert rungs[0].due_s > seconds(done) + 3 * DAY_S
@@ -104,25 +103,38 @@ def test_rungs_come_in_order_and_end_after_twenty_one_days(done: datetime, zone:
 def test_nobody_who_is_asked_for_nothing_lapses() -> None:
     now_s = seconds(MONDAY)
     for care_plan in (
-        replace(plan(), status="paused"),
-        replace(plan(), status="ended"),
-        replace(plan(), items=()),
-        replace(plan(), safety=("emergency", ("urn:app", "x"))),
+        plan()._replace(status="paused"),
+        plan()._replace(status="ended"),
+        plan()._replace(items=()),
+        plan()._replace(safety=("emergency", ("urn:app", "x"))),
     ):
-        assert coming_rung(plan=care_plan, now_s=now_s, rule=LAPSE) is None
+        assert coming_lapse(plan=care_plan, now_s=now_s, rule=LAPSE) is None
 
 
 def test_an_old_session_sent_late_does_not_tell_passed_rungs_again() -> None:
     care_plan = last_done(MONDAY)
     assert rung(care_plan, now=MONDAY + 7 * DAY).rung_d == 7
-    assert coming_rung(plan=care_plan, now_s=seconds(MONDAY + 60 * DAY), rule=LAPSE) is None
+    assert coming_lapse(plan=care_plan, now_s=seconds(MONDAY + 60 * DAY), rule=LAPSE) is None
+
+
+def test_the_timer_moves_only_where_it_would_be_too_late() -> None:
+    first = expect_lapse(plan=plan(), lapse=Lapse(3, 1, 1000))
+    assert (first.changed, first.plan.lapse_timer_s) == (True, 1000)
+    later = expect_lapse(plan=first.plan, lapse=Lapse(3, 2, 2000))
+    assert (later.changed, later.plan.lapse_timer_s) == (False, 1000)
+    assert later.plan.lapse == Lapse(3, 2, 2000)
+    sooner = expect_lapse(plan=later.plan, lapse=Lapse(3, 1, 500))
+    assert (sooner.changed, sooner.plan.lapse_timer_s) == (True, 500)
+    none = expect_lapse(plan=sooner.plan, lapse=None)
+    assert (none.changed, none.plan.lapse_timer_s) == (True, None)
+    assert not expect_lapse(plan=none.plan, lapse=None).changed
 
 
 def done(care_plan: CarePlan, *days: int) -> CarePlan:
     for day in days:
         at_s = seconds(MONDAY + day * DAY)
-        adherence = count_session(plan=care_plan, at_s=at_s, session_id=f"s{day}", event=("urn:app", f"e{day}"))
-        care_plan = replace(care_plan, adherence=adherence)
+        adherence = count_session(plan=care_plan, at_s=at_s, session_id=day, event=("urn:app", f"e{day}"))
+        care_plan = care_plan._replace(adherence=adherence)
     return care_plan
 
 
@@ -146,7 +158,7 @@ def test_milestones_are_reached_once() -> None:
     four_weeks = done(plan(), *[week * 7 + day for week in range(4) for day in (0, 2, 4)])
     assert "streak-4-weeks" in milestones(four_weeks)
     assert "sessions-10" in milestones(four_weeks)
-    told = replace(four_weeks, adherence=replace(four_weeks.adherence, milestones=milestones(four_weeks)))
+    told = four_weeks._replace(adherence=four_weeks.adherence._replace(milestones=milestones(four_weeks)))
     assert milestones(told) == ()
 
 
@@ -157,5 +169,5 @@ def test_milestones_are_reached_once() -> None:
 def test_usual_pain_halved_needs_six_readings_and_pain_to_begin_with(
     intake: int, readings: tuple[int, ...], halved: bool
 ) -> None:
-    care_plan = replace(plan(usual_pain=intake), pain=PainLevel(usual=float(intake), exercise=readings))
+    care_plan = plan(usual_pain=intake)._replace(pain=PainLevel(usual=float(intake), exercise=readings))
     assert ("pain-halved" in milestones(care_plan)) is halved
