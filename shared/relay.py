@@ -41,6 +41,8 @@ where relay_lease.holder = excluded.holder or relay_lease.expires_at < clock_tim
 returning 1
 """
 
+GIVE_BACK_LEASE = "update delivery.relay_lease set expires_at = '-infinity' where holder = $1"
+
 DELETE_AND_READ = """
 with acknowledged as (delete from delivery.outbox where outbox_id = any($1::bigint[]))
 select outbox_id, topic, member_id, value, created_at from delivery.outbox
@@ -94,6 +96,7 @@ class Relay:
         finally:
             await self._stop_producer()
             with suppress(Exception):
+                await listener.execute(GIVE_BACK_LEASE, self._holder)
                 await listener.remove_listener(CHANNEL, self._on_notify)
                 await self._database.release(listener)
 

@@ -7,4 +7,5 @@ pytest_plugins = [
     "tests.fixtures.tokens",
     "tests.fixtures.services",
     "tests.fixtures.processes",
+    "tests.fixtures.no_skips",
 ]

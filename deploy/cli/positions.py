@@ -47,7 +47,10 @@ def list_positions(data: Data = DATA_DEFAULT, as_json: Json = False) -> None:
                 await connection.close()
         return found
 
-    rows = asyncio.run(load())
+    try:
+        rows = asyncio.run(load())
+    except (asyncpg.PostgresError, OSError) as error:
+        raise LocalProblem(f"A database did not answer: {type(error).__name__}.") from error
     if as_json:
         print(json.dumps(rows))
         return
@@ -93,4 +96,8 @@ def set_position(
         finally:
             await connection.close()
 
-    console.print(f"{group} {topic} {partition}: {asyncio.run(move())} -> {offset}")
+    try:
+        before = asyncio.run(move())
+    except (asyncpg.PostgresError, OSError) as error:
+        raise LocalProblem(f"The database did not answer: {type(error).__name__}.") from error
+    console.print(f"{group} {topic} {partition}: {before} -> {offset}")

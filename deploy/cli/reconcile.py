@@ -21,7 +21,7 @@ from shared.clock import open_clock
 
 @one_sentence
 def reconcile(data: Data = DATA_DEFAULT, as_json: Json = False) -> None:
-    """Hold the log against every subscriber's books: nothing lost, nothing doubled. Ends with 1 if it does not add up."""
+    """Hold the log against every subscriber's books: nothing lost, nothing doubled. Ends with 1 if it does not."""
     stack = running_stack(data.absolute())
     databases = {name: service.database_url for name, service in stack.services.items()}
     try:
