@@ -22,7 +22,7 @@ Mark = Literal["V", "D", "A", "U"]
 URGENCY: Final[tuple[Disposition, ...]] = get_args(Disposition)
 """Dispositions, mildest first."""
 BLOCKING: Final[frozenset[Disposition]] = frozenset({"clinician-72h", "same-day", "emergency"})
-"""Dispositions that block a plan (our decision 1)."""
+"""Dispositions that block a plan (our decision)."""
 
 Line = Annotated[str, StringConstraints(min_length=1, max_length=300)]
 

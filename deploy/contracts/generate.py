@@ -19,6 +19,7 @@ from deploy.contracts.schemas import event_schema
 from deploy.contracts.settings_page import metrics_page, settings_page
 from deploy.contracts.tables import GENERATED
 from deploy.contracts.topics_page import access_page, topics_page
+from deploy.rule_book.page import rule_book
 from shared.events.catalogue import EVENTS
 from shared.events.envelope import CloudEvent, event_type
 
@@ -37,6 +38,7 @@ def reference_files() -> dict[str, bytes]:
         "access.md": access_page(),
         "settings.md": settings_page(),
         "metrics.md": metrics_page(),
+        "rules.md": rule_book(),
     }
     files = {name: text.encode() for name, text in pages.items()}
     return files | {f"schemas/{name}": content for name, content in schema_files().items()}
