@@ -24,8 +24,11 @@ class LocalSettings(BaseSettings):
     messaging_port: int = Field(default=8400, ge=0, le=65535)
     """The care-team console and the messaging API."""
     enrollment_port: int = Field(default=8401, ge=0, le=65535)
+    """The enrollment API."""
     plans_port: int = Field(default=8402, ge=0, le=65535)
+    """The plans API, where apps publish and read."""
     notifications_port: int = Field(default=8403, ge=0, le=65535)
+    """The notifications API: webhooks and unsubscribe links."""
     issuer_port: int = Field(default=8404, ge=0, le=65535)
     """The local token issuer."""
     mail_port: int = Field(default=8405, ge=0, le=65535)
@@ -33,6 +36,10 @@ class LocalSettings(BaseSettings):
     smtp_port: int = Field(default=8425, ge=0, le=65535)
     """Where mail is sent to."""
     kafka_port: int = Field(default=8492, ge=0, le=65535)
+    """Kafka, where one is started."""
     postgres_port: int = Field(default=8432, ge=0, le=65535)
+    """PostgreSQL, where one is started."""
     valkey_port: int = Field(default=8479, ge=0, le=65535)
+    """Valkey, where one is started."""
     log_level: str = "INFO"
+    """Least severe entry that the services log."""

@@ -21,18 +21,25 @@ class NotificationsSettings(ServiceSettings):
     """The care-team console; in every page."""
 
     smtp_host: str = "127.0.0.1"
+    """Mail server."""
     smtp_port: int = Field(default=8425, ge=1, le=65535)
+    """Its port."""
     smtp_security: Literal["none", "starttls", "tls"] = "none"
+    """`tls` from the first byte, `starttls` after a greeting, `none` for a sink on this machine only."""
     smtp_username: str | None = None
+    """User at the mail server, where it wants one."""
     smtp_password: SecretStr | None = None
+    """Of that user."""
     smtp_connections: int = Field(default=4, ge=1, le=50)
     """Connections to the mail server per process."""
     smtp_timeout_s: float = Field(default=15, gt=0, le=120)
     """Longest wait for one message, connection included."""
     mail_from: str = "Careloop <care@careloop.example>"
+    """Sender of every email."""
     mail_domain: str = Field(default="careloop.example", pattern=r"^[a-z0-9.-]+$")
     """Right-hand side of Message-ID and List-Id."""
     clinic_name: str = "Careloop"
+    """Whom an email is from, in its text."""
     clinic_postal_address: str = "Simulated clinic, no postal address"
     """CAN-SPAM asks for it in every email that could be commercial."""
     unsubscribe_secret: SecretStr | None = None
@@ -47,6 +54,7 @@ class NotificationsSettings(ServiceSettings):
     sms_from: str = ""
     """E.164 number or sender that texts come from."""
     sms_timeout_s: float = Field(default=15, gt=0, le=120)
+    """Longest wait for one text message."""
 
     page_mailboxes: dict[PractitionerRole, str] = Field(default_factory=dict)
     """Mailbox that is paged per role, as JSON: {"oncall": "oncall@clinic.example"}. An alert for a role that has none

@@ -15,8 +15,8 @@ from shared.events.catalogue import EVENTS
 from shared.events.envelope import CloudEvent, Record
 
 TIMES = st.datetimes(
-    min_value=datetime(2000, 1, 1),  # noqa: DTZ001  # Hypothesis adds the zone
-    max_value=datetime(2100, 1, 1),  # noqa: DTZ001
+    min_value=datetime(2000, 1, 2),  # noqa: DTZ001  # Hypothesis adds the zone
+    max_value=datetime(2199, 12, 30),  # noqa: DTZ001
     timezones=st.sampled_from([UTC, timezone(timedelta(hours=-5)), timezone(timedelta(hours=5, minutes=45))]),
 )
 

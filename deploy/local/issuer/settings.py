@@ -12,6 +12,7 @@ class IssuerSettings(BaseSettings):
     data: Path = Path(".careloop/issuer")
     """Directory of the signing key, the client secret and people.json."""
     port: int = Field(default=8404, ge=1, le=65535)
+    """HTTP port on 127.0.0.1."""
     audience: str = "careloop"
     """The `aud` of access tokens."""
     secret: SecretStr | None = None
