@@ -1,4 +1,4 @@
-"""`clinic`: a database of messaging with one member and their care team, and commands on it as the runtime runs them."""
+"""`clinic`: a database of messaging with one member and their care team, and handlers run as the runtime does."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -29,11 +29,11 @@ OWN = {"visit": follow_visits, "message": follow_conversations, "alert": follow_
 
 @dataclass
 class Clinic:
-    """Runs handlers in transactions of their own, members locked first, and gives what they publish back to messaging."""
+    """Runs handlers in transactions of their own, members locked first; messaging then follows what they publish."""
 
     database: Database
     now: datetime = NOW
-    published: list[CloudEvent] = field(default_factory=list)
+    published: list[Any] = field(default_factory=list)
     _commands: int = 0
 
     @asynccontextmanager
@@ -42,7 +42,7 @@ class Clinic:
             await lock_members(connection, member_ids or [MEMBER])
             yield connection
 
-    async def take(self, handler: Callable[..., Awaitable[Outcomes]], *events: CloudEvent) -> list[CloudEvent]:
+    async def take(self, handler: Callable[..., Awaitable[Outcomes]], *events: CloudEvent) -> list[Any]:
         """Events into a handler; what it published, already followed by messaging itself as from the topic."""
         async with self.transaction(*{event.subject for event in events}) as connection:
             outcomes = await handler(connection, events, now=self.now)
@@ -61,14 +61,14 @@ class Clinic:
         self._commands += 1
         return new_command(name, service="messaging", member_ids=[member_id], command_id=str(self._commands))
 
-    async def follow(self, outcomes: Outcomes, *, scope: str) -> list[CloudEvent]:
+    async def follow(self, outcomes: Outcomes, *, scope: str) -> list[Any]:
         events = finish_events(outcomes.published, service="messaging", scope=scope, now=self.now)
         self.published += events
         for event in events:
             await self.take(OWN[event.NAME.split(".")[0]], event)
         return events
 
-    async def pass_time(self, span: timedelta) -> list[CloudEvent]:
+    async def pass_time(self, span: timedelta) -> list[Any]:
         """Let the time pass, run every timer when it is due, in order; what was published meanwhile."""
         before, until = len(self.published), self.now + span
         handlers = {timer.kind: timer.run for timer in TIMERS}

@@ -64,8 +64,9 @@ def _envelope(source: str, member_id: UUID, at: datetime, extra: dict[str, Any])
 def enrolled(member_id: UUID = MEMBER, *, at: datetime = NOW - 30 * DAY, **extra: Any) -> MemberEnrolled:
     data = MemberEnrolledData(
         sponsor_id=uuid4(), intent="care-now", region="knee", cause="overuse", signs=("pain-daily",),
-        pain=PainIntake(now=4, average_24h=3, usual=3), goals=("walk the dog",), days_per_week=3, preferred_time="18:00",
-        time_zone="America/New_York", state="NY", language="en", disposition="none", consented_channels=("email",),
+        pain=PainIntake(now=4, average_24h=3, usual=3), goals=("walk the dog",), days_per_week=3,
+        preferred_time="18:00", time_zone="America/New_York", state="NY", language="en", disposition="none",
+        consented_channels=("email",),
     )  # fmt: skip
     return MemberEnrolled(**_envelope("enrollment", member_id, at, extra), data=data)
 
@@ -77,12 +78,14 @@ def team_assigned(
     return CareTeamAssigned(**_envelope("enrollment", member_id, at, {}), data=data)
 
 
-def contact(member_id: UUID = MEMBER, *, given_name: str = "Marta", family_name: str = "Muster") -> ContactChanged:
+def contact(
+    member_id: UUID = MEMBER, *, given_name: str = "Marta", family_name: str = "Muster", at: datetime = NOW - 30 * DAY
+) -> ContactChanged:
     data = ContactChangedData(
         given_name=given_name, family_name=family_name, email="marta@example.org", time_zone="America/New_York",
         language="en",
     )  # fmt: skip
-    return ContactChanged(**_envelope("enrollment", member_id, NOW - 30 * DAY, {}), data=data)
+    return ContactChanged(**_envelope("enrollment", member_id, at, {}), data=data)
 
 
 def screened(disposition: str, *findings: str, member_id: UUID = MEMBER) -> MemberScreened:

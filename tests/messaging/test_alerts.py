@@ -2,6 +2,8 @@
 
 from uuid import uuid4
 
+from services.messaging.domain.alert import Alert
+from services.messaging.domain.slots import Span
 from services.messaging.handlers.follow_activity import follow_activity
 from services.messaging.handlers.follow_members import follow_members
 from services.messaging.handlers.follow_notifications import follow_notifications
@@ -19,6 +21,7 @@ from services.messaging.store.alerts import load_alert_queue, load_alert_steps, 
 from services.messaging.store.members import find_visible_members
 from services.messaging.store.rules import load_alert_rules
 from services.messaging.store.visits import save_absences
+from shared.events.vocabulary import Practitioner
 from shared.outcomes import Refusal
 from tests.messaging.conftest import Clinic
 from tests.messaging.given import (
@@ -45,22 +48,22 @@ from tests.messaging.given import (
 RULES = load_alert_rules()
 
 
-async def alerts(clinic: Clinic):
+async def alerts(clinic: Clinic) -> list[Alert]:
     async with clinic.database.acquire() as connection:
         return await load_member_alerts(connection, member_ids=[MEMBER])
 
 
-async def the_alert(clinic: Clinic):
+async def the_alert(clinic: Clinic) -> Alert:
     (alert,) = await alerts(clinic)
     return alert
 
 
-async def queue(clinic: Clinic, person, *, oncall=False):
+async def queue(clinic: Clinic, person: Practitioner, *, oncall: bool = False) -> list[Alert]:
     async with clinic.database.acquire() as connection:
         return await load_alert_queue(connection, practitioner_id=person.practitioner_id, oncall=oncall)
 
 
-async def test_a_spike_raises_one_alert_for_the_coach_with_its_number(clinic):
+async def test_a_spike_raises_one_alert_for_the_coach_with_its_number(clinic: Clinic) -> None:
     spike = spiked()
     (raised,) = await clinic.take(follow_plans, spike)
     assert raised.NAME == "alert.raised"
@@ -75,7 +78,7 @@ async def test_a_spike_raises_one_alert_for_the_coach_with_its_number(clinic):
     assert await queue(clinic, STRANGER, oncall=True) == []
 
 
-async def test_a_repeated_spike_asks_again_in_the_same_alert(clinic):
+async def test_a_repeated_spike_asks_again_in_the_same_alert(clinic: Clinic) -> None:
     await clinic.take(follow_plans, spiked())
     alert = await the_alert(clinic)
     await clinic.command(acknowledge, alert_id=alert.alert_id, by=COACH)
@@ -88,7 +91,7 @@ async def test_a_repeated_spike_asks_again_in_the_same_alert(clinic):
     assert await clinic.due_timers() == {"alert.escalation": clinic.now + RULES.respond_within["soon"]}
 
 
-async def test_a_chunk_of_events_of_many_members_is_decided_at_once(clinic):
+async def test_a_chunk_of_events_of_many_members_is_decided_at_once(clinic: Clinic) -> None:
     members = [uuid4() for _ in range(50)]
     events = [
         event
@@ -101,7 +104,7 @@ async def test_a_chunk_of_events_of_many_members_is_decided_at_once(clinic):
     assert await clinic.database.fetchval("select count(*) from alerts where kind = 'lapse' and repeats = 1") == 50
 
 
-async def test_settling_marks_the_alert_and_leaves_it_to_a_person(clinic):
+async def test_settling_marks_the_alert_and_leaves_it_to_a_person(clinic: Clinic) -> None:
     await clinic.take(follow_plans, spiked())
     clinic.now += 6 * DAY
     assert await clinic.take(follow_plans, settled()) == []
@@ -111,7 +114,7 @@ async def test_settling_marks_the_alert_and_leaves_it_to_a_person(clinic):
     assert (episode["episode_id"], episode["settled_at"]) == (EPISODE, NOW + 6 * DAY)
 
 
-async def test_nobody_acknowledges_so_the_next_in_line_is_asked(clinic):
+async def test_nobody_acknowledges_so_the_next_in_line_is_asked(clinic: Clinic) -> None:
     await clinic.take(follow_plans, spiked())
     await clinic.pass_time(RULES.respond_within["soon"] - MINUTE)
     assert (await the_alert(clinic)).owner.practitioner == COACH
@@ -128,10 +131,8 @@ async def test_nobody_acknowledges_so_the_next_in_line_is_asked(clinic):
     assert await clinic.due_timers() == {}, "nobody further can be asked"
 
 
-async def test_absent_people_are_not_asked(clinic):
+async def test_absent_people_are_not_asked(clinic: Clinic) -> None:
     async with clinic.database.acquire() as connection:
-        from services.messaging.domain.slots import Span
-
         away = Span(starts_at=NOW - DAY, ends_at=NOW + DAY)
         await save_absences(connection, absence_ids=[uuid4()], practitioner_ids=[COACH.practitioner_id], spans=[away])
     (raised,) = await clinic.take(follow_plans, spiked())
@@ -141,7 +142,7 @@ async def test_absent_people_are_not_asked(clinic):
     assert later.data.owner == COACH
 
 
-async def test_a_red_flag_needs_nothing_that_could_be_missing(bare_clinic):
+async def test_a_red_flag_needs_nothing_that_could_be_missing(bare_clinic: Clinic) -> None:
     (raised,) = await bare_clinic.take(raise_safety_alerts, flagged("emergency", "hot-swollen-joint"))
     assert (raised.data.owner, raised.data.owner_role, raised.data.priority) == (None, "oncall", "emergency")
     assert len(await queue(bare_clinic, ONCALL, oncall=True)) == 1
@@ -155,7 +156,7 @@ async def test_a_red_flag_needs_nothing_that_could_be_missing(bare_clinic):
     assert seen == {ONCALL.practitioner_id: {MEMBER}, COACH.practitioner_id: set()}
 
 
-async def test_the_plans_group_leaves_red_flags_to_the_safety_group_but_records_them(clinic):
+async def test_the_plans_group_leaves_red_flags_to_the_safety_group_but_records_them(clinic: Clinic) -> None:
     flag = flagged("same-day", "locked-knee")
     assert await clinic.take(follow_plans, flag) == []
     assert await alerts(clinic) == []
@@ -165,18 +166,18 @@ async def test_the_plans_group_leaves_red_flags_to_the_safety_group_but_records_
     assert (raised.data.priority, raised.data.owner) == ("urgent", PT)
 
 
-async def test_flags_without_disposition_and_mild_screenings_raise_nothing(bare_clinic):
+async def test_flags_without_disposition_and_mild_screenings_raise_nothing(bare_clinic: Clinic) -> None:
     assert await bare_clinic.take(raise_safety_alerts, flagged("none", "fall")) == []
     assert await bare_clinic.take(follow_members, screened("pt-72h", "giving-way"), screened("none")) == []
 
 
-async def test_a_blocking_screening_alerts_the_oncall_clinician(bare_clinic):
+async def test_a_blocking_screening_alerts_the_oncall_clinician(bare_clinic: Clinic) -> None:
     (raised,) = await bare_clinic.take(follow_members, screened("emergency", "chest-pain-breathless"))
     assert (raised.data.kind, raised.data.owner_role) == ("safety", "oncall")
     assert (await the_alert(bare_clinic)).summary == "emergency: chest pain breathless"
 
 
-async def test_only_late_rungs_of_a_lapse_are_work_and_a_session_ends_it(clinic):
+async def test_only_late_rungs_of_a_lapse_are_work_and_a_session_ends_it(clinic: Clinic) -> None:
     assert await clinic.take(follow_plans, lapsed(3), lapsed(7)) == []
     await clinic.take(follow_plans, lapsed(14))
     clinic.now += HOUR
@@ -188,12 +189,12 @@ async def test_only_late_rungs_of_a_lapse_are_work_and_a_session_ends_it(clinic)
     assert await clinic.due_timers() == {}
 
 
-async def test_a_bounce_is_one_alert(clinic):
+async def test_a_bounce_is_one_alert(clinic: Clinic) -> None:
     (first, again) = await clinic.take(follow_notifications, bounced(), bounced())
     assert (first.data.kind, first.data.repeated, again.data.repeated) == ("bounced-contact", False, True)
 
 
-async def test_answers_name_the_alert_and_are_told(clinic):
+async def test_answers_name_the_alert_and_are_told(clinic: Clinic) -> None:
     await clinic.take(follow_plans, spiked())
     alert = await the_alert(clinic)
     handled = await clinic.command(acknowledge, alert_id=alert.alert_id, by=PT)
@@ -222,7 +223,7 @@ async def test_answers_name_the_alert_and_are_told(clinic):
     assert await clinic.due_timers() == {}
 
 
-async def test_a_snoozed_alert_leaves_the_queue_and_comes_back(clinic):
+async def test_a_snoozed_alert_leaves_the_queue_and_comes_back(clinic: Clinic) -> None:
     await clinic.take(follow_plans, spiked())
     alert = await the_alert(clinic)
     until = clinic.now + 20 * HOUR
@@ -234,14 +235,14 @@ async def test_a_snoozed_alert_leaves_the_queue_and_comes_back(clinic):
     assert [a.status for a in await queue(clinic, COACH)] == ["open"]
 
 
-async def test_an_alert_of_another_member_cannot_be_handled_in_this_ones_name(clinic):
+async def test_an_alert_of_another_member_cannot_be_handled_in_this_ones_name(clinic: Clinic) -> None:
     await clinic.take(follow_plans, spiked())
     alert = await the_alert(clinic)
     answer = await clinic.command(acknowledge, member_id=uuid4(), alert_id=alert.alert_id, by=STRANGER)
     assert answer.reason == "no-such-alert"
 
 
-async def test_alerts_of_somebody_who_left_the_team_ask_the_new_one(clinic):
+async def test_alerts_of_somebody_who_left_the_team_ask_the_new_one(clinic: Clinic) -> None:
     await clinic.take(follow_plans, spiked())
     (moved,) = await clinic.take(follow_members, team_assigned(coach=STRANGER, at=clinic.now))
     assert (moved.data.owner, moved.data.repeated) == (STRANGER, True)
@@ -249,7 +250,7 @@ async def test_alerts_of_somebody_who_left_the_team_ask_the_new_one(clinic):
     assert len(await queue(clinic, STRANGER)) == 1
 
 
-async def test_an_unanswered_message_becomes_an_alert_and_the_answer_resolves_it(clinic):
+async def test_an_unanswered_message_becomes_an_alert_and_the_answer_resolves_it(clinic: Clinic) -> None:
     member = Sender(role="member", sender_id=MEMBER, name="Marta Muster")
     sent = await clinic.command(
         send_message, sender=member, message_id=uuid4(), body="Is it fine to run?", alert_id=None
@@ -265,7 +266,7 @@ async def test_an_unanswered_message_becomes_an_alert_and_the_answer_resolves_it
     assert (alert.status, alert.outcome) == ("resolved", "reached-member")
 
 
-async def test_an_answer_in_time_leaves_no_alert(clinic):
+async def test_an_answer_in_time_leaves_no_alert(clinic: Clinic) -> None:
     member = Sender(role="member", sender_id=MEMBER, name="Marta Muster")
     coach = Sender(role="coach", sender_id=COACH.practitioner_id, name=COACH.name)
     await clinic.command(send_message, sender=member, message_id=uuid4(), body="Hello?", alert_id=None)
@@ -275,7 +276,7 @@ async def test_an_answer_in_time_leaves_no_alert(clinic):
     assert await clinic.pass_time(5 * DAY) == []
 
 
-async def test_red_flag_words_alert_at_once_and_tell_the_member_what_to_do(clinic):
+async def test_red_flag_words_alert_at_once_and_tell_the_member_what_to_do(clinic: Clinic) -> None:
     member = Sender(role="member", sender_id=MEMBER, name="Marta Muster")
     sent = await clinic.command(
         send_message, sender=member, message_id=uuid4(), body="My chest hurts since the squats", alert_id=None

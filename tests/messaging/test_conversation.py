@@ -1,17 +1,21 @@
 """Red-flag words, the wait for an answer, who is told."""
 
+from uuid import UUID
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from services.messaging.domain.conversation import (
     Message,
+    RedFlagPhrase,
     add_message,
     find_red_flags,
     route_message,
     start_conversation,
 )
 from services.messaging.store.rules import load_phrase_rules
+from shared.events.vocabulary import SenderRole
 from shared.red_flags import BLOCKING, screen
 from tests.messaging.given import MEMBER, MINUTE, NOW, PT
 
@@ -36,7 +40,7 @@ def found(text: str) -> set[str]:
         ("mi rodilla está bloqueada", "locked-knee"),
     ],
 )
-def test_red_flags_in_both_languages(text, finding):
+def test_red_flags_in_both_languages(text: str, finding: str) -> None:
     assert finding in found(text)
 
 
@@ -50,11 +54,11 @@ def test_red_flags_in_both_languages(text, finding):
         "I cannot make it on Friday",
     ],
 )
-def test_everyday_messages_hold_none(text):
+def test_everyday_messages_hold_none(text: str) -> None:
     assert found(text) == set()
 
 
-def test_every_phrase_finds_itself_and_asks_for_a_clinician():
+def test_every_phrase_finds_itself_and_asks_for_a_clinician() -> None:
     assert {phrase.language for phrase in RULES.phrases} == {"en", "es"}
     for phrase in RULES.phrases:
         assert phrase.finding in found(" ".join(phrase.words)), phrase
@@ -62,26 +66,24 @@ def test_every_phrase_finds_itself_and_asks_for_a_clinician():
 
 
 @given(st.text(max_size=200))
-def test_any_text_can_be_looked_through(text):
+def test_any_text_can_be_looked_through(text: str) -> None:
     find_red_flags(text=text, rules=RULES)
 
 
 @given(before=st.text(max_size=50), after=st.text(max_size=50), phrase=st.sampled_from(RULES.phrases))
-def test_a_phrase_is_found_whatever_stands_around_it(before, after, phrase):
+def test_a_phrase_is_found_whatever_stands_around_it(before: str, after: str, phrase: RedFlagPhrase) -> None:
     assert phrase in find_red_flags(text=f"{before} {' '.join(phrase.words)} {after}", rules=RULES)
 
 
-def message(number: int, role: str) -> Message:
-    from uuid import UUID
-
+def message(number: int, role: SenderRole) -> Message:
     return Message(
-        message_id=UUID(int=number), member_id=MEMBER, number=number, sender_role=role, sender_id=PT.practitioner_id,  # type: ignore[arg-type]
+        message_id=UUID(int=number), member_id=MEMBER, number=number, sender_role=role, sender_id=PT.practitioner_id,
         sender_name="someone", body="hello", sent_at=NOW + number * MINUTE,
     )  # fmt: skip
 
 
 @given(st.lists(st.sampled_from(["member", "pt", "coach", "oncall", "system"]), max_size=12))
-def test_the_wait_begins_with_the_first_unanswered_message_of_the_member(roles):
+def test_the_wait_begins_with_the_first_unanswered_message_of_the_member(roles: list[SenderRole]) -> None:
     conversation, expected = start_conversation(member_id=MEMBER), None
     for number, role in enumerate(roles, 1):
         conversation = add_message(conversation=conversation, message=message(number, role))
@@ -94,7 +96,7 @@ def test_the_wait_begins_with_the_first_unanswered_message_of_the_member(roles):
     assert conversation.awaiting_since == (NOW + expected * MINUTE if expected else None)
 
 
-def test_who_is_told():
+def test_who_is_told() -> None:
     assert route_message(sender_role="member", has_team=True) == ("coach", "pt")
     assert route_message(sender_role="member", has_team=False) == ("oncall",)
     assert route_message(sender_role="coach", has_team=True) == ("member",)

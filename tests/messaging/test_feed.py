@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -11,11 +12,12 @@ from hypothesis import strategies as st
 from services.messaging.domain.feed import FeedEntry, FeedHead, NewFeedEntry, merge_entries, place_cursor
 from services.messaging.domain.people import ONCALL_AUDIENCE
 from services.messaging.store.feed import load_feed_entries, load_feed_head, prune_feed, save_feed_entries
+from tests.fixtures.eventually import eventually
 from tests.messaging.conftest import Clinic
 from tests.messaging.given import COACH, DAY, MEMBER, NOW, PT, STRANGER
 
 
-def entry(member_id: UUID = MEMBER, *, change: str = "raised", **values) -> NewFeedEntry:
+def entry(member_id: UUID = MEMBER, *, change: str = "raised", **values: Any) -> NewFeedEntry:
     return NewFeedEntry(kind="alert", change=change, member_id=member_id, subject_id=uuid4(), **values)
 
 
@@ -29,7 +31,7 @@ async def head(clinic: Clinic) -> FeedHead:
         return await load_feed_head(connection)
 
 
-async def test_the_team_sees_it_and_nobody_else(clinic):
+async def test_the_team_sees_it_and_nobody_else(clinic: Clinic) -> None:
     start = (await head(clinic)).last_number
     async with clinic.transaction() as connection:
         await save_feed_entries(
@@ -37,7 +39,10 @@ async def test_the_team_sees_it_and_nobody_else(clinic):
             [entry(), entry(oncall=True), entry(also=(STRANGER.practitioner_id,)), entry(uuid4())],
             now=NOW,
         )
-    numbers = lambda found: [e.number - start for e in found]  # noqa: E731
+
+    def numbers(found: list[FeedEntry]) -> list[int]:
+        return [e.number - start for e in found]
+
     assert numbers(await read(clinic, COACH.practitioner_id, after=start)) == [1, 2, 3]
     assert numbers(await read(clinic, PT.practitioner_id, after=start)) == [1, 2, 3]
     assert numbers(await read(clinic, ONCALL_AUDIENCE, after=start)) == [2]
@@ -45,7 +50,7 @@ async def test_the_team_sees_it_and_nobody_else(clinic):
     assert numbers(await read(clinic, COACH.practitioner_id, ONCALL_AUDIENCE, after=start)) == [1, 2, 3], "once each"
 
 
-async def test_a_number_is_never_visible_before_a_smaller_one(clinic):
+async def test_a_number_is_never_visible_before_a_smaller_one(clinic: Clinic) -> None:
     """A slow writer takes its numbers first and commits last: the second waits, so no reader can step over it."""
     start = (await head(clinic)).last_number
     written, finish = asyncio.Event(), asyncio.Event()
@@ -64,9 +69,8 @@ async def test_a_number_is_never_visible_before_a_smaller_one(clinic):
     await written.wait()
     second = asyncio.create_task(quick())
     waits = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
-    while not second.done() and not await clinic.database.fetchval(waits):
-        await asyncio.sleep(0.01)
-    assert not second.done(), "the second writer waits for the first"
+    await eventually(lambda: clinic.database.fetchval(waits), what="the second writer waits for the first")
+    assert not second.done()
     assert await read(clinic, COACH.practitioner_id, after=start) == []
     finish.set()
     await asyncio.gather(first, second)
@@ -74,7 +78,7 @@ async def test_a_number_is_never_visible_before_a_smaller_one(clinic):
     assert [(e.number - start, e.change) for e in found] == [(1, "slow"), (2, "quick")]
 
 
-async def test_a_reader_misses_nothing_while_many_write(clinic):
+async def test_a_reader_misses_nothing_while_many_write(clinic: Clinic) -> None:
     start = (await head(clinic)).last_number
     rng, writers, each = random.Random(7), 6, 15
 
@@ -99,18 +103,22 @@ async def test_a_reader_misses_nothing_while_many_write(clinic):
     assert seen == list(range(start + 1, (await head(clinic)).last_number + 1))
 
 
-async def test_a_rolled_back_write_leaves_no_gap(clinic):
+async def test_a_rolled_back_write_leaves_no_gap(clinic: Clinic) -> None:
     start = (await head(clinic)).last_number
-    with pytest.raises(ZeroDivisionError):
+
+    async def fail() -> None:
         async with clinic.transaction() as connection:
             await save_feed_entries(connection, [entry()], now=NOW)
             raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fail()
     async with clinic.transaction() as connection:
         await save_feed_entries(connection, [entry()], now=NOW)
     assert [e.number for e in await read(clinic, PT.practitioner_id, after=start)] == [start + 1]
 
 
-async def test_pruning_tells_readers_that_were_away_too_long(clinic):
+async def test_pruning_tells_readers_that_were_away_too_long(clinic: Clinic) -> None:
     async with clinic.transaction() as connection:
         await save_feed_entries(connection, [entry(), entry()], now=NOW + DAY)
     pruned_to = (await head(clinic)).last_number
@@ -126,7 +134,7 @@ async def test_pruning_tells_readers_that_were_away_too_long(clinic):
 
 
 @given(last=st.integers(0, 50), pruned=st.integers(0, 50), asked=st.none() | st.integers(0, 60))
-def test_a_cursor_is_kept_unless_it_would_miss_something(last, pruned, asked):
+def test_a_cursor_is_kept_unless_it_would_miss_something(last: int, pruned: int, asked: int | None) -> None:
     where = FeedHead(last_number=max(last, pruned), pruned_to=pruned)
     cursor, afresh = place_cursor(asked=asked, head=where)
     assert where.pruned_to <= cursor <= where.last_number
@@ -139,7 +147,7 @@ def test_a_cursor_is_kept_unless_it_would_miss_something(last, pruned, asked):
 
 
 @given(st.lists(st.integers(1, 20), max_size=30))
-def test_entries_of_two_audiences_come_once_and_in_order(numbers):
+def test_entries_of_two_audiences_come_once_and_in_order(numbers: list[int]) -> None:
     entries = [
         FeedEntry(number=n, kind="alert", change="raised", member_id=MEMBER, subject_id=MEMBER, entered_at=NOW)
         for n in numbers

@@ -1,8 +1,9 @@
 """Holds and bookings on a real database: nobody is ever in two visits at once."""
 
 import asyncio
-from datetime import UTC, datetime, time, timedelta
-from uuid import uuid4
+from datetime import UTC, datetime, time
+from typing import Any
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
@@ -36,6 +37,7 @@ from services.messaging.store.visits import (
     save_practitioner_hours,
 )
 from shared.events.visits import VisitRecommendation
+from shared.events.vocabulary import Practitioner
 from shared.outcomes import Refusal
 from tests.messaging.conftest import Clinic
 from tests.messaging.given import (
@@ -62,14 +64,17 @@ TUESDAY_10 = datetime(2026, 9, 8, 14, 0, tzinfo=UTC)
 """10:00 in New York."""
 
 
-async def hold(clinic: Clinic, *, at=TUESDAY_10, member_id=MEMBER, person=PT, visit_id=None, alert_id=None):
+async def hold(
+    clinic: Clinic, *, at: datetime = TUESDAY_10, member_id: UUID = MEMBER, person: Practitioner = PT,
+    alert_id: UUID | None = None,
+) -> Any:  # fmt: skip
     return await clinic.command(
-        hold_slot, member_id, visit_id=visit_id or uuid4(), practitioner_id=person.practitioner_id, starts_at=at,
+        hold_slot, member_id, visit_id=uuid4(), practitioner_id=person.practitioner_id, starts_at=at,
         reason="other", alert_id=alert_id,
     )  # fmt: skip
 
 
-async def book(clinic: Clinic, **values) -> Visit:
+async def book(clinic: Clinic, **values: Any) -> Visit:
     held = await hold(clinic, **values)
     assert isinstance(held, VisitPlanned), held
     booked = await clinic.command(
@@ -79,11 +84,12 @@ async def book(clinic: Clinic, **values) -> Visit:
     return booked.visit
 
 
-async def slots(clinic: Clinic, *, member_id=MEMBER, person=PT, days=1, start=datetime(2026, 9, 8, 4, 0, tzinfo=UTC)):
+async def slots(clinic: Clinic, *, member_id: UUID = MEMBER, person: Practitioner = PT) -> Any:
+    start = datetime(2026, 9, 8, 4, 0, tzinfo=UTC)
     async with clinic.database.acquire() as connection:
         return await list_slots(
             connection, member_id=member_id, practitioner_id=person.practitioner_id,
-            window=Span(starts_at=start, ends_at=start + timedelta(days=days)), now=clinic.now,
+            window=Span(starts_at=start, ends_at=start + DAY), now=clinic.now,
         )  # fmt: skip
 
 
@@ -94,7 +100,7 @@ async def two_members(clinic: Clinic) -> Clinic:
     return clinic
 
 
-async def test_a_practitioner_without_hours_is_offered_the_default_week_in_the_members_zone(clinic):
+async def test_a_practitioner_without_hours_is_offered_the_default_week_in_the_members_zone(clinic: Clinic) -> None:
     offered = await slots(clinic)
     assert len(offered) == 16
     assert offered[0].starts_at == datetime(2026, 9, 8, 13, 0, tzinfo=UTC)
@@ -104,7 +110,7 @@ async def test_a_practitioner_without_hours_is_offered_the_default_week_in_the_m
     assert calendars[PT.practitioner_id].hours_assumed
 
 
-async def test_their_own_hours_and_absences_are_kept(clinic):
+async def test_their_own_hours_and_absences_are_kept(clinic: Clinic) -> None:
     hours = [WeeklyHours(weekday=2, starts_at=time(8), ends_at=time(10))]
     async with clinic.database.acquire() as connection, connection.transaction():
         assert await save_practitioner_hours(
@@ -122,7 +128,7 @@ async def test_their_own_hours_and_absences_are_kept(clinic):
     assert len(await slots(clinic)) == 3, "hours that were entered are not assumed again"
 
 
-async def test_only_the_care_team_can_be_met(clinic):
+async def test_only_the_care_team_can_be_met(clinic: Clinic) -> None:
     assert (await hold(clinic, person=STRANGER)).reason == "not-their-team"
     assert (await slots(clinic, person=STRANGER)).reason == "not-their-team"
     assert (await hold(clinic, member_id=uuid4())).reason == "not-their-team"
@@ -138,11 +144,11 @@ async def test_only_the_care_team_can_be_met(clinic):
         (TUESDAY_10 - 6 * HOUR, "slot-taken"),
     ],
 )
-async def test_what_is_not_a_slot_cannot_be_held(clinic, at, reason):
+async def test_what_is_not_a_slot_cannot_be_held(clinic: Clinic, at: datetime, reason: str) -> None:
     assert (await hold(clinic, at=at)).reason == reason
 
 
-async def test_a_hold_lasts_five_minutes(two_members):
+async def test_a_hold_lasts_five_minutes(two_members: Clinic) -> None:
     clinic = two_members
     held = await hold(clinic)
     assert held.visit.hold_expires_at == clinic.now + 5 * MINUTE
@@ -157,7 +163,7 @@ async def test_a_hold_lasts_five_minutes(two_members):
     assert isinstance(await hold(clinic, member_id=OTHER_MEMBER), VisitPlanned)
 
 
-async def test_a_hold_that_is_over_gives_way_before_its_timer_runs(two_members):
+async def test_a_hold_that_is_over_gives_way_before_its_timer_runs(two_members: Clinic) -> None:
     clinic = two_members
     held = await hold(clinic)
     clinic.now += 6 * MINUTE
@@ -165,7 +171,7 @@ async def test_a_hold_that_is_over_gives_way_before_its_timer_runs(two_members):
     assert isinstance(await hold(clinic, member_id=OTHER_MEMBER), VisitPlanned)
 
 
-async def test_a_member_has_one_hold_and_may_give_it_back(clinic):
+async def test_a_member_has_one_hold_and_may_give_it_back(clinic: Clinic) -> None:
     first = await hold(clinic)
     second = await hold(clinic, at=TUESDAY_10 + HOUR)
     assert [row["visit_id"] for row in await clinic.fetch("select visit_id from visits")] == [second.visit.visit_id]
@@ -175,7 +181,7 @@ async def test_a_member_has_one_hold_and_may_give_it_back(clinic):
     assert await clinic.due_timers() == {}
 
 
-async def test_booking_is_told_once_however_often_it_is_sent(clinic):
+async def test_booking_is_told_once_however_often_it_is_sent(clinic: Clinic) -> None:
     visit = await book(clinic)
     again = await clinic.command(book_visit, visit_id=visit.visit_id, reason=None)
     assert again.visit.status == "booked"
@@ -188,12 +194,12 @@ async def test_booking_is_told_once_however_often_it_is_sent(clinic):
     assert await clinic.due_timers() == {"visit.missed": TUESDAY_10 + 30 * MINUTE + RULES.missed_after}
 
 
-async def test_a_member_cannot_be_with_two_people_at_once(clinic):
+async def test_a_member_cannot_be_with_two_people_at_once(clinic: Clinic) -> None:
     await book(clinic)
     assert (await hold(clinic, person=COACH)).reason == "slot-taken"
 
 
-async def test_many_members_at_once_get_one_time_once(clinic):
+async def test_many_members_at_once_get_one_time_once(clinic: Clinic) -> None:
     members = [uuid4() for _ in range(12)]
     for member in members:
         await clinic.take(follow_members, enrolled(member), team_assigned(member))
@@ -204,16 +210,16 @@ async def test_many_members_at_once_get_one_time_once(clinic):
     assert await clinic.database.fetchval("select count(*) from visits") == 1
 
 
-async def test_two_transactions_that_both_saw_the_time_free_cannot_both_have_it(two_members):
+async def test_two_transactions_that_both_saw_the_time_free_cannot_both_have_it(two_members: Clinic) -> None:
     clinic = two_members
     held = (await hold(clinic)).visit
     await clinic.command(release_hold, visit_id=held.visit_id)
 
-    def wanted(member_id):
+    def wanted(member_id: UUID) -> Visit:
         values = {name: getattr(held, name) for name in Visit.__dataclass_fields__}
         return Visit(**{**values, "visit_id": uuid4(), "member_id": member_id})
 
-    async def take(member_id, *, first: asyncio.Event, go: asyncio.Event):
+    async def take(member_id: UUID, *, first: asyncio.Event, go: asyncio.Event) -> set[UUID]:
         async with clinic.transaction(member_id) as connection:
             first.set()
             await go.wait()
@@ -230,7 +236,7 @@ async def test_two_transactions_that_both_saw_the_time_free_cannot_both_have_it(
     assert sorted(len(got) for got in await asyncio.gather(*runs)) == [0, 1]
 
 
-async def test_the_database_refuses_a_double_booking_whatever_the_code_does(two_members):
+async def test_the_database_refuses_a_double_booking_whatever_the_code_does(two_members: Clinic) -> None:
     clinic = two_members
     await book(clinic)
     other = await book(clinic, member_id=OTHER_MEMBER, at=TUESDAY_10 + HOUR)
@@ -241,19 +247,19 @@ async def test_the_database_refuses_a_double_booking_whatever_the_code_does(two_
         )  # fmt: skip
 
 
-async def test_visits_that_touch_do_not_overlap(two_members):
+async def test_visits_that_touch_do_not_overlap(two_members: Clinic) -> None:
     clinic = two_members
     await book(clinic)
     await book(clinic, member_id=OTHER_MEMBER, at=TUESDAY_10 + 30 * MINUTE)
 
 
-async def test_moving_frees_the_old_time_and_takes_the_new_one(two_members):
+async def test_moving_frees_the_old_time_and_takes_the_new_one(two_members: Clinic) -> None:
     clinic = two_members
     visit = await book(clinic)
     taken = await book(clinic, member_id=OTHER_MEMBER, at=TUESDAY_10 + HOUR)
-    values = {"visit_id": visit.visit_id, "practitioner_id": PT.practitioner_id, "by_member": True}
-    assert (await clinic.command(reschedule_visit, **values, starts_at=taken.starts_at)).reason == "slot-taken"
-    moved = await clinic.command(reschedule_visit, **values, starts_at=TUESDAY_10 + 2 * HOUR)
+    values: dict[str, Any] = {"visit_id": visit.visit_id, "practitioner_id": PT.practitioner_id, "by_member": True}
+    assert (await clinic.command(reschedule_visit, MEMBER, **values, starts_at=taken.starts_at)).reason == "slot-taken"
+    moved = await clinic.command(reschedule_visit, MEMBER, **values, starts_at=TUESDAY_10 + 2 * HOUR)
     assert moved.visit.starts_at == TUESDAY_10 + 2 * HOUR
     event = clinic.published[-1]
     assert (event.NAME, event.data.previous_starts_at, event.data.rescheduled_by) == (
@@ -263,7 +269,7 @@ async def test_moving_frees_the_old_time_and_takes_the_new_one(two_members):
     assert (await clinic.due_timers())["visit.missed"] > TUESDAY_10 + 2 * HOUR
 
 
-async def test_a_cancelled_time_is_free_and_never_missed(clinic):
+async def test_a_cancelled_time_is_free_and_never_missed(clinic: Clinic) -> None:
     visit = await book(clinic)
     await clinic.command(cancel_booking, visit_id=visit.visit_id, by_member=False)
     assert clinic.published[-1].data.cancelled_by == "practitioner"
@@ -272,7 +278,7 @@ async def test_a_cancelled_time_is_free_and_never_missed(clinic):
     assert (await clinic.command(cancel_booking, visit_id=visit.visit_id, by_member=True)).reason == "not-booked"
 
 
-async def test_a_visit_nobody_completes_is_missed_alerts_and_may_be_documented_late(clinic):
+async def test_a_visit_nobody_completes_is_missed_alerts_and_may_be_documented_late(clinic: Clinic) -> None:
     visit = await book(clinic)
     advice = VisitRecommendation(action="continue")
     early = await clinic.command(complete_booking, visit_id=visit.visit_id, recommendation=advice, note=None)
@@ -288,7 +294,7 @@ async def test_a_visit_nobody_completes_is_missed_alerts_and_may_be_documented_l
     assert "She did come" not in str([event.model_dump() for event in clinic.published]), "the note stays here"
 
 
-async def test_the_chain_from_a_session_to_the_visit_is_connected(clinic):
+async def test_the_chain_from_a_session_to_the_visit_is_connected(clinic: Clinic) -> None:
     done = session(pain=7)
     spike = spiked(causationid=done.id, causationsource=done.source, correlationid=done.chain)
     revised = plan_revised(causationid=done.id, causationsource=done.source, correlationid=done.chain)
@@ -325,7 +331,7 @@ async def test_the_chain_from_a_session_to_the_visit_is_connected(clinic):
         ("alert.raised", "visit.booked"),
         ("visit.booked", "visit.completed"),
     }
-    assert [entry.event_type for entry in chain][0] == "session.completed"
+    assert chain[0].event_type == "session.completed"
     assert "pain 7" in chain[0].summary
     assert snapshots[MEMBER].version == 2
     assert snapshots[MEMBER].pathway == "overuse", "a revision keeps what it does not tell"

@@ -5,11 +5,11 @@ from itertools import pairwise
 from typing import Annotated, Literal, Self
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from services.messaging.domain.alert import Alert
 from services.messaging.domain.conversation import Message
-from services.messaging.domain.slots import Span, WeeklyHours
+from services.messaging.domain.slots import Span, WeeklyHours, is_time_zone
 from services.messaging.domain.timeline import TimelineEntry
 from services.messaging.domain.visit import Visit, VisitRules
 from shared.events.conversations import AlertOutcome
@@ -92,6 +92,13 @@ class Stretch(Body):
 class Week(Body):
     time_zone: TimeZone
     hours: Annotated[list[Stretch], Field(max_length=40)]
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if not is_time_zone(name=name):
+            raise ValueError("not an IANA time zone")
+        return name
 
     @model_validator(mode="after")
     def _apart(self) -> Self:

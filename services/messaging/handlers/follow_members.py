@@ -11,6 +11,7 @@ from services.messaging.domain.alert_raising import raise_alerts
 from services.messaging.domain.feed import NewFeedEntry
 from services.messaging.domain.member_events import apply_member_event
 from services.messaging.domain.people import MemberProfile
+from services.messaging.domain.slots import is_time_zone
 from services.messaging.domain.timeline import describe_event
 from services.messaging.domain.triggers import on_member_screened
 from services.messaging.store.alerts import load_alert_book, load_standing_alerts, save_alert_changes
@@ -44,7 +45,8 @@ async def follow_members(connection: Connection, events: Sequence[CloudEvent], /
     await save_practitioners(
         connection,
         [person for person, _ in people],
-        time_zones=[zone for _, zone in people],
+        # A zone that this machine's database does not know must not break the offering of slots.
+        time_zones=[zone if zone and is_time_zone(name=zone) else None for _, zone in people],
         default_hours=load_visit_rules().default_hours,
     )
     await save_member_profiles(connection, profiles.values())

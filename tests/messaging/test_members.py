@@ -1,0 +1,150 @@
+"""What messaging keeps of members and their course, and who finds whom."""
+
+from uuid import uuid4
+
+from services.messaging.domain.people import MemberProfile
+from services.messaging.handlers.follow_activity import follow_activity
+from services.messaging.handlers.follow_contacts import follow_contacts
+from services.messaging.handlers.follow_members import follow_members
+from services.messaging.handlers.follow_plans import follow_plans
+from services.messaging.store.course import load_pain_episodes, load_pain_readings, load_sessions
+from services.messaging.store.members import load_care_teams, load_member_profiles, search_members
+from services.messaging.store.timeline import load_chain, load_timeline
+from shared.events import CloudEvent, ConsentChanged, MemberDisenrolled, MemberPaused, MemberResumed
+from shared.events.members import ConsentChangedData, MemberDisenrolledData, MemberPausedData, MemberResumedData
+from shared.events.vocabulary import Practitioner
+from tests.messaging.conftest import Clinic
+from tests.messaging.given import (
+    COACH,
+    DAY,
+    MEMBER,
+    NOW,
+    OTHER_MEMBER,
+    PT,
+    STRANGER,
+    contact,
+    enrolled,
+    flagged,
+    plan_issued,
+    plan_revised,
+    session,
+    spiked,
+    team_assigned,
+)
+
+
+def about(event: type[CloudEvent], data: object) -> CloudEvent:
+    return event(id=str(uuid4()), source="urn:careloop:enrollment", time=NOW, subject=MEMBER, data=data)  # type: ignore[call-arg,arg-type]
+
+
+async def test_a_profile_follows_its_events_in_order(bare_clinic: Clinic) -> None:
+    paused = about(MemberPaused, MemberPausedData(reason="holiday", until=NOW + DAY))
+    await bare_clinic.take(
+        follow_members,
+        enrolled(),
+        team_assigned(),
+        about(ConsentChanged, ConsentChangedData(channel="sms", topic="nudge", granted=False, given_by="member")),
+        paused,
+    )
+    await bare_clinic.take(follow_contacts, contact(given_name="Ann"), contact(given_name="Anna"))
+
+    async def profile() -> MemberProfile:
+        async with bare_clinic.database.acquire() as connection:
+            return (await load_member_profiles(connection, member_ids=[MEMBER]))[MEMBER]
+
+    seen = await profile()
+    assert (seen.name, seen.status, seen.paused_until) == ("Anna Muster", "paused", NOW + DAY)
+    assert (seen.pt, seen.coach, seen.state, seen.usual_pain) == (PT, COACH, "NY", 3)
+    assert seen.consents == {"email all": True, "sms nudge": False}
+    await bare_clinic.take(follow_members, about(MemberResumed, MemberResumedData(reason="back")))
+    assert (await profile()).status == "active"
+    left = MemberDisenrolledData(reason="completed", effective_on=NOW.date())
+    await bare_clinic.take(follow_members, about(MemberDisenrolled, left))
+    assert (await profile()).status == "disenrolled"
+
+
+async def test_readings_sessions_and_flares_for_the_chart(clinic: Clinic) -> None:
+    done = session(pain=7)
+    await clinic.take(follow_activity, done)
+    await clinic.take(follow_activity, done)
+    await clinic.take(follow_plans, spiked(score=7), spiked(score=9, repeated=True, at=NOW + DAY))
+    async with clinic.database.acquire() as connection:
+        readings = await load_pain_readings(connection, member_ids=[MEMBER], since=NOW - DAY)
+        sessions = await load_sessions(connection, member_ids=[MEMBER], since=NOW - DAY)
+        (flare,) = await load_pain_episodes(connection, member_ids=[MEMBER], since=NOW - DAY)
+    assert [(r.context, r.score) for r in readings] == [("next-morning", 2), ("now", 3), ("during-exercise", 7)]
+    assert [(s.pain_during, s.exercises) for s in sessions] == [(7, 1)]
+    assert (flare.started_at, flare.baseline, flare.score_max, flare.settled_at) == (NOW, 3.0, 9, None)
+
+
+async def test_the_timeline_holds_every_event_once_with_its_numbers(clinic: Clinic) -> None:
+    spike = spiked()
+    await clinic.take(follow_plans, plan_issued(), spike, plan_revised(), flagged("emergency", "deformity"))
+    await clinic.take(follow_plans, spike)
+    async with clinic.database.acquire() as connection:
+        entries = await load_timeline(connection, member_ids=[MEMBER])
+        newest = await load_chain(connection, member_ids=[MEMBER], event_types=["pain.spiked"])
+        elsewhere = await load_chain(connection, member_ids=[OTHER_MEMBER])
+    lines = {entry.event_type: entry.summary for entry in entries}
+    assert lines["pain.spiked"] == "pain 7, usual 3"
+    assert lines["plan.revised"] == "plan version 2: mini squat regress 2 to 1"
+    assert lines["plan.issued"] == "plan issued: overuse, 1 exercises, 3 a week"
+    assert lines["care-team.assigned"] == "care team: Petra Therapist (PT), Cora Coach (coach)"
+    assert lines["contact.changed"] == "contact changed", "no address, no number"
+    assert len(entries) == len({(e.source, e.event_id) for e in entries})
+    assert [e.event_id for e in newest] == [spike.id]
+    assert elsewhere == []
+
+
+async def test_members_are_found_by_name_by_their_own_team_only(clinic: Clinic) -> None:
+    await clinic.take(follow_members, enrolled(OTHER_MEMBER), team_assigned(OTHER_MEMBER, coach=STRANGER))
+    await clinic.take(follow_contacts, contact(OTHER_MEMBER, given_name="Zoë", family_name="O'Neil-50%"))
+
+    async def find(person: Practitioner, text: str = "") -> list[str | None]:
+        async with clinic.database.acquire() as connection:
+            found = await search_members(connection, practitioner_id=person.practitioner_id, oncall=False, text=text)
+            return [profile.name for profile in found]
+
+    assert await find(PT) == ["Marta Muster", "Zoë O'Neil-50%"]
+    assert await find(COACH) == ["Marta Muster"]
+    assert await find(PT, "mUST") == ["Marta Muster"]
+    assert await find(PT, "50%") == ["Zoë O'Neil-50%"]
+    assert await find(COACH, "Zoë") == []
+
+
+async def test_a_zone_this_machine_does_not_know_does_not_break_the_slots(bare_clinic: Clinic) -> None:
+    event = enrolled()
+    odd = event.model_copy(update={"data": event.data.model_copy(update={"time_zone": "Mars/Olympus"})})
+    await bare_clinic.take(follow_members, odd, team_assigned())
+    zones = await bare_clinic.fetch("select distinct time_zone from practitioners")
+    assert [row["time_zone"] for row in zones] == ["America/New_York"]
+
+
+async def test_the_number_of_statements_does_not_grow_with_the_chunk(clinic: Clinic) -> None:
+    """A statement in a loop would be the end of the throughput."""
+
+    async def statements(members: int) -> int:
+        ids = [uuid4() for _ in range(members)]
+        events = [e for m in ids for e in (plan_issued(m), spiked(m, episode=uuid4()), plan_revised(m))]
+        asked: list[str] = []
+        async with clinic.transaction(*ids) as connection:
+            with connection.query_logger(lambda record: asked.append(record.query)):
+                await follow_plans(connection, events, now=NOW)
+        return len(asked)
+
+    await statements(1)
+    assert await statements(2) == await statements(60)
+
+
+async def test_absent_people_are_known_while_they_are_away(clinic: Clinic) -> None:
+    await clinic.database.execute(
+        "insert into practitioner_absences values ($1, $2, tstzrange($3, $4))",
+        uuid4(),
+        PT.practitioner_id,
+        NOW,
+        NOW + DAY,
+    )
+    async with clinic.database.acquire() as connection:
+        for at, absent in ((NOW, {PT.practitioner_id}), (NOW + DAY, set())):
+            teams = await load_care_teams(connection, member_ids=[MEMBER], now=at)
+            assert teams[MEMBER].absent == absent
