@@ -19,7 +19,7 @@ from deploy.local.processes import POLL_S, Child, ProcessFile, last_lines, open_
 DAY_MS = 24 * 3600 * 1000
 START_LIMIT_S = 120.0
 STOP_SIGNAL = signal.SIGTERM
-STOP_GRACE_S = 4.0
+STOP_GRACE_S = 10.0  # it writes its snapshot; cut short, it only takes longer to start the next time
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ READY_POLL_S = 0.05
 BACKOFF_FIRST_S = 0.5
 BACKOFF_MAX_S = 30.0
 STEADY_S = 60.0
-STOP_GRACE_S = 7.0  # all of a stop is to take 15 s at most: servers need about two, or seven when they hang
+STOP_GRACE_S = 7.0  # all of a stop is to take 15 s at most, the servers included
 
 Report = Callable[[str], None]
 

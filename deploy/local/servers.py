@@ -16,8 +16,9 @@ import secrets
 import shutil
 import signal
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from deploy.local import kafka, postgres, valkey
@@ -100,12 +101,14 @@ class EmbeddedServers:
             embedded=tuple(name for name, url in given.items() if url is None),
         )
 
-    async def stop(self) -> None:
-        """Valkey, PostgreSQL, Kafka, in this order."""
+    async def stop(self, *, within_s: float = 60.0) -> None:
+        """Valkey, PostgreSQL, Kafka, in this order. Each has its own grace, or less when `within_s` is nearly over."""
+        deadline = time.monotonic() + within_s
         for name in SERVER_STOPS:
             child = self.children.pop(name, None)
             if child is not None:
-                orderly = await child.stop()
+                left = max(deadline - time.monotonic(), 1.0)
+                orderly = await replace(child, grace_s=min(child.grace_s, left)).stop()
                 self.report(f"{name} stopped" if orderly else f"{name} did not stop in time and was killed")
 
     async def _start_kafka(self) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,6 +44,7 @@ from shared.migrating import MigrationError, migrate
 from shared.topics import TopicDiffers, create_topics
 
 FOLLOW_S = 0.1
+STOP_LIMIT_S = 14.0
 
 
 def server_choices(settings: LocalSettings) -> ServerChoices:
@@ -216,10 +218,11 @@ class Supervisor:
     async def _stop(self) -> None:
         """Who uses the services first, then these, so that none sees its servers go; then what only they use; then the
         servers."""
+        began = time.monotonic()
         await self._programs.stop(["population"])
         await self._programs.stop(SERVICES)
         await self._programs.stop([name for name in self._programs.programs if name not in SERVICES])
-        await self._servers.stop()
+        await self._servers.stop(within_s=STOP_LIMIT_S - (time.monotonic() - began))
 
 
 async def prepare_servers(stack: Stack) -> None:
