@@ -53,9 +53,15 @@ class Clinic:
             headers["content-type"] = "application/json"
         return await self.client.request(method, path, headers=headers, **options)
 
-    async def upload(self, content: Any, *, mode: str = "delta", token: str | None = None, **query: Any) -> httpx.Response:
+    async def upload(
+        self, content: Any, *, mode: str = "delta", token: str | None = None, **query: Any
+    ) -> httpx.Response:
         return await self.call(
-            "POST", f"/v1/sponsors/{self.sponsor_id}/imports", token, params={"mode": mode, **query}, content=content,
+            "POST",
+            f"/v1/sponsors/{self.sponsor_id}/imports",
+            token,
+            params={"mode": mode, **query},
+            content=content,
             headers={"content-type": "text/csv; charset=utf-8"},
         )
 
@@ -71,13 +77,20 @@ class Clinic:
             assert body["state"] != "received"
             return body
 
-        return await eventually(look, within=60, what="the roster is applied")
+        found: dict[str, Any] = await eventually(look, within=60, what="the roster is applied")
+        return found
 
     async def add_practitioner(self, role: str, **fields: Any) -> UUID:
         practitioner_id = fields.pop("practitioner_id", None) or uuid4()
         body = {
-            "practitioner_id": str(practitioner_id), "role": role, "name": f"Sam {role}", "languages": ["en"],
-            "licensed_states": ["NY"] if role == "pt" else [], "time_zone": "America/New_York", "panel_limit": 100, **fields,
+            "practitioner_id": str(practitioner_id),
+            "role": role,
+            "name": f"Sam {role}",
+            "languages": ["en"],
+            "licensed_states": ["NY"] if role == "pt" else [],
+            "time_zone": "America/New_York",
+            "panel_limit": 100,
+            **fields,
         }
         answer = await self.call("POST", "/v1/practitioners", json=body)
         assert answer.status_code in (200, 201), answer.text
@@ -110,7 +123,7 @@ class Clinic:
         }
 
     async def published(self, member_id: str | UUID | None = None) -> list[dict[str, Any]]:
-        """Events in the outbox or already sent, of one member or all, in order: read from the copy that a trigger keeps."""
+        """Events published, of one member or all, in order: from the copy that a trigger keeps of the outbox."""
         async with self.database() as connection:
             rows = await connection.fetch(
                 "select value from published where $1::uuid is null or member_id = $1 order by outbox_id",
@@ -119,7 +132,9 @@ class Clinic:
         return [orjson.loads(row["value"]) for row in rows]
 
     async def published_types(self, member_id: str | UUID | None = None) -> list[str]:
-        return [event["type"].removeprefix("org.careloop.").removesuffix(".v1") for event in await self.published(member_id)]
+        return [
+            event["type"].removeprefix("org.careloop.").removesuffix(".v1") for event in await self.published(member_id)
+        ]
 
     @contextlib.asynccontextmanager
     async def database(self) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
@@ -153,7 +168,9 @@ create trigger keep_copy after insert on delivery.outbox for each row execute fu
 
 
 @contextlib.asynccontextmanager
-async def open_clinic(run_service: RunService, tokens: Tokens, *, database_url: str | None = None) -> AsyncIterator[Clinic]:
+async def open_clinic(
+    run_service: RunService, tokens: Tokens, *, database_url: str | None = None
+) -> AsyncIterator[Clinic]:
     """Enrollment running with a sponsor in New York and New Jersey; no roster and no practitioners yet."""
     clock = SteppingClock(datetime(2026, 3, 2, 15, tzinfo=UTC))
 
@@ -162,18 +179,27 @@ async def open_clinic(run_service: RunService, tokens: Tokens, *, database_url: 
         service.clock = clock
         return service
 
-    async with run_service(build_with_clock, EnrollmentSettings, name="enrollment", database_url=database_url) as running:
+    async with run_service(
+        build_with_clock, EnrollmentSettings, name="enrollment", database_url=database_url
+    ) as running:
         clinic = Clinic(running, tokens, clock, uuid4())
         async with clinic.database() as connection:
             await connection.execute(KEEP_COPY)
-        answer = await clinic.call("PUT", f"/v1/sponsors/{clinic.sponsor_id}", json={
-            "name": "Example Mills", "states": ["NY", "NJ"], "covers_from": "2026-01-01",
-            "administrators": ["mills-hr"],
-        })
+        answer = await clinic.call(
+            "PUT",
+            f"/v1/sponsors/{clinic.sponsor_id}",
+            json={
+                "name": "Example Mills",
+                "states": ["NY", "NJ"],
+                "covers_from": "2026-01-01",
+                "administrators": ["mills-hr"],
+            },
+        )
         assert answer.status_code == 201, answer.text
         yield clinic
 
 
-
-def roster(*persons: str, born: str = "1980-05-17", state: str = "NY", starts: str = "2026-01-01", ends: str = "") -> str:
+def roster(
+    *persons: str, born: str = "1980-05-17", state: str = "NY", starts: str = "2026-01-01", ends: str = ""
+) -> str:
     return HEADER + "".join(f"{person},{born},{state},{starts},{ends}\n" for person in persons)

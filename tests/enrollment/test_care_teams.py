@@ -26,9 +26,16 @@ LANGUAGES = st.sets(st.sampled_from(["en", "es"]), min_size=1)
 
 def panel(role: str, **fields: Any) -> PanelMember:
     values: dict[str, Any] = {
-        "practitioner_id": uuid4(), "role": role, "name": role, "licensed_states": frozenset({"NY"} if role == "pt" else ()),
-        "languages": frozenset({"en"}), "time_zone": "America/New_York", "panel_limit": 10, "panel_size": 0,
-        "accepting": True, **fields,
+        "practitioner_id": uuid4(),
+        "role": role,
+        "name": role,
+        "licensed_states": frozenset({"NY"} if role == "pt" else ()),
+        "languages": frozenset({"en"}),
+        "time_zone": "America/New_York",
+        "panel_limit": 10,
+        "panel_size": 0,
+        "accepting": True,
+        **fields,
     }
     return PanelMember(**values)
 
@@ -38,11 +45,18 @@ def panels(draw: st.DrawFn) -> list[PanelMember]:
     found = []
     for _ in range(draw(st.integers(0, 8))):
         limit = draw(st.integers(1, 4))
-        found.append(panel(
-            draw(st.sampled_from(["pt", "coach"])), practitioner_id=draw(st.uuids()),
-            licensed_states=frozenset(draw(st.sets(STATES, min_size=1))), languages=frozenset(draw(LANGUAGES)),
-            time_zone=draw(ZONES), panel_limit=limit, panel_size=draw(st.integers(0, limit)), accepting=draw(st.booleans()),
-        ))
+        found.append(
+            panel(
+                draw(st.sampled_from(["pt", "coach"])),
+                practitioner_id=draw(st.uuids()),
+                licensed_states=frozenset(draw(st.sets(STATES, min_size=1))),
+                languages=frozenset(draw(LANGUAGES)),
+                time_zone=draw(ZONES),
+                panel_limit=limit,
+                panel_size=draw(st.integers(0, limit)),
+                accepting=draw(st.booleans()),
+            )
+        )
     return found
 
 
@@ -119,20 +133,25 @@ def test_a_hand_over_moves_only_the_one_who_leaves() -> None:
     other, empty = panel("pt"), panel("coach")
     team = choose_care_team(
         need=need(present_pt=leaving.practitioner_id, present_coach=staying_full.practitioner_id),
-        practitioners=[leaving, staying_full, other, empty], now=NOW,
+        practitioners=[leaving, staying_full, other, empty],
+        now=NOW,
     )
     assert isinstance(team, CareTeam)
     assert (team.pt, team.coach) == (other, staying_full)
 
 
 def test_a_move_gives_the_old_place_back_to_the_next_in_line() -> None:
-    leaving, only = panel("coach", accepting=False, panel_limit=1, panel_size=1), panel("coach", panel_limit=1, panel_size=0)
+    leaving, only = (
+        panel("coach", accepting=False, panel_limit=1, panel_size=1),
+        panel("coach", panel_limit=1, panel_size=0),
+    )
     pt = panel("pt")
     known = {p.practitioner_id: p for p in (leaving, only, pt)}
     first, second = uuid4(), uuid4()
     teams = place_members(
         needs={first: need(present_pt=pt.practitioner_id, present_coach=leaving.practitioner_id), second: need()},
-        practitioners=known, now=NOW,
+        practitioners=known,
+        now=NOW,
     )
     assert isinstance(teams[first], CareTeam)
     assert teams[second] == NoCareTeam("no-coach-has-room")

@@ -27,15 +27,19 @@ DAYS = st.dates(date(2025, 6, 1), date(2027, 6, 1))
 
 def cover(starts: date = date(2026, 2, 1), ends: date | None = date(2026, 6, 30), state: str = "NY") -> Coverage:
     return Coverage(
-        sponsor_id=SPONSOR.sponsor_id, person_id="E-1", date_of_birth=BORN, state=state, effective_from=starts,
+        sponsor_id=SPONSOR.sponsor_id,
+        person_id="E-1",
+        date_of_birth=BORN,
+        state=state,
+        effective_from=starts,
         effective_to=ends,
     )
 
 
-def decide(at: datetime, coverage: Coverage | None = None, *, state: str | None = None, born: date = BORN) -> Eligibility:
-    return decide_eligibility(
-        sponsor=SPONSOR, coverage=coverage or cover(), date_of_birth=born, state=state, now=at
-    )
+def decide(
+    at: datetime, coverage: Coverage | None = None, *, state: str | None = None, born: date = BORN
+) -> Eligibility:
+    return decide_eligibility(sponsor=SPONSOR, coverage=coverage or cover(), date_of_birth=born, state=state, now=at)
 
 
 @pytest.mark.parametrize(

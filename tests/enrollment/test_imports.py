@@ -56,7 +56,11 @@ async def test_good_rows_are_covered_and_bad_ones_are_told_by_line_field_and_rea
 
 
 async def test_a_latin_1_row_is_rejected_and_its_neighbours_are_taken(clinic: Clinic) -> None:
-    content = roster("E-1").encode() + "É-2,1980-05-17,NY,2026-01-01,\n".encode("latin-1") + roster("E-3").encode()[len(HEADER):]
+    content = (
+        roster("E-1").encode()
+        + "É-2,1980-05-17,NY,2026-01-01,\n".encode("latin-1")
+        + roster("E-3").encode()[len(HEADER) :]
+    )
     done = await clinic.import_roster(content)
     assert [(r["line"], r["reason"]) for r in done["rejections"]] == [(3, "wrong-encoding")]
     assert list(await covered(clinic)) == ["E-1", "E-3"]
@@ -99,8 +103,14 @@ async def test_an_upload_that_breaks_off_changes_nothing_and_is_told(clinic: Cli
 
     with pytest.raises(ConnectionResetError):
         await receive_roster(
-            clinic.running.service.database, blocks=cut(), import_id=uuid4(), sponsor_id=clinic.sponsor_id, mode="full",
-            rows_announced=None, received_by="test", now=clinic.clock.now(),
+            clinic.running.service.database,
+            blocks=cut(),
+            import_id=uuid4(),
+            sponsor_id=clinic.sponsor_id,
+            mode="full",
+            rows_announced=None,
+            received_by="test",
+            now=clinic.clock.now(),
         )
     body = (await clinic.call("GET", f"/v1/sponsors/{clinic.sponsor_id}/imports")).json()
     assert [(each["state"], each["reason"]) for each in body["imports"]] == [("failed", "upload-interrupted")]
@@ -112,7 +122,13 @@ async def test_a_full_file_ends_the_coverage_of_whom_it_leaves_out(clinic: Clini
     done = await clinic.import_roster(roster("E-2", "E-4"), mode="full")
     assert done["persons"] == {"added": 1, "changed": 0, "unchanged": 1, "ended": 3}
     # E-9 had not started: withdrawn, not covered for a day in June.
-    assert await covered(clinic) == {"E-1": "2026-03-02", "E-2": None, "E-3": "2026-03-02", "E-4": None, "E-9": "2026-05-31"}
+    assert await covered(clinic) == {
+        "E-1": "2026-03-02",
+        "E-2": None,
+        "E-3": "2026-03-02",
+        "E-4": None,
+        "E-9": "2026-05-31",
+    }
     again = await clinic.import_roster(roster("E-1", "E-2", "E-3", "E-4"), mode="full")
     assert again["persons"] == {"added": 0, "changed": 2, "unchanged": 2, "ended": 0}
 
@@ -160,14 +176,16 @@ async def test_rejections_come_in_pages_and_all_are_counted(clinic: Clinic) -> N
     done = await clinic.import_roster(roster("E-1") + "X,,,,\n" * bad)
     assert done["rows"]["rejected"] == bad
     assert len(done["rejections"]) == 100
-    page = (await clinic.call("GET", f"/v1/imports/{done['import_id']}", params={"after_line": done["next"], "limit": 2})).json()
+    page = (
+        await clinic.call("GET", f"/v1/imports/{done['import_id']}", params={"after_line": done["next"], "limit": 2})
+    ).json()
     assert [each["line"] for each in page["rejections"]] == [103, 104]
     kept = await clinic.rows("select count(*), max(line) from roster_rejections")
     assert tuple(kept[0]) == (REJECTIONS_KEPT_MAX, REJECTIONS_KEPT_MAX + 2)
 
 
 async def test_an_apply_that_fails_half_way_leaves_the_roster_as_it_was(clinic: Clinic) -> None:
-    """A bug or a crash in the middle: the transaction takes all of it back, and the file is still there to be applied."""
+    """A bug or a crash in the middle: all of it is taken back, and the file is still there to be applied."""
     await clinic.import_roster(roster("E-1", "E-2"))
     async with clinic.database() as connection:
         await connection.execute(
@@ -240,7 +258,11 @@ async def test_who_may_send_a_roster(clinic: Clinic) -> None:
     answer = await clinic.client.post(f"/v1/sponsors/{clinic.sponsor_id}/imports", params={"mode": "full"})
     assert answer.status_code == 401
     unknown = await clinic.call(
-        "POST", f"/v1/sponsors/{uuid4()}/imports", params={"mode": "full"}, content="x", headers={"content-type": "text/csv"}
+        "POST",
+        f"/v1/sponsors/{uuid4()}/imports",
+        params={"mode": "full"},
+        content="x",
+        headers={"content-type": "text/csv"},
     )
     assert unknown.status_code == 404
 
@@ -257,7 +279,10 @@ NO_UPLOADS: list[tuple[dict[str, str], dict[str, str], int]] = [
 async def test_a_request_that_is_no_upload_is_a_problem(clinic: Clinic) -> None:
     for query, headers, status in NO_UPLOADS:
         answer = await clinic.call(
-            "POST", f"/v1/sponsors/{clinic.sponsor_id}/imports", params=query, content=roster("E-1"),
+            "POST",
+            f"/v1/sponsors/{clinic.sponsor_id}/imports",
+            params=query,
+            content=roster("E-1"),
             headers={"content-type": "text/csv", **headers},
         )
         assert answer.status_code == status
@@ -280,8 +305,14 @@ async def test_two_hundred_thousand_rows_stream_through_in_bounded_memory(clinic
     import_id = uuid4()
     tracemalloc.start()
     refusal = await receive_roster(
-        clinic.running.service.database, blocks=blocks(), import_id=import_id, sponsor_id=clinic.sponsor_id, mode="full",
-        rows_announced=200_000, received_by="test", now=datetime(2026, 3, 2, tzinfo=UTC),
+        clinic.running.service.database,
+        blocks=blocks(),
+        import_id=import_id,
+        sponsor_id=clinic.sponsor_id,
+        mode="full",
+        rows_announced=200_000,
+        received_by="test",
+        now=datetime(2026, 3, 2, tzinfo=UTC),
     )
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()

@@ -52,7 +52,9 @@ def test_goals_are_the_members_own_first_and_never_too_many(own: list[str], sign
 
 def test_every_sign_has_a_finding_and_a_goal_of_its_own() -> None:
     assert set(RULES.signs) == set(get_args(Sign))
-    assert len({rule.goal for rule in RULES.signs.values()}) == len({rule.finding for rule in RULES.signs.values()}) == 5
+    assert (
+        len({rule.goal for rule in RULES.signs.values()}) == len({rule.finding for rule in RULES.signs.values()}) == 5
+    )
 
 
 @pytest.mark.parametrize(("part", "word"), [("intents", "other"), ("signs", "persistent")])
@@ -78,7 +80,9 @@ def test_age_turns_a_recent_injury_into_a_red_flag() -> None:
 
 
 @given(findings=FINDINGS, cleared=FINDINGS)
-def test_a_clearance_covers_what_was_looked_at_and_never_an_emergency(findings: set[Finding], cleared: set[Finding]) -> None:
+def test_a_clearance_covers_what_was_looked_at_and_never_an_emergency(
+    findings: set[Finding], cleared: set[Finding]
+) -> None:
     before = screen(findings=findings)
     after = apply_clearance(screening=before, cleared=cleared)
     if not before.blocks_plan or before.disposition == "emergency" or findings - cleared:

@@ -34,16 +34,26 @@ async def test_an_enrolment_is_told_in_one_transaction_and_in_order(open_clinic:
     assert {event["causationid"] for event in events} == {answer["intake_id"]}
     enrolled = events[2]["data"]
     assert enrolled["goals"] == [
-        "Walk the dog", "Walk, climb stairs and stand up with less pain", "Bend and straighten the knee further"
+        "Walk the dog",
+        "Walk, climb stairs and stand up with less pain",
+        "Bend and straighten the knee further",
     ]
-    assert (enrolled["disposition"], enrolled["pain"]["usual"], enrolled["consented_channels"]) == ("none", 4, ["email"])
+    assert (enrolled["disposition"], enrolled["pain"]["usual"], enrolled["consented_channels"]) == (
+        "none",
+        4,
+        ["email"],
+    )
     assert events[3]["data"] == {"channel": "email", "topic": "all", "granted": True, "given_by": "intake"}
     assert {row["panel_size"] for row in await clinic.rows("select panel_size from practitioners")} == {1}
 
 
 @pytest.mark.parametrize(
     ("findings", "disposition", "words"),
-    [(["chest-pain-breathless"], "emergency", "911"), (["locked-knee"], "same-day", ""), (["cannot-take-4-steps"], "same-day", "")],
+    [
+        (["chest-pain-breathless"], "emergency", "911"),
+        (["locked-knee"], "same-day", ""),
+        (["cannot-take-4-steps"], "same-day", ""),
+    ],
 )
 async def test_a_blocking_answer_is_told_at_once_and_enrols_nobody(
     open_clinic: Clinic, findings: list[str], disposition: str, words: str
@@ -65,7 +75,9 @@ async def test_a_blocking_answer_is_told_at_once_and_enrols_nobody(
 async def test_the_instruction_comes_in_the_persons_language(open_clinic: Clinic) -> None:
     clinic = open_clinic
     body = clinic.intake(findings=["chest-pain-breathless"], language="es")
-    spanish = (await clinic.call("POST", "/v1/intakes", clinic.tokens.app, json=body)).json()["screening"]["instruction"]
+    spanish = (await clinic.call("POST", "/v1/intakes", clinic.tokens.app, json=body)).json()["screening"][
+        "instruction"
+    ]
     english = (await clinic.enrol("E-2", findings=["chest-pain-breathless"]))["screening"]["instruction"]
     assert "911" in spanish
     assert spanish != english
@@ -120,7 +132,9 @@ async def test_just_researching_leaves_no_trace_whatever_was_said(open_clinic: C
 
 
 async def test_only_an_intent_is_needed_to_be_taught(clinic: Clinic) -> None:
-    answer = await clinic.call("POST", "/v1/intakes", clinic.tokens.app, json={"intent": "is-pt-right", "language": "es"})
+    answer = await clinic.call(
+        "POST", "/v1/intakes", clinic.tokens.app, json={"intent": "is-pt-right", "language": "es"}
+    )
     assert answer.status_code == 200
     assert answer.json()["articles"][0]["title"].startswith("Qué")
 
@@ -170,10 +184,14 @@ async def test_the_same_key_gets_the_same_answer_and_another_body_a_conflict(ope
 
 async def test_many_at_once_with_one_key_are_one_enrolment_with_one_answer(open_clinic: Clinic) -> None:
     clinic = open_clinic
-    answers = await asyncio.gather(*(
-        clinic.call("POST", "/v1/intakes", clinic.tokens.app, json=clinic.intake(), headers={"Idempotency-Key": "k"})
-        for _ in range(8)
-    ))
+    answers = await asyncio.gather(
+        *(
+            clinic.call(
+                "POST", "/v1/intakes", clinic.tokens.app, json=clinic.intake(), headers={"Idempotency-Key": "k"}
+            )
+            for _ in range(8)
+        )
+    )
     assert {answer.status_code for answer in answers} == {201}
     assert len({answer.text for answer in answers}) == 1
     assert await clinic.published_types() == ENROLMENT
@@ -181,9 +199,9 @@ async def test_many_at_once_with_one_key_are_one_enrolment_with_one_answer(open_
 
 async def test_many_at_once_without_a_key_enrol_the_person_once(open_clinic: Clinic) -> None:
     clinic = open_clinic
-    answers = await asyncio.gather(*(
-        clinic.call("POST", "/v1/intakes", clinic.tokens.app, json=clinic.intake()) for _ in range(8)
-    ))
+    answers = await asyncio.gather(
+        *(clinic.call("POST", "/v1/intakes", clinic.tokens.app, json=clinic.intake()) for _ in range(8))
+    )
     assert sorted(answer.status_code for answer in answers) == [201] + [409] * 7
     assert await clinic.published_types() == ENROLMENT
     assert {row["panel_size"] for row in await clinic.rows("select panel_size from practitioners")} == {1}
@@ -237,7 +255,10 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"contact": {"given_name": "S", "family_name": "S", "phone": "555-0100"}}, "body.contact.phone"),
     ({"contact": {"given_name": "S", "family_name": "S"}}, "body.consents"),
     ({"cause": "post-surgical"}, "body.surgery"),
-    ({"surgery": {"procedure": "x", "performed_on": "2026-04-01", "surgeon_cleared": True}}, "body.surgery.performed_on"),
+    (
+        {"surgery": {"procedure": "x", "performed_on": "2026-04-01", "surgeon_cleared": True}},
+        "body.surgery.performed_on",
+    ),
     ({"person": {"person_id": "E-1", "date_of_birth": "1980-13-01"}}, "body.person.date_of_birth"),
     ({"person": {"person_id": "\ud800", "date_of_birth": "1980-12-01"}}, "body.person.person_id"),
     ({"member_id": "42"}, "body.member_id"),
@@ -255,7 +276,15 @@ async def test_a_wrong_field_is_named_and_nothing_happens(clinic: Clinic) -> Non
 
 
 async def test_a_body_that_is_no_intake_is_a_problem(clinic: Clinic) -> None:
-    for content in (b"", b"{", b"[]", b"null", b"7", b'{"intent": "care-now"}\xff', b'{"\\ud800": 1, "intent": "care-now"}'):
+    for content in (
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"7",
+        b'{"intent": "care-now"}\xff',
+        b'{"\\ud800": 1, "intent": "care-now"}',
+    ):
         answer = await clinic.call(
             "POST", "/v1/intakes", clinic.tokens.app, content=content, headers={"content-type": "application/json"}
         )
@@ -264,7 +293,12 @@ async def test_a_body_that_is_no_intake_is_a_problem(clinic: Clinic) -> None:
 
 
 async def test_a_wrong_or_missing_field_does_not_hide_what_to_do_in_an_emergency(clinic: Clinic) -> None:
-    for change in ({"contact": None}, {"state": "XX"}, {"findings": ["chest-pain-breathless", "fever"]}, {"language": "fr"}):
+    for change in (
+        {"contact": None},
+        {"state": "XX"},
+        {"findings": ["chest-pain-breathless", "fever"]},
+        {"language": "fr"},
+    ):
         body = {**clinic.intake(findings=["chest-pain-breathless"]), **change}
         answer = await clinic.call("POST", "/v1/intakes", clinic.tokens.app, json=body)
         assert answer.status_code == 422
@@ -277,9 +311,9 @@ async def test_an_enrolment_and_a_file_that_ends_the_coverage_meet_in_either_ord
     await clinic.import_roster(roster(*(f"X-{n}" for n in range(15))))
     people = [f"X-{n}" for n in range(15)]
     file = asyncio.create_task(clinic.import_roster(roster(*people, ends="2026-03-01")))
-    answers = await asyncio.gather(*(
-        clinic.call("POST", "/v1/intakes", clinic.tokens.app, json=clinic.intake(person)) for person in people
-    ))
+    answers = await asyncio.gather(
+        *(clinic.call("POST", "/v1/intakes", clinic.tokens.app, json=clinic.intake(person)) for person in people)
+    )
     assert (await file)["state"] == "applied"
     await clinic.timers_done()
     enrolled = [UUID(a.json()["member_id"]) for a in answers if a.status_code == 201]

@@ -29,9 +29,19 @@ SPONSOR = uuid4()
 def standing(status: Status, **fields: Any) -> Membership:
     in_care = status in ("enrolled", "paused")
     values: dict[str, Any] = {
-        "member_id": uuid4(), "sponsor_id": SPONSOR, "person_id": "E-1", "status": status, "status_reason": "x",
-        "status_since": NOW, "state": "NY", "language": "en", "time_zone": "America/New_York", "intake_id": uuid4(),
-        "pt_id": uuid4() if in_care else None, "coach_id": uuid4() if in_care else None, **fields,
+        "member_id": uuid4(),
+        "sponsor_id": SPONSOR,
+        "person_id": "E-1",
+        "status": status,
+        "status_reason": "x",
+        "status_since": NOW,
+        "state": "NY",
+        "language": "en",
+        "time_zone": "America/New_York",
+        "intake_id": uuid4(),
+        "pt_id": uuid4() if in_care else None,
+        "coach_id": uuid4() if in_care else None,
+        **fields,
     }
     return Membership(**values)
 
@@ -62,7 +72,11 @@ def test_the_state_machine_is_exactly_this(status: Status, step: str) -> None:
         assert isinstance(after, Membership)
         assert after.status == POSSIBLE[status, step]
         assert after.in_care == (after.pt_id is not None and after.coach_id is not None)
-        assert (after.member_id, after.sponsor_id, after.person_id) == (before.member_id, before.sponsor_id, before.person_id)
+        assert (after.member_id, after.sponsor_id, after.person_id) == (
+            before.member_id,
+            before.sponsor_id,
+            before.person_id,
+        )
     else:
         assert isinstance(after, Refusal)
 

@@ -12,21 +12,29 @@ from services.enrollment.domain.roster_file import RECORD_SIZE_MAX, FileRecord, 
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\x00\r"), max_size=12)
 ROWS = st.lists(st.lists(TEXT, min_size=3, max_size=3), min_size=1, max_size=8)
 SLIPPERY = st.lists(
-    st.sampled_from([b"a,b,c", b'"a",b,c', b'a,"b', b'b",c', b'a"b,c,d', b"", b"\r", b'"', b'""', b"\xff\xfe,x,y", b"x" * 9000]),
+    st.sampled_from(
+        [b"a,b,c", b'"a",b,c', b'a,"b', b'b",c', b'a"b,c,d', b"", b"\r", b'"', b'""', b"\xff\xfe,x,y", b"x" * 9000]
+    ),
     max_size=30,
 )
 
 
 def read_all(data: bytes, *, cuts: list[int]) -> list[FileRecord]:
     """The records of a file that comes in blocks ending at these places."""
-    reader, found, start = RosterReader(), [], 0
+    reader, start = RosterReader(), 0
+    found: list[FileRecord] = []
     for end in [*sorted(min(cut, len(data)) for cut in cuts), len(data)]:
         found += reader.feed(data[start:end])
         start = end
     return [*found, *reader.end()]
 
 
-@given(rows=ROWS, cuts=st.lists(st.integers(0, 300), max_size=10), line_end=st.sampled_from(["\n", "\r\n"]), mark=st.booleans())
+@given(
+    rows=ROWS,
+    cuts=st.lists(st.integers(0, 300), max_size=10),
+    line_end=st.sampled_from(["\n", "\r\n"]),
+    mark=st.booleans(),
+)
 def test_well_formed_files_are_read_as_the_csv_module_reads_them(
     rows: list[list[str]], cuts: list[int], line_end: str, mark: bool
 ) -> None:
@@ -61,7 +69,11 @@ def test_an_unclosed_quote_costs_its_own_line_only() -> None:
 
 def test_two_slips_do_not_swallow_the_rows_between_them() -> None:
     assert faults(b'h,i\na,"b\nc,d\ne",f\ng,h\n') == [
-        (1, ""), (2, "unclosed-quote"), (3, ""), (4, "unclosed-quote"), (5, ""),
+        (1, ""),
+        (2, "unclosed-quote"),
+        (3, ""),
+        (4, "unclosed-quote"),
+        (5, ""),
     ]
 
 
@@ -72,7 +84,10 @@ def test_a_quoted_line_end_is_one_record_and_later_lines_keep_their_numbers() ->
 
 def test_one_undecodable_line_is_a_fault_and_its_neighbours_are_read() -> None:
     assert faults("h,i\né,1\n".encode() + "é,2\n".encode("latin-1") + b"c,3\n") == [
-        (1, ""), (2, ""), (3, "wrong-encoding"), (4, ""),
+        (1, ""),
+        (2, ""),
+        (3, "wrong-encoding"),
+        (4, ""),
     ]
 
 

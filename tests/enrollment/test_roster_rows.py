@@ -96,12 +96,17 @@ def test_any_row_gives_a_row_or_a_reason_that_fits_a_copy_line(fields: list[str]
 
 
 @given(
-    person_id=st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=64), born=st.dates(date(1900, 1, 1), TODAY),
-    state=st.sampled_from(sorted(STATES)), starts=st.dates(date(1990, 1, 1), date(2100, 12, 31)),
+    person_id=st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=64),
+    born=st.dates(date(1900, 1, 1), TODAY),
+    state=st.sampled_from(sorted(STATES)),
+    starts=st.dates(date(1990, 1, 1), date(2100, 12, 31)),
 )
 def test_what_a_good_row_says_is_what_is_read(person_id: str, born: date, state: str, starts: date) -> None:
     row = read_row(
-        line=2, fields=[f" {person_id} ", str(born), state.lower(), str(starts), ""], columns=columns(*NAMES), today=TODAY
+        line=2,
+        fields=[f" {person_id} ", str(born), state.lower(), str(starts), ""],
+        columns=columns(*NAMES),
+        today=TODAY,
     )
     assert row == RosterRow(2, person_id, born, state, starts, None)
 
@@ -140,5 +145,7 @@ GUARD = ImportGuard(absent_share_max=0.1, covered_min=20)
         (20, 3, 0, "too-many-absent"),
     ],
 )
-def test_a_full_file_that_leaves_out_many_needs_a_word(covered: int, absent: int, unreadable: int, reason: str | None) -> None:
+def test_a_full_file_that_leaves_out_many_needs_a_word(
+    covered: int, absent: int, unreadable: int, reason: str | None
+) -> None:
     assert judge_full_file(covered=covered, absent=absent, unreadable=unreadable, guard=GUARD) == reason

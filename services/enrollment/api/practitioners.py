@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from services.enrollment.api.access import not_found
 from services.enrollment.api.fields import Body, Count, Line80, State, Zone
 from services.enrollment.domain.care_team import PanelMember
-from services.enrollment.handlers.hand_over_panels import hand_over_panel
+from services.enrollment.handlers.hand_over_panels import close_panel, hand_over_panel
 from services.enrollment.handlers.place_waiting import hurry_waiting
 from services.enrollment.store.memberships import list_unplaced
 from services.enrollment.store.practitioners import load_practitioners, lock_panels, save_practitioners
@@ -72,6 +72,9 @@ async def post_practitioner(
                 errors=[{"field": "body.role", "message": f"is {known.role}"}],
             )
         await save_practitioners(work.connection, [practitioner], now=work.now)
+    # A transaction of its own: whoever places members holds their timers before the panels, and we must not wait for
+    # those while we hold the panels. Cut off between the two, the waiting come with their own timer.
+    async with service.command("hurry-waiting", member_ids=[], request=request) as work:
         await hurry_waiting(work.connection, cause=work.command.cause, now=work.now)
         saved = (await load_practitioners(work.connection, practitioner_ids=[body.practitioner_id]))[
             body.practitioner_id
@@ -96,9 +99,12 @@ async def post_hand_over(
 ) -> dict[str, Any]:
     """Close this panel and move every member of it to somebody else, in batches. A member for whom nobody is found
     stays, is tried again, and is listed under /v1/waitlist until then."""
-    async with service.command("hand-over-panel", member_ids=[], request=request) as work:
+    async with service.command("close-panel", member_ids=[], request=request) as work:
         if practitioner_id not in await load_practitioners(work.connection, practitioner_ids=[practitioner_id]):
             raise not_found()
+        await close_panel(work.connection, practitioner_id=practitioner_id, now=work.now)
+    # Only now is it certain that nobody is added any more; and no timer may be waited for under the panels' lock.
+    async with service.command("hand-over-panel", member_ids=[], request=request) as work:
         members = await hand_over_panel(
             work.connection,
             practitioner_id=practitioner_id,

@@ -60,17 +60,18 @@ def member_timer(kind: str, *, member_id: UUID, due_at: datetime, because: Comma
     return Timer(kind=kind, key=str(member_id), member_id=member_id, due_at=due_at, cause=cause_of(because))
 
 
-def enrolment_timers(
-    *, member_id: UUID, last_covered_day: date | None, because: Command | Timer, now: datetime
-) -> list[Timer]:
-    """What falls due for someone now in care."""
-    announcement = next_announcement(member_id=member_id, after=now)
-    timers = [member_timer(CONTACT_TIMER, member_id=member_id, due_at=announcement, because=because)]
-    if last_covered_day is not None:
-        timers.append(
-            member_timer(COVERAGE_TIMER, member_id=member_id, due_at=ends_at(last_covered_day), because=because)
-        )
-    return timers
+def contact_timer(*, member_id: UUID, because: Command | Timer, now: datetime) -> Timer:
+    """When the contact of someone in care is announced again."""
+    due_at = next_announcement(member_id=member_id, after=now)
+    return member_timer(CONTACT_TIMER, member_id=member_id, due_at=due_at, because=because)
+
+
+def coverage_timers(*, member_id: UUID, last_covered_day: date | None, because: Command | Timer) -> list[Timer]:
+    """When the coverage of someone in care or waiting is looked at again; none while it has no end."""
+    if last_covered_day is None:
+        return []
+    due_at = ends_at(last_covered_day)
+    return [member_timer(COVERAGE_TIMER, member_id=member_id, due_at=due_at, because=because)]
 
 
 def waitlist_timer(*, member_id: UUID, because: Command | Timer, now: datetime) -> Timer:

@@ -5,8 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
-from services.enrollment.domain.enrolment import CONTACT_TIMER, member_timer
-from services.enrollment.domain.membership import next_announcement
+from services.enrollment.domain.enrolment import contact_timer
 from services.enrollment.store.memberships import load_contacts, load_memberships, save_contacts, save_memberships
 from shared.database import Connection
 from shared.events import ContactChanged
@@ -29,10 +28,7 @@ async def change_contact(
     outcomes = Outcomes()
     outcomes.publish(ContactChanged, contact, because=command)
     if membership.in_care:
-        due_at = next_announcement(member_id=member_id, after=now)
-        await save_timers(
-            connection, [member_timer(CONTACT_TIMER, member_id=member_id, due_at=due_at, because=command)]
-        )
+        await save_timers(connection, [contact_timer(member_id=member_id, because=command, now=now)])
     return outcomes
 
 
@@ -48,7 +44,6 @@ async def announce_contacts(connection: Connection, timers: Sequence[Timer], /, 
         if membership is None or contact is None or not membership.in_care:
             continue
         outcomes.publish(ContactChanged, contact, because=timer)
-        due_at = next_announcement(member_id=timer.member_id, after=now)
-        again.append(member_timer(CONTACT_TIMER, member_id=timer.member_id, due_at=due_at, because=timer))
+        again.append(contact_timer(member_id=timer.member_id, because=timer, now=now))
     await save_timers(connection, again)
     return outcomes

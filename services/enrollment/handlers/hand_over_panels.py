@@ -20,12 +20,16 @@ RETRY_PERIOD: Final = timedelta(hours=6)
 """How soon a move for which nobody was found is tried again. The present team keeps the member until then."""
 
 
+async def close_panel(connection: Connection, *, practitioner_id: UUID, now: datetime) -> None:
+    """Nobody new comes to this panel once this is committed."""
+    await lock_panels(connection)
+    await close_panels(connection, practitioner_ids=[practitioner_id], now=now)
+
+
 async def hand_over_panel(
     connection: Connection, *, practitioner_id: UUID, reason: str, done_by: str, cause: Cause, now: datetime
 ) -> int:
-    """Close the panel and set every member of it to be moved; how many. The timers move them, each in its own lock."""
-    await lock_panels(connection)
-    await close_panels(connection, practitioner_ids=[practitioner_id], now=now)
+    """Set every member of a closed panel to be moved; how many. Their timers move them, under their own locks."""
     members = await find_panels(connection, practitioner_ids=[practitioner_id])
     await note_operation(
         connection,

@@ -6,17 +6,15 @@ from datetime import datetime
 from typing import Final
 
 from services.enrollment.domain.care_team import CareTeam
-from services.enrollment.domain.coverage import coverage_end
 from services.enrollment.domain.enrolment import (
     WAITLIST_TIMER,
     announce_enrolment,
     care_need,
-    enrolment_timers,
+    contact_timer,
     waitlist_timer,
 )
 from services.enrollment.domain.membership import Membership
 from services.enrollment.store.care_teams import assign_care_teams
-from services.enrollment.store.coverages import load_coverages, lock_coverages
 from services.enrollment.store.intakes import load_intakes
 from services.enrollment.store.memberships import (
     Consent,
@@ -25,7 +23,6 @@ from services.enrollment.store.memberships import (
     save_consents,
     save_memberships,
 )
-from services.enrollment.store.sponsors import keep_sponsors, load_sponsors
 from shared.database import Connection
 from shared.outcomes import Cause, Outcomes, Timer
 from shared.timers import save_timers
@@ -35,20 +32,17 @@ HURRIED_MAX: Final = 2_000
 
 
 async def place_waiting(connection: Connection, timers: Sequence[Timer], /, *, now: datetime) -> Outcomes:
-    """Enrol those for whom there is a care team now; the others wait on, with the reason of today."""
+    """Enrol those for whom there is a care team now; the others wait on, with the reason of today. The end of their
+    coverage has had its timer since their intake."""
     timer_of = {timer.member_id: timer for timer in timers}
     memberships = await load_memberships(connection, member_ids=list(timer_of))
     waiting = {m.member_id: m for m in memberships.values() if m.status == "waitlisted"}
-    await keep_sponsors(connection, sponsor_ids=list({m.sponsor_id for m in waiting.values()}))
-    await lock_coverages(connection, persons=[(m.sponsor_id, m.person_id) for m in waiting.values()])
     intakes = await load_intakes(connection, memberships=list(waiting.values()))
     teams = await assign_care_teams(
         connection,
         needs={member_id: care_need(waiting[member_id]) for member_id in timer_of if member_id in waiting},
         now=now,
     )
-    sponsors = await load_sponsors(connection, sponsor_ids=list({m.sponsor_id for m in waiting.values()}))
-    coverages = await load_coverages(connection, persons=[(m.sponsor_id, m.person_id) for m in waiting.values()])
     outcomes = Outcomes()
     changed: list[Membership] = []
     due: list[Timer] = []
@@ -75,10 +69,7 @@ async def place_waiting(connection: Connection, timers: Sequence[Timer], /, *, n
             for channel in intake.channels
         ]
         announce_enrolment(outcomes, enrolment=intake.enrolment, channels=intake.channels, team=team, because=timer)
-        last_day = coverage_end(
-            sponsor=sponsors[membership.sponsor_id], coverage=coverages[membership.sponsor_id, membership.person_id]
-        )
-        due += enrolment_timers(member_id=member_id, last_covered_day=last_day, because=timer, now=now)
+        due.append(contact_timer(member_id=member_id, because=timer, now=now))
     await save_memberships(connection, changed)
     await save_consents(connection, consents, now=now)
     await save_timers(connection, due)

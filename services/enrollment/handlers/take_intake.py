@@ -17,7 +17,8 @@ from services.enrollment.domain.enrolment import (
     MEMBER_TIMERS,
     announce_enrolment,
     care_need,
-    enrolment_timers,
+    contact_timer,
+    coverage_timers,
     waitlist_timer,
 )
 from services.enrollment.domain.intake import IntakeAnswers, IntakeRules, apply_clearance, plan_goals, with_age
@@ -156,22 +157,19 @@ class _Taking:
         """Enrolled with a care team; on the waiting list when nobody can have them."""
         need = care_need(self._membership("enrolled", "intake"))
         team = (await assign_care_teams(self.connection, needs={self.member_id: need}, now=self.now))[self.member_id]
+        member_id, command = self.member_id, self.command
+        due = coverage_timers(member_id=member_id, last_covered_day=last_covered_day, because=command)
         if isinstance(team, NoCareTeam):
             await self._save("waitlisted", team.reason, enrolment=enrolment)
             await save_timers(
-                self.connection, [waitlist_timer(member_id=self.member_id, because=self.command, now=self.now)]
+                self.connection, [*due, waitlist_timer(member_id=member_id, because=command, now=self.now)]
             )
             return self._taken("waitlisted", waiting_for=team.reason)
         await self._save("enrolled", "intake", enrolment=enrolment, team=team)
         announce_enrolment(
-            self.outcomes, enrolment=enrolment, channels=self.answers.channels, team=team, because=self.command
+            self.outcomes, enrolment=enrolment, channels=self.answers.channels, team=team, because=command
         )
-        await save_timers(
-            self.connection,
-            enrolment_timers(
-                member_id=self.member_id, last_covered_day=last_covered_day, because=self.command, now=self.now
-            ),
-        )
+        await save_timers(self.connection, [*due, contact_timer(member_id=member_id, because=command, now=self.now)])
         return self._taken("enrolled", team=team)
 
     async def _save(

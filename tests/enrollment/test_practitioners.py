@@ -1,0 +1,176 @@
+"""Practitioners, the waiting list and hand-over; sponsors and eligibility, as operators and apps see them."""
+
+from typing import Any
+from uuid import UUID, uuid4
+
+from tests.enrollment.clinic import Clinic, roster
+
+
+async def standing(clinic: Clinic) -> dict[str, str]:
+    rows = await clinic.rows("select person_id, status from memberships order by person_id")
+    return {row["person_id"]: row["status"] for row in rows}
+
+
+async def test_nobody_to_care_for_someone_is_said_seen_and_mended(clinic: Clinic) -> None:
+    await clinic.import_roster(roster("E-1", "E-2"))
+    await clinic.add_practitioner("coach", languages=["en", "es"])
+    answer = await clinic.enrol(consents=["email"])
+    assert (answer["outcome"], answer["waiting_for"]) == ("waitlisted", "no-pt-licensed-in-state")
+    member = answer["member_id"]
+    assert await clinic.published_types(member) == ["member.screened", "contact.changed"]
+    for token in (clinic.tokens.operator, clinic.tokens.oncall(uuid4())):
+        seen = (await clinic.call("GET", "/v1/waitlist", token)).json()["waiting"]
+        assert [(each["member_id"], each["reason"], each["state"]) for each in seen] == [
+            (member, "no-pt-licensed-in-state", "NY")
+        ]
+    assert (await clinic.call("GET", "/v1/waitlist", clinic.tokens.app)).status_code == 403
+    # Somebody who does not speak their language changes the reason, not the wait.
+    await clinic.add_practitioner("pt", languages=["es"])
+    await clinic.timers_done()
+    assert (await clinic.call("GET", "/v1/waitlist")).json()["waiting"][0]["reason"] == "no-pt-speaks-language"
+    await clinic.add_practitioner("pt")
+    await clinic.timers_done()
+    assert await standing(clinic) == {"E-1": "enrolled"}
+    assert (await clinic.published_types(member))[2:] == ["member.enrolled", "consent.changed", "care-team.assigned"]
+    assert (await clinic.published(member))[2]["data"]["goals"][0] == "Walk the dog"
+    assert (await clinic.call("GET", "/v1/waitlist")).json()["waiting"] == []
+    assert (await clinic.rows("select count(*) from delivery.timers where kind = 'waitlist.retry'"))[0]["count"] == 0
+
+
+async def test_the_waiting_list_is_tried_again_by_itself_and_ends_with_the_coverage(clinic: Clinic) -> None:
+    await clinic.import_roster(roster("E-1", "E-2"))
+    await clinic.add_practitioner("pt", panel_limit=1)
+    await clinic.add_practitioner("coach")
+    first = await clinic.enrol("E-1")
+    assert (await clinic.enrol("E-2"))["waiting_for"] == "no-pt-has-room"
+    await clinic.call("POST", f"/v1/members/{first['member_id']}/disenroll", json={"reason": "operator"})
+    clinic.clock.step(hours=6)
+    await clinic.timers_done()
+    assert await standing(clinic) == {"E-1": "disenrolled", "E-2": "enrolled"}
+    assert (await clinic.enrol("E-1"))["outcome"] == "waitlisted"
+    await clinic.import_roster(roster("E-1", ends="2026-03-03"))
+    clinic.clock.step(days=3)
+    await clinic.timers_done()
+    assert await standing(clinic) == {"E-1": "disenrolled", "E-2": "enrolled"}
+    # Never enrolled since: nobody needs to hear that they left.
+    assert (await clinic.published_types(first["member_id"]))[-1] == "contact.changed"
+
+
+async def test_a_hand_over_moves_a_whole_panel_and_nobody_else(clinic: Clinic) -> None:
+    people = [f"E-{n}" for n in range(6)]
+    await clinic.import_roster(roster(*people))
+    leaving = await clinic.add_practitioner("pt")
+    coach = await clinic.add_practitioner("coach")
+    members = [UUID((await clinic.enrol(person))["member_id"]) for person in people]
+    path = f"/v1/practitioners/{leaving}/hand-over"
+    # Nobody else yet: everyone stays with the one who leaves, and the operator sees why.
+    assert (await clinic.call("POST", path, json={"reason": "parental leave"})).json()["members_to_move"] == 6
+    await clinic.timers_done()
+    waiting = (await clinic.call("GET", "/v1/waitlist")).json()["waiting"]
+    assert {(each["status"], each["reason"]) for each in waiting} == {("enrolled", "no-pt-has-room")}
+    assert len(waiting) == 6
+    other = await clinic.add_practitioner("pt", name="Otis Therapist", panel_limit=4)
+    clinic.clock.step(hours=6)
+    await clinic.timers_done()
+    rows = await clinic.rows("select pt_id, coach_id from memberships")
+    assert sorted(row["pt_id"] for row in rows) == sorted([other] * 4 + [leaving] * 2)
+    assert {row["coach_id"] for row in rows} == {coach}
+    assert len((await clinic.call("GET", "/v1/waitlist")).json()["waiting"]) == 2
+    sizes = {
+        p["practitioner_id"]: p["panel_size"]
+        for p in (await clinic.call("GET", "/v1/practitioners")).json()["practitioners"]
+    }
+    assert sizes == {str(leaving): 2, str(other): 4, str(coach): 6}
+    told = [event["data"]["pt"]["name"] for member in members for event in (await clinic.published(member))[5:]]
+    assert told == ["Otis Therapist"] * 4
+    noted = await clinic.rows("select done_by, action, reason from delivery.operations")
+    assert [tuple(row) for row in noted] == [("careloop-cli", "hand-over-panel", "parental leave")]
+
+
+async def test_who_manages_practitioners_and_what_is_refused(clinic: Clinic) -> None:
+    known = await clinic.add_practitioner("pt")
+    good = {
+        "practitioner_id": str(known),
+        "role": "pt",
+        "name": "Pat",
+        "licensed_states": ["NJ", "NY"],
+        "languages": ["es"],
+        "time_zone": "America/New_York",
+        "panel_limit": 7,
+    }
+    changed = await clinic.call("POST", "/v1/practitioners", json=good)
+    assert (changed.status_code, changed.json()["panel_limit"], changed.json()["languages"]) == (200, 7, ["es"])
+    wrong = [
+        ({"role": "coach"}, 409, "body.role"),
+        ({"role": "oncall"}, 422, "body.role"),
+        ({"licensed_states": []}, 422, "body"),
+        ({"licensed_states": ["ZZ"]}, 422, "body.licensed_states.0"),
+        ({"languages": []}, 422, "body.languages"),
+        ({"time_zone": "Mars/Base"}, 422, "body.time_zone"),
+        ({"panel_limit": 0}, 422, "body.panel_limit"),
+        ({"name": " "}, 422, "body.name"),
+        ({"practitioner_id": "7"}, 422, "body.practitioner_id"),
+    ]
+    for change, expected, field in wrong:
+        answer = await clinic.call("POST", "/v1/practitioners", json={**good, **change})
+        assert (answer.status_code, answer.json()["errors"][0]["field"]) == (expected, field), change
+    for token in (clinic.tokens.app, clinic.tokens.coach(known), clinic.tokens.sponsor_admin):
+        assert (await clinic.call("POST", "/v1/practitioners", token, json=good)).status_code == 403
+    nobody = await clinic.call("POST", f"/v1/practitioners/{uuid4()}/hand-over", json={"reason": "x"})
+    assert nobody.status_code == 404
+
+
+async def test_sponsors_are_seen_by_their_own_administrators_only(clinic: Clinic) -> None:
+    other = uuid4()
+    terms = {"name": "Other Works", "states": ["CA"], "covers_from": "2026-01-01", "administrators": ["works-hr"]}
+    assert (await clinic.call("PUT", f"/v1/sponsors/{other}", json=terms)).status_code == 201
+    hr = clinic.tokens.person("mills-hr", "sponsor-admin")
+    mine = (await clinic.call("GET", "/v1/sponsors", hr)).json()["sponsors"]
+    assert [(each["name"], each["states"], each["member_cost"]) for each in mine] == [
+        ("Example Mills", ["NJ", "NY"], 0)
+    ]
+    assert len((await clinic.call("GET", "/v1/sponsors")).json()["sponsors"]) == 2
+    page = (await clinic.call("GET", "/v1/sponsors", params={"limit": 1})).json()
+    rest = (await clinic.call("GET", "/v1/sponsors", params={"limit": 5, "after": page["next"]})).json()
+    assert {page["sponsors"][0]["name"], rest["sponsors"][0]["name"]} == {"Example Mills", "Other Works"}
+    assert (await clinic.call("GET", f"/v1/sponsors/{other}", hr)).status_code == 404
+    assert (await clinic.call("PUT", f"/v1/sponsors/{other}", hr, json=terms)).status_code == 403
+    wrong = await clinic.call("PUT", f"/v1/sponsors/{other}", json={**terms, "covers_until": "2025-01-01"})
+    assert wrong.status_code == 422
+
+
+async def test_an_eligibility_check_says_why_and_what_it_costs(clinic: Clinic) -> None:
+    await clinic.import_roster(roster("E-1") + "E-2,1980-05-17,NY,2026-04-01,2026-06-30\n")
+
+    def asked(person: str, **fields: Any) -> dict[str, Any]:
+        return {
+            "sponsor_id": str(clinic.sponsor_id),
+            "person": {"person_id": person, "date_of_birth": "1980-05-17"},
+            **fields,
+        }
+
+    for body, eligible, reason, ends in (
+        (asked("E-1"), True, "covered", None),
+        (asked("E-1", state="CA"), False, "state-not-served", None),
+        (asked("E-2"), False, "coverage-not-started", "2026-06-30"),
+        (asked("E-9"), False, "person-not-found", None),
+        (asked("E-1", sponsor_id=str(uuid4())), False, "sponsor-unknown", None),
+    ):
+        answer = await clinic.call("POST", "/v1/eligibility-checks", clinic.tokens.app, json=body)
+        assert answer.status_code == 200, answer.text
+        found = answer.json()
+        assert (found["eligible"], found["reason"], found["effective_to"], found["member_cost"]) == (
+            eligible,
+            reason,
+            ends,
+            0,
+        )
+    hr = clinic.tokens.person("mills-hr", "sponsor-admin")
+    assert (await clinic.call("POST", "/v1/eligibility-checks", hr, json=asked("E-1"))).status_code == 200
+    other_hr = clinic.tokens.person("works-hr", "sponsor-admin")
+    assert (await clinic.call("POST", "/v1/eligibility-checks", other_hr, json=asked("E-1"))).status_code == 404
+    assert (
+        await clinic.call("POST", "/v1/eligibility-checks", clinic.tokens.member(uuid4()), json=asked("E-1"))
+    ).status_code == 403
+    wrong = await clinic.call("POST", "/v1/eligibility-checks", clinic.tokens.app, json={"sponsor_id": "x"})
+    assert [error["field"] for error in wrong.json()["errors"]] == ["body.sponsor_id", "body.person"]
