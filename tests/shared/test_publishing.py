@@ -1,0 +1,90 @@
+"""Publishing straight to Kafka: acknowledged, in order, by murmur2; and well again after a rejected batch."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from uuid import uuid4
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.partitioner import murmur2
+
+from shared.publishing import Outgoing, Publisher
+from shared.settings import ServiceSettings
+from tests.fixtures.eventually import eventually
+from tests.fixtures.servers import RunningServers
+from tests.fixtures.topics import TopicFactory
+
+TOPIC = "careloop.activity"
+
+
+def settings(bootstrap: str, namespace: str) -> ServiceSettings:
+    values = {"database_url": "postgresql://unused", "kafka_bootstrap": bootstrap, "namespace": namespace, "port": 0}
+    return ServiceSettings.model_validate(values)
+
+
+@asynccontextmanager
+async def running(publisher: Publisher) -> AsyncIterator[None]:
+    task = asyncio.create_task(publisher.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def test_records_are_acknowledged_in_order_in_the_partition_of_their_key(
+    servers: RunningServers, topics: TopicFactory, namespace: str
+) -> None:
+    full = (await topics(TOPIC, partitions=3))[TOPIC]
+    publisher = Publisher(settings(servers.kafka_bootstrap, namespace), timeout_s=20)
+    members = [uuid4() for _ in range(5)]
+    records = [Outgoing(member_id=members[n % 5], value=str(n).encode()) for n in range(50)]
+    async with running(publisher):
+        ready = Outgoing(member_id=members[0], value=b"-1")
+
+        async def published() -> bool:
+            return (await publisher.publish(TOPIC, [ready])) == [True]
+
+        await eventually(published, within=30)
+        assert await publisher.publish(TOPIC, records) == [True] * 50
+        assert await publisher.publish(TOPIC, []) == []
+    consumer = AIOKafkaConsumer(bootstrap_servers=servers.kafka_bootstrap, auto_offset_reset="earliest")
+    await consumer.start()
+    try:
+        partitions = [TopicPartition(full, number) for number in range(3)]
+        consumer.assign(partitions)
+        found: dict[bytes, list[int]] = {}
+        async with asyncio.timeout(20):
+            while sum(len(values) for values in found.values()) < 51:
+                record = await consumer.getone()
+                assert record.partition == (murmur2(record.key) & 0x7FFFFFFF) % 3
+                found.setdefault(record.key, []).append(int(record.value))
+    finally:
+        await consumer.stop()
+    for place, member in enumerate(members):
+        expected = list(range(place, 50, 5))
+        assert found[str(member).encode()] == ([-1, *expected] if place == 0 else expected)
+
+
+async def test_what_the_broker_rejects_is_not_acknowledged_and_later_records_are(
+    servers: RunningServers, topics: TopicFactory, namespace: str
+) -> None:
+    await topics(TOPIC, partitions=1)
+    publisher = Publisher(settings(servers.kafka_bootstrap, namespace), timeout_s=20)
+    member_id = uuid4()
+    fine = Outgoing(member_id=member_id, value=b"fine")
+    too_large = Outgoing(member_id=member_id, value=bytes(1_500_000))
+    async with running(publisher):
+
+        async def published() -> bool:
+            return (await publisher.publish(TOPIC, [fine])) == [True]
+
+        await eventually(published, within=30)
+        assert await publisher.publish(TOPIC, [too_large]) == [False]
+        await eventually(published, within=30)
+
+
+async def test_without_a_broker_nothing_is_acknowledged(namespace: str) -> None:
+    publisher = Publisher(settings("127.0.0.1:1", namespace), timeout_s=1)
+    assert await publisher.publish(TOPIC, [Outgoing(member_id=uuid4(), value=b"x")]) == [False]
