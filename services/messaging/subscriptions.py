@@ -28,7 +28,11 @@ SUBSCRIPTIONS = (
     Subscription(topic="careloop.plans", group="messaging.plans", run=follow_plans),
     # Red flags alone, so that nothing parked or waiting in the group above can hold one back.
     Subscription(
-        topic="careloop.plans", group="messaging.safety", run=raise_safety_alerts, events=(SafetyFlagged,), stateless=True
+        topic="careloop.plans",
+        group="messaging.safety",
+        run=raise_safety_alerts,
+        events=(SafetyFlagged,),
+        stateless=True,
     ),
     # Our own events come back for the timeline, and for the identities that what follows names as its cause.
     Subscription(topic="careloop.visits", group="messaging.visits", run=follow_visits),
