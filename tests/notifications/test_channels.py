@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from email.message import EmailMessage
+from email.policy import SMTP as SMTP_LINES
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,11 @@ def settings(**options: Any) -> NotificationsSettings:
     return NotificationsSettings(**{"database_url": "postgresql://unused", "smtp_timeout_s": 2.0, **options})
 
 
-def letter() -> EmailMessage:
+def letter() -> bytes:
     message = EmailMessage()
     message["From"], message["To"], message["Subject"] = "care@careloop.example", "ana@example.org", "Hello"
     message.set_content("A line.\n.\n.. and dots")
-    return message
+    return message.as_bytes(policy=SMTP_LINES)
 
 
 async def send(line: MailLine, to: str = "ana@example.org") -> AttemptResult:

@@ -421,6 +421,22 @@ async def test_two_senders_never_take_the_same_row(desk: Desk) -> None:
     assert sorted(addresses) == sorted(f"m{number}@example.org" for number in range(20))
 
 
+async def test_a_herd_at_one_local_time_is_spread_and_each_gets_one(desk: Desk) -> None:
+    members = [desk.member(email=f"m{number}@example.org") for number in range(300)]
+    await desk.take(follow_plans, *(one.plan() for one in members))
+    await desk.take(follow_contacts, *(one.contact() for one in members))
+    await desk.take(follow_members, *(one.enrolled() for one in members))
+    arrived: list[list[str]] = []
+    for minute in range(21):
+        desk.clock.at = EVENING - timedelta(minutes=20 - minute)
+        await desk.run_timers()
+        attempts, _ = await desk.claim()
+        await desk.record(attempts, Accepted())
+        arrived.append([one.address for one in attempts])
+    assert sorted(address for minute in arrived for address in minute) == sorted(one.email or "" for one in members)
+    assert max(len(minute) for minute in arrived) < 40, "15 a minute on average, not 300 in one"
+
+
 async def test_a_chunk_of_many_members_takes_few_statements(desk: Desk) -> None:
     """No statement in a loop: 200 members cost as many statements as one."""
     members = [desk.member() for _ in range(202)]

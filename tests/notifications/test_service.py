@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -355,27 +354,6 @@ async def test_who_may_read_what_a_member_was_told(
             assert (await read(token)).status_code == 404
         assert (await read(None)).status_code == 401
         assert (await read(tokens.sponsor_admin)).status_code == 403
-
-
-async def test_a_herd_at_one_local_time_is_spread_and_each_gets_one(
-    run_service: RunService, streams: None, publish: Publish, sink: MailSink
-) -> None:
-    clock = Clock()
-    members = [Journal(clock, email=f"m{number}@example.org") for number in range(150)]
-    async with open_house(run_service, sink, clock) as house:
-        await publish("careloop.plans", *(one.plan() for one in members))
-        await publish("careloop.contacts", *(one.contact() for one in members))
-        await publish("careloop.members", *(one.enrolled() for one in members))
-        await house.running.settled()
-        arrived = []
-        for minute in range(21):
-            clock.at = EVENING - timedelta(minutes=20 - minute)
-            await house.running.settled()
-            arrived.append(house.sink.mailbox.count())
-        assert arrived[-1] == 150
-        assert len({mail.recipients for mail in house.mail()}) == 150
-        busiest = max(later - before for before, later in pairwise(arrived))
-        assert busiest < 30, "7.5 a minute on average, not 150 in one"
 
 
 def test_links_lead_to_this_service() -> None:

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from email import message_from_bytes, policy
-from email.message import EmailMessage
+from email.errors import MessageError
+from email.header import decode_header, make_header
+from email.message import Message
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
@@ -129,8 +131,9 @@ class Mailbox:
         )
 
 
-def parse(raw: bytes) -> EmailMessage:
-    return message_from_bytes(raw, policy=policy.default)
+def parse(raw: bytes) -> Message:
+    """Thousands come in minutes while a population is seeded: the older parser takes a fifth of the time."""
+    return message_from_bytes(raw, policy=policy.compat32)
 
 
 def _where(*, search: str, to: str) -> tuple[str, list[str]]:
@@ -157,37 +160,47 @@ def _summary(row: Sequence[Any]) -> Summary:
     )
 
 
-def _header(message: EmailMessage, name: str) -> str:
-    try:
-        return str(message[name] or "")
-    except (ValueError, IndexError, AttributeError, TypeError):  # the standard parser trips over some broken headers
-        return ""
+def _header(message: Message, name: str) -> str:
+    value = str(message.get(name, ""))
+    if "=?" in value:
+        try:
+            value = str(make_header(decode_header(value)))
+        except (LookupError, ValueError, MessageError):  # an unknown charset, a broken encoding: shown as it came
+            pass
+    return " ".join(value.split())
 
 
-def _headers(message: EmailMessage) -> list[tuple[str, str]]:
+def _headers(message: Message) -> list[tuple[str, str]]:
     return [(name, _header(message, name)) for name in dict.fromkeys(message.keys())]
 
 
-def _date(message: EmailMessage) -> str | None:
+def _date(message: Message) -> str | None:
     try:
         return parsedate_to_datetime(_header(message, "Date")).isoformat()
     except (ValueError, TypeError, OverflowError):
         return None
 
 
-def _part(message: EmailMessage, kind: str) -> str | None:
-    try:
-        part = message.get_body(preferencelist=(kind,))
-        return None if part is None else str(part.get_content())
-    except (LookupError, ValueError, AttributeError, TypeError, KeyError):  # unknown charset, broken structure
-        return None
+def _part(message: Message, kind: str) -> str | None:
+    """The first part of text/`kind` that is no attachment, decoded as far as it can be."""
+    for part in message.walk():
+        if part.get_content_type() != f"text/{kind}" or part.get_content_disposition() == "attachment":
+            continue
+        content = part.get_payload(decode=True)
+        if not isinstance(content, bytes):
+            continue
+        try:
+            return content.decode(part.get_content_charset("utf-8"), errors="replace")
+        except LookupError:
+            return content.decode("utf-8", errors="replace")
+    return None
 
 
-def _text(message: EmailMessage) -> str:
+def _text(message: Message) -> str:
     return _part(message, "plain") or ""
 
 
-def _unsubscribe_url(message: EmailMessage) -> str | None:
+def _unsubscribe_url(message: Message) -> str | None:
     if _header(message, "List-Unsubscribe-Post").strip() != "List-Unsubscribe=One-Click":
         return None
     links = (link.strip().strip("<>") for link in _header(message, "List-Unsubscribe").split(","))

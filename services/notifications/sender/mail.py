@@ -1,7 +1,6 @@
 """Email by SMTP, one line of commands at a time, so that it is known how far a message got."""
 
 import asyncio
-from email.message import EmailMessage
 
 import aiosmtplib
 
@@ -20,7 +19,7 @@ class MailLine:
         self._settings = settings
         self._client: aiosmtplib.SMTP | None = None
 
-    async def send(self, message: EmailMessage, *, sender: str, to: str) -> AttemptResult:
+    async def send(self, message: bytes, *, sender: str, to: str) -> AttemptResult:
         """Hand one message over. Never raises for what the server or the network does: the result tells."""
         deadline = monotonic() + self._settings.smtp_timeout_s
         result = await self._try(message, sender, to, deadline)
@@ -29,7 +28,7 @@ class MailLine:
             result = await self._try(message, sender, to, deadline)
         return result
 
-    async def _try(self, message: EmailMessage, sender: str, to: str, deadline: float) -> AttemptResult:
+    async def _try(self, message: bytes, sender: str, to: str, deadline: float) -> AttemptResult:
         was_open = self._client is not None
         handed_over = False
         try:
@@ -38,7 +37,7 @@ class MailLine:
                 await client.mail(sender)
                 await client.rcpt(to)
                 handed_over = True
-                await client.data(message.as_bytes())
+                await client.data(message)
         except aiosmtplib.SMTPResponseException as answer:
             return await self._answered(answer.code, from_line=self._client is not None)
         except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:

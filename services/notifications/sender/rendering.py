@@ -4,11 +4,15 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from email.charset import QP, Charset
 from email.errors import MessageError
+from email.header import Header
 from email.headerregistry import Address
-from email.message import EmailMessage
-from email.policy import SMTP
-from email.utils import format_datetime, getaddresses
+from email.mime.multipart import MIMEMultipart
+from email.mime.nonmultipart import MIMENonMultipart
+from email.mime.text import MIMEText
+from email.policy import compat32
+from email.utils import format_datetime, formataddr, getaddresses
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -23,6 +27,10 @@ from shared.events.vocabulary import Language
 
 TEXT_LENGTH_MAX = 160
 """Characters of a text message; the healthcare exemption allows no more (47 CFR 64.1200(a)(9)(iv), U)."""
+LINES = compat32.clone(linesep="\r\n", max_line_length=998)
+"""Of the standard library's two ways to write a message the older one: it takes a quarter of the time."""
+_QUOTED = Charset("utf-8")
+_QUOTED.body_encoding = QP
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _plain = Environment(loader=FileSystemLoader(_TEMPLATES), undefined=StrictUndefined, autoescape=False, trim_blocks=True)
@@ -38,6 +46,10 @@ _MONTHS: Mapping[Language, tuple[str, ...]] = {
     "es": ("enero", "febrero", "marzo", "abril", "mayo", "junio", "julio", "agosto", "septiembre", "octubre",
            "noviembre", "diciembre"),
 }  # fmt: skip
+
+
+class UnusableHeader(Exception):
+    """A header would have more than one line: a template or a setting is wrong."""
 
 
 class UnusableAddress(Exception):
@@ -75,8 +87,8 @@ class Letterhead:
         return getaddresses([self.mail_from])[0][1]
 
 
-def render_email(attempt: Attempt, *, letterhead: Letterhead, now: datetime) -> EmailMessage:
-    """The message of an attempt, always the same for the same notification but for its date. Raises UnusableAddress."""
+def render_email(attempt: Attempt, *, letterhead: Letterhead, now: datetime) -> bytes:
+    """The message of an attempt, the same for the same notification but for its date. Raises UnusableAddress."""
     one, language = attempt.notification, attempt.language
     unsubscribe_url = None
     if one.page_role is None:
@@ -88,23 +100,30 @@ def render_email(attempt: Attempt, *, letterhead: Letterhead, now: datetime) -> 
     subject, _, body = content.partition("\n")
     paragraphs = [part.strip() for part in body.split("\n\n") if part.strip()]
     frame = {**values, "paragraphs": paragraphs, "subject": subject, "language": language}
-    # Seven-bit lines only: not every server on the way takes more.
-    message = EmailMessage(policy=SMTP.clone(cte_type="7bit"))
-    message["From"] = letterhead.mail_from
-    message["To"] = _address(attempt.address)
-    message["Subject"] = subject.removeprefix("Subject:").strip()
-    message["Date"] = format_datetime(now)
-    message["Message-ID"] = f"<{one.notification_id}@{letterhead.mail_domain}>"
-    message["Auto-Submitted"] = "auto-generated"
+    boundary = f"careloop-{one.notification_id.hex}"
+    message = MIMEMultipart("alternative", boundary=boundary)
+    headers = {
+        "From": _sender(letterhead.mail_from),
+        "To": _address(attempt.address),
+        "Subject": subject.removeprefix("Subject:").strip(),
+        "Date": format_datetime(now),
+        "Message-ID": f"<{one.notification_id}@{letterhead.mail_domain}>",
+        "Content-Language": language,
+        "Auto-Submitted": "auto-generated",
+    }
     if unsubscribe_url is not None:
-        message["List-Id"] = f"<{one.topic}.{letterhead.mail_domain}>"
-        message["List-Unsubscribe"] = f"<{unsubscribe_url}>"
-        message["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
-    message.set_content(_plain.get_template(f"{language}/frame.txt.j2").render(frame))
-    message.add_alternative(_html.get_template(f"{language}/frame.html.j2").render(frame), subtype="html")
-    # After the content: making parts moves every Content- header into the first of them.
-    message["Content-Language"] = language
-    return message
+        headers["List-Id"] = f"<{one.topic}.{letterhead.mail_domain}>"
+        headers["List-Unsubscribe"] = f"<{unsubscribe_url}>"
+        headers["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
+    for name, value in headers.items():
+        if any(sign in value for sign in "\r\n"):
+            raise UnusableHeader(name)
+        message[name] = value if value.isascii() else Header(value, "utf-8", header_name=name).encode()
+    plain = _plain.get_template(f"{language}/frame.txt.j2").render(frame)
+    html = _html.get_template(f"{language}/frame.html.j2").render(frame)
+    message.attach(_part(plain, "plain"))
+    message.attach(_part(html, "html"))
+    return message.as_bytes(policy=LINES)
 
 
 def render_text(attempt: Attempt, *, letterhead: Letterhead) -> str:
@@ -150,7 +169,21 @@ def clock_time(*, at: datetime, zone: ZoneInfo, language: Language) -> str:
     return f"{local.hour % 12 or 12}:{local:%M} {'AM' if local.hour < 12 else 'PM'} {local.tzname()}"
 
 
-def _address(text: str) -> Address:
+def _part(text: str, kind: str) -> MIMENonMultipart:
+    """Seven-bit lines: not every server on the way takes more."""
+    if text.isascii():
+        return MIMEText(text, kind, "us-ascii")
+    part = MIMENonMultipart("text", kind)
+    part.set_payload(text, _QUOTED)
+    return part
+
+
+def _sender(text: str) -> str:
+    """`Name <address>` with the name encoded where it has to be."""
+    return formataddr(getaddresses([text])[0])
+
+
+def _address(text: str) -> str:
     """Refuses what could add a header or a second recipient, and what needs SMTPUTF8."""
     try:
         address = Address(addr_spec=text)
@@ -158,4 +191,4 @@ def _address(text: str) -> Address:
         raise UnusableAddress from error
     if not text.isascii() or address.addr_spec != text:
         raise UnusableAddress
-    return address
+    return text
