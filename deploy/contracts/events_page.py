@@ -19,6 +19,17 @@ Every event is a CloudEvent 1.0 of at most {EVENT_SIZE_MAX:,} bytes. `source` an
 `subject` and the key of its record are the member's random UUID. The schemas are in [schemas/](schemas/), topics in
 [topics.md](topics.md), the whole as AsyncAPI in [asyncapi.yaml](asyncapi.yaml)."""
 
+_CHANGING = """\
+A class in `shared/events/` is the contract; everything on this page is made from it.
+
+- **A minor change** (a new optional field, a new word of a closed list, a wider limit): raise the event's `MINOR`, run
+  `python -m deploy.contracts.generate --accept`. Deploy every service that reads the event before the first that
+  writes the new version: readers ignore new fields, but refuse a word or a value that they do not know.
+- **Anything else** (a field removed, renamed, now required, narrowed or of another type or meaning) is breaking and
+  `--accept` refuses it. Make it a new major version: a new `type`, and in `shared/events/upcasters.py` a function that
+  makes the new version of an old event. Handlers, replay and rehearsal then know the new one only.
+- **Golden files** (`tests/golden/events/`) are never changed: they are events as they were once written."""
+
 
 def events_page() -> str:
     """The page as Markdown."""
@@ -36,6 +47,8 @@ def events_page() -> str:
         "## The envelope",
         _fields({"properties": _envelope(), "required": event_schema(next(iter(EVENTS.values())))["required"]}, {}),
         *(_section(event) for event in EVENTS.values()),
+        "## Changing a contract",
+        _CHANGING,
     )
 
 

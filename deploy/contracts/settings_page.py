@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 def settings_page() -> str:
     """Every setting as Markdown: those that all services have, each service's own, those of the local stack."""
     services = [
-        f"## {module.split('.')[-2]}\n\n{_settings_table(settings, besides=ServiceSettings)}"
+        f"## {'/'.join(module.split('.')[1:-1])}\n\n{_settings_table(settings, besides=ServiceSettings)}"
         for module, settings in settings_classes("services")
     ]
     local = [

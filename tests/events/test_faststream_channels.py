@@ -18,7 +18,7 @@ DOCUMENT = yaml.safe_load((generate.REFERENCE / "asyncapi.yaml").read_text())
 
 def built(service: str, **values: Any) -> Service:
     """The service as its own main.py composes it, not started."""
-    ((_, settings),) = [found for found in settings_classes("services") if found[0].split(".")[1] == service]
+    (settings,) = [found for module, found in settings_classes("services") if module == f"services.{service}.settings"]
     main = import_module(f"services.{service}.main")
     return cast(Service, main.build(settings(database_url="postgresql://nobody@127.0.0.1/nothing", **values)))
 
