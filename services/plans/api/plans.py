@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from services.plans.domain.announcements import decision_of, item_of, schedule_of
+from services.plans.domain.announcements import item_of, schedule_of
 from services.plans.domain.care_plan import CarePlan
 from services.plans.domain.clinician import Override
 from services.plans.domain.pain_baseline import pain_baseline
@@ -18,7 +18,7 @@ from services.plans.handlers.override_plan import override_plan
 from services.plans.handlers.sign_phases import sign_phases
 from services.plans.store.care_plans import load_care_plans
 from services.plans.store.care_teams import load_care_teams
-from services.plans.store.plan_revisions import find_plan_revisions
+from services.plans.store.plan_revisions import find_item_decisions, find_plan_revisions
 from services.plans.store.rules import load_library
 from shared.auth import Principal, require
 from shared.database import Connection
@@ -28,6 +28,9 @@ from shared.red_flags import load_red_flag_rules
 from shared.service import Service, this_service
 
 router = APIRouter(prefix="/v1/members/{member_id}/plan", tags=["plans"])
+
+Decisions = Mapping[str, tuple[str, dict[str, Any]]]
+"""Of each exercise: what was done to it last, and the decision."""
 
 REFUSALS: Final[Mapping[str, tuple[int, str]]] = {
     "no-plan": (404, "There is no plan of this member."),
@@ -78,7 +81,8 @@ async def read_plan(
     the member or of their care team."""
     async with service.database.acquire() as connection:
         plan = await _readable_plan(connection, member_id=member_id, principal=principal)
-    return _show(plan=plan, now_s=int(service.clock.now().timestamp()), library=load_library())
+        decisions = await find_item_decisions(connection, plan_id=plan.plan_id)
+    return _show(plan=plan, decisions=decisions, now_s=int(service.clock.now().timestamp()), library=load_library())
 
 
 @router.get("/revisions")
@@ -185,13 +189,13 @@ def _refusal(code: str, *, version: int) -> Problem:
     return Problem(status, code, detail, version=version) if version else Problem(status, code, detail)
 
 
-def _show(*, plan: CarePlan, now_s: int, library: Library) -> dict[str, Any]:
+def _show(*, plan: CarePlan, decisions: Decisions, now_s: int, library: Library) -> dict[str, Any]:
     items = [
         {
             **item_of(item=item, library=library).model_dump(mode="json", exclude_none=True),
             "steps": len(library.exercises[item.exercise].ladder),
-            "last_action": item.reason.action,
-            "decision": decision_of(reason=item.reason).model_dump(mode="json"),
+            "last_action": decisions[item.exercise][0],
+            "decision": decisions[item.exercise][1],
         }
         for item in plan.items
     ]
@@ -218,11 +222,11 @@ def _show(*, plan: CarePlan, now_s: int, library: Library) -> dict[str, Any]:
             "streak_weeks": plan.adherence.streak_weeks,
             "milestones": list(plan.adherence.milestones),
         },
-        "next_session": _next_session(plan=plan, now_s=now_s, library=library),
+        "next_session": _next_session(plan=plan, decisions=decisions, now_s=now_s, library=library),
     }
 
 
-def _next_session(*, plan: CarePlan, now_s: int, library: Library) -> dict[str, Any]:
+def _next_session(*, plan: CarePlan, decisions: Decisions, now_s: int, library: Library) -> dict[str, Any]:
     """The next session with its reasons, or why there is none."""
     if plan.safety is not None:
         text = load_red_flag_rules().dispositions[plan.safety[0]]
@@ -237,7 +241,7 @@ def _next_session(*, plan: CarePlan, now_s: int, library: Library) -> dict[str, 
         "items": [
             {
                 **item_of(item=item, library=library).model_dump(mode="json", exclude_none=True),
-                "reason": item.reason.says,
+                "reason": decisions[item.exercise][1]["reason"],
             }
             for item in asked
         ],

@@ -1,7 +1,5 @@
 """Sessions, weeks, the streak and milestones."""
 
-from datetime import timedelta
-
 from services.plans.domain.care_plan import Adherence, CarePlan, Ref
 from services.plans.domain.pain_baseline import pain_baseline
 from services.plans.domain.rules import BaselineRule, MilestoneRule
@@ -14,24 +12,27 @@ def count_session(*, plan: CarePlan, at_s: int, session_id: int, event: Ref, cha
     """Adherence after one session more. A session of an earlier week than the running one counts in the total only."""
     before = plan.adherence
     day = local_date(at_s=at_s, time_zone=plan.week.time_zone)
-    monday = (day - timedelta(days=day.weekday())).toordinal()
+    monday = day.toordinal() - day.weekday()
     planned = len(plan.week.weekdays)
     late = before.last_session_s is not None and at_s < before.last_session_s
-    counted = before._replace(
-        sessions=before.sessions + 1,
-        recent_sessions=(*before.recent_sessions, session_id)[-SESSIONS_REMEMBERED:],
-        last_session_s=before.last_session_s if late else at_s,
-        last_session=before.last_session if late else event,
-        chain=before.chain if late else chain,
+    week, week_sessions, streak = before.week, before.week_sessions, before.streak_weeks
+    if monday > week:
+        kept = monday - week == 7 and week_sessions >= planned
+        week, week_sessions, streak = monday, 0, streak if kept else 0
+    if monday == week:
+        week_sessions += 1
+        streak += 1 if week_sessions == planned else 0
+    return Adherence(
+        before.sessions + 1,
+        before.last_session_s if late else at_s,
+        before.last_session if late else event,
+        week,
+        week_sessions,
+        streak,
+        before.milestones,
+        (*before.recent_sessions, session_id)[-SESSIONS_REMEMBERED:],
+        before.chain if late else chain,
     )
-    if monday < before.week:
-        return counted
-    if monday > before.week:
-        kept = monday - before.week == 7 and before.week_sessions >= planned
-        counted = counted._replace(week=monday, week_sessions=0, streak_weeks=before.streak_weeks if kept else 0)
-    done = counted.week_sessions + 1
-    full_now = done == planned
-    return counted._replace(week_sessions=done, streak_weeks=counted.streak_weeks + (1 if full_now else 0))
 
 
 def reach_milestones(*, plan: CarePlan, rule: MilestoneRule, baseline: BaselineRule) -> tuple[str, ...]:

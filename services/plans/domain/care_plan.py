@@ -19,7 +19,7 @@ Sign = Literal["none", "good", "hold", "regressed"]
 
 
 class Reason(NamedTuple):
-    """Why an item is where it is: the decision, its rule, its evidence."""
+    """Why an item moved: the decision, its rule, its evidence. Kept with the version that it led to."""
 
     action: PlanAction
     rule_id: str
@@ -37,7 +37,6 @@ class Item(NamedTuple):
     reps: int | None
     hold_s: int | None
     days_per_week: int
-    reason: Reason
     locked: bool = False
     good: tuple[Ref, ...] = ()
     """Sessions in a row that were good, the next morning included."""
@@ -140,7 +139,7 @@ class CarePlan(NamedTuple):
     """The rule that asked for a review by the physical therapist."""
     stepped_back_for_gap: bool = False
     lapse: Lapse | None = None
-    """The rung that comes next if nothing is done."""
+    """The rung that comes next if nothing is done. None after a session: the first rung, worked out when it is due."""
     lapse_timer_s: int | None = None
     """When the member's lapse timer is due. It may be earlier than `lapse`: it then only looks, and is set again."""
 

@@ -123,4 +123,4 @@ def follow_visit(
 def _lock(*, item: Item, locked: bool, rule: Rule, says: str, event: Ref) -> tuple[Item, Change]:
     reason = because(action="lock" if locked else "unlock", rule=rule, says=says, evidence=(event,))
     change = Change(exercise=item.exercise, action=reason.action, from_step=item.step, to_step=item.step, reason=reason)
-    return item._replace(locked=locked, good=(), incomplete=0, reason=reason), change
+    return item._replace(locked=locked, good=(), incomplete=0), change

@@ -18,9 +18,7 @@ class Change:
     reason: Reason
 
 
-def prescribe(
-    *, exercise: Exercise, rule: ExerciseRule, step: int, days_per_week: int, short: bool, reason: Reason
-) -> Item:
+def prescribe(*, exercise: Exercise, rule: ExerciseRule, step: int, days_per_week: int, short: bool) -> Item:
     """An item at a step with the dose of its ladder. `short`: time is short, so sets are cut (never days)."""
     dose = rule.ladder[step]
     return Item(
@@ -30,7 +28,6 @@ def prescribe(
         reps=dose.reps,
         hold_s=dose.hold_s,
         days_per_week=days_per_week,
-        reason=reason,
     )
 
 
@@ -45,7 +42,6 @@ def move(*, item: Item, to_step: int, rule: ExerciseRule, reason: Reason) -> tup
         good=(),
         incomplete=0,
         proposed_s=None,
-        reason=reason,
     )
     change = Change(exercise=item.exercise, action=reason.action, from_step=item.step, to_step=to_step, reason=reason)
     return moved, change

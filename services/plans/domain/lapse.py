@@ -2,14 +2,14 @@
 
 Days count from the end of the missed day, so that a Monday-Wednesday-Friday member never lapses on a Monday. A session
 moves the coming rung away; the member's timer is left where it is, looks when it is due, and is set again: most
-sessions then cost no write of a timer.
+sessions then cost neither a calculation nor a write.
 """
 
 from datetime import date, timedelta
 from typing import NamedTuple
 
 from services.plans.domain.care_plan import CarePlan, Lapse
-from services.plans.domain.rules import LapseRule
+from services.plans.domain.rules import DAY_S, LapseRule
 from services.plans.domain.schedule import local_date, local_midnight_s, next_planned_date
 
 
@@ -19,6 +19,22 @@ class LapseStep(NamedTuple):
     plan: CarePlan
     changed: bool = False
     """Whether the timer is to be set to `plan.lapse_timer_s`, or cancelled where that is None."""
+
+
+def follow_session(*, plan: CarePlan, now_s: int, rule: LapseRule) -> LapseStep:
+    """The plan after its last session moved: the first rung comes next. A timer that is due before any rung can be is
+    left alone."""
+    last_s, timer_s = plan.adherence.last_session_s, plan.lapse_timer_s
+    soonest_d = rule.rungs_d[0]
+    recent = last_s is not None and now_s - last_s < soonest_d * DAY_S
+    if recent and last_s is not None and timer_s is not None and timer_s <= last_s + soonest_d * DAY_S:
+        return LapseStep(plan if plan.lapse is None else plan._replace(lapse=None))
+    return expect_lapse(plan=plan, lapse=coming_lapse(plan=plan, now_s=now_s, rule=rule))
+
+
+def reached_lapse(*, plan: CarePlan, rule: LapseRule) -> Lapse | None:
+    """The rung that the member's timer stands for; None while nothing is asked of them."""
+    return plan.lapse or coming_lapse(plan=plan, now_s=0, rule=rule)
 
 
 def coming_lapse(*, plan: CarePlan, now_s: int, rule: LapseRule) -> Lapse | None:

@@ -61,9 +61,7 @@ def follow_pain(*, level: PainLevel, reading: PainReading, red_flag: bool, rules
             rules=rules,
         )
     if spike is None:
-        return PainStep(
-            level=level if late else _settle_in(level=level, reading=reading, rules=rules), baseline=baseline
-        )
+        return PainStep(level if late else _settle_in(level=level, reading=reading, rules=rules), baseline)
     return _open(
         level=level,
         reading=reading,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from services.plans.domain.care_plan import CarePlan, Item, PainLevel, Ref
-from services.plans.domain.ladder import because, prescribe
+from services.plans.domain.ladder import Change, because, prescribe
 from services.plans.domain.rules import Library, Rule
 from services.plans.domain.schedule import plan_week, sessions_per_week
 from shared.events.vocabulary import Cause, Disposition, Exercise, TreatmentElement
@@ -41,7 +41,7 @@ def issue_plan(*, intake: Intake, plan_id: UUID, library: Library) -> Issue:
     careful = intake.disposition == "pt-72h" or intake.cause == "unsure"
     rule = rules.first_step if careful else rules.issue
     waits = pathway == "post-surgical"
-    items = () if waits else _first_items(intake=intake, rule=rule, careful=careful, sessions=sessions, library=library)
+    items = () if waits else _first_items(intake=intake, careful=careful, sessions=sessions, library=library)
     plan = CarePlan(
         member_id=intake.member_id,
         plan_id=plan_id,
@@ -58,12 +58,13 @@ def issue_plan(*, intake: Intake, plan_id: UUID, library: Library) -> Issue:
     return Issue(plan=plan, rule=rules.post_surgical if waits else rule)
 
 
-def sign_phase(*, plan: CarePlan, steps: dict[Exercise, int], at_s: int, event: Ref, library: Library) -> CarePlan:
+def sign_phase(
+    *, plan: CarePlan, steps: dict[Exercise, int], says: str, at_s: int, event: Ref, library: Library
+) -> tuple[CarePlan, tuple[Change, ...]]:
     """The plan after the physical therapist signed a phase: the exercises and steps that the phase allows. Steps beyond
     a ladder are its top."""
-    rule = library.pathways.post_surgical
-    sessions = len(plan.week.weekdays)
-    reason = because(action="start", rule=rule, says=rule.says, evidence=(event,))
+    reason = because(action="start", rule=library.pathways.post_surgical, says=says, evidence=(event,))
+    sessions, before = len(plan.week.weekdays), {item.exercise: item.step for item in plan.items}
     items = tuple(
         prescribe(
             exercise=exercise,
@@ -71,26 +72,23 @@ def sign_phase(*, plan: CarePlan, steps: dict[Exercise, int], at_s: int, event: 
             step=min(max(steps[exercise], 0), one.top),
             days_per_week=min(one.days_per_week, sessions),
             short=False,
-            reason=reason,
         )
         for exercise, one in library.exercises.items()
         if exercise in steps
     )
-    return CarePlan(
-        member_id=plan.member_id,
-        plan_id=plan.plan_id,
-        version=plan.version + 1,
-        status="active" if plan.status == "awaiting-phase" else plan.status,
-        pathway=plan.pathway,
-        week=plan.week,
-        items=items,
-        intake_usual=plan.intake_usual,
-        pain=plan.pain,
-        started_s=at_s,
-        adherence=plan.adherence,
-        safety=plan.safety,
-        review=None,
+    changes = tuple(
+        Change(
+            exercise=item.exercise,
+            action="start",
+            from_step=before.get(item.exercise, item.step),
+            to_step=item.step,
+            reason=reason,
+        )
+        for item in items
     )
+    status = "active" if plan.status == "awaiting-phase" else plan.status
+    signed = plan._replace(version=plan.version + 1, status=status, items=items, started_s=at_s, review=None)
+    return signed, changes
 
 
 def elements_of(*, pathway: str, library: Library) -> tuple[tuple[TreatmentElement, str], ...]:
@@ -102,9 +100,8 @@ def elements_of(*, pathway: str, library: Library) -> tuple[tuple[TreatmentEleme
     return tuple(contents.items())
 
 
-def _first_items(*, intake: Intake, rule: Rule, careful: bool, sessions: int, library: Library) -> tuple[Item, ...]:
+def _first_items(*, intake: Intake, careful: bool, sessions: int, library: Library) -> tuple[Item, ...]:
     short = intake.days_per_week < library.pathways.frequency.sessions_min
-    reason = because(action="start", rule=rule, says=rule.says, evidence=(intake.event,))
     return tuple(
         prescribe(
             exercise=exercise,
@@ -112,7 +109,6 @@ def _first_items(*, intake: Intake, rule: Rule, careful: bool, sessions: int, li
             step=0 if careful else one.start,
             days_per_week=min(one.days_per_week, sessions),
             short=short,
-            reason=reason,
         )
         for exercise, one in library.exercises.items()
     )

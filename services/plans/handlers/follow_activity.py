@@ -14,7 +14,7 @@ from services.plans.domain.announcements import (
     plan_revised,
 )
 from services.plans.domain.care_plan import CarePlan
-from services.plans.domain.lapse import coming_lapse, expect_lapse
+from services.plans.domain.lapse import expect_lapse, follow_session
 from services.plans.domain.progression import Result
 from services.plans.domain.rules import Library
 from services.plans.store.care_plans import load_care_plans, save_care_plans
@@ -48,12 +48,13 @@ async def follow_activity(
         if taken.refused:
             outcomes.refuse(event, reason=taken.refused)
             continue
-        after = taken.plan
-        if after.adherence.last_session_s != plan.adherence.last_session_s or after.safety != plan.safety:
-            lapse = coming_lapse(plan=after, now_s=now_s, rule=lapse_rule)
-            after, moved = expect_lapse(plan=after, lapse=lapse)
-            if moved:
-                timers[event.subject] = (after.lapse_timer_s, cause_of(event))
+        after, moved = taken.plan, False
+        if after.safety != plan.safety:
+            after, moved = expect_lapse(plan=after, lapse=None)
+        elif after.adherence.last_session_s != plan.adherence.last_session_s:
+            after, moved = follow_session(plan=after, now_s=now_s, rule=lapse_rule)
+        if moved:
+            timers[event.subject] = (after.lapse_timer_s, cause_of(event))
         plans[event.subject] = saved[event.subject] = after
         _tell(taken=taken, event=event, now=now, library=library, outcomes=outcomes, revisions=revisions)
     await save_care_plans(connection, plans=saved.values())

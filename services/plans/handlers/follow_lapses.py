@@ -7,7 +7,7 @@ from uuid import UUID, uuid5
 from services.plans.domain.announcements import decision_of, member_lapsed, plan_revised
 from services.plans.domain.care_plan import CarePlan, Lapse
 from services.plans.domain.ladder import Change, step_back
-from services.plans.domain.lapse import expect_lapse, next_lapse
+from services.plans.domain.lapse import expect_lapse, next_lapse, reached_lapse
 from services.plans.domain.rules import DAY_S, Library
 from services.plans.store.care_plans import load_care_plans, save_care_plans
 from services.plans.store.lapse_timers import save_lapse_timers
@@ -31,8 +31,9 @@ async def follow_lapses(connection: Connection, timers: Sequence[Timer], /, *, n
         plan = plans.get(timer.member_id)
         if plan is None:
             continue
-        plan, reached, cause = plan._replace(lapse_timer_s=None), plan.lapse, timer.cause
-        if reached is None or plan.status != "active" or plan.safety is not None:
+        plan, cause = plan._replace(lapse_timer_s=None), timer.cause
+        reached = None if plan.safety is not None else reached_lapse(plan=plan, rule=rule)
+        if reached is None or plan.status != "active":
             saved[plan.member_id] = plan._replace(lapse=None)
             continue
         coming: Lapse | None = reached

@@ -51,15 +51,17 @@ async def sign_phases(
     if plan.version != expected_version:
         return Signed(outcomes=outcomes, refused="version-conflict", version=plan.version)
     now_s, cause = int(now.timestamp()), (command.cause.source, command.cause.id)
-    signed = sign_phase(plan=plan, steps=dict(steps), at_s=now_s, event=cause, library=library)
-    rule = library.pathways.post_surgical
+    rule, says = library.pathways.post_surgical, f"Your physical therapist signed this phase: {phase}."
+    signed, changes = sign_phase(plan=plan, steps=dict(steps), says=says, at_s=now_s, event=cause, library=library)
     told: PlanIssuedData | PlanRevisedData
     if plan.version == 0:
         told = plan_issued(plan=signed, rule=rule, evidence=(cause,), library=library)
         outcomes.publish(PlanIssued, told, because=command)
     else:
-        decision = decide(rule=rule, evidence=(cause,), says=f"Your physical therapist signed this phase: {phase}.")
-        told = plan_revised(plan=signed, changes=(), decision=decision, library=library, revised_by=practitioner_id)
+        decision = decide(rule=rule, evidence=(cause,), says=says)
+        told = plan_revised(
+            plan=signed, changes=changes, decision=decision, library=library, revised_by=practitioner_id
+        )
         outcomes.publish(PlanRevised, told, because=command)
     lapse = coming_lapse(plan=signed, now_s=now_s, rule=library.engagement.lapse)
     signed, moved = expect_lapse(plan=signed, lapse=lapse)

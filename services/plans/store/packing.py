@@ -10,7 +10,7 @@ from uuid import UUID
 
 import orjson
 
-from services.plans.domain.care_plan import Adherence, CarePlan, Episode, Item, Lapse, PainLevel, Reason, Ref, Week
+from services.plans.domain.care_plan import Adherence, CarePlan, Episode, Item, Lapse, PainLevel, Ref, Week
 
 LAYOUT = 1
 
@@ -89,20 +89,16 @@ def _place(ref: Ref, places: dict[Ref, int]) -> int:
 
 
 def _pack_item(item: Item, places: dict[Ref, int]) -> tuple[Any, ...]:
-    reason = item.reason
     return (
-        *item[:6],
-        (*reason[:4], [_place(ref, places) for ref in reason.evidence]),
-        item.locked,
+        *item[:7],
         [_place(ref, places) for ref in item.good],
-        *item[9:],
+        *item[8:],
     )
 
 
 def _unpack_item(values: list[Any], refs: list[Ref]) -> Item:
-    action, rule_id, rule_version, says, evidence = values[6]
-    reason = Reason(action, rule_id, rule_version, says, tuple([refs[place] for place in evidence]))
-    return Item._make((*values[:6], reason, values[7], tuple([refs[place] for place in values[8]]), *values[9:]))
+    values[7] = tuple([refs[place] for place in values[7]])
+    return Item._make(values)
 
 
 def _pack_episode(episode: Episode | None) -> tuple[Any, ...] | None:

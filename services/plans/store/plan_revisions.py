@@ -21,6 +21,19 @@ select version, decided_at, event, data from plan_revisions
 where member_id = $1 and plan_id = $2 order by version desc limit $3
 """
 
+# The items of a plan that was issued start by the decision that issued it.
+FIND_ITEM_DECISIONS = """
+select distinct on (exercise) exercise, action, decision from (
+    select version, change ->> 'exercise' as exercise, change ->> 'action' as action, change -> 'decision' as decision
+    from plan_revisions, jsonb_array_elements(data -> 'changes') as change
+    where plan_id = $1 and event = 'plan.revised' and change ->> 'action' <> 'propose'
+    union all
+    select version, item ->> 'exercise', 'start', data -> 'decision'
+    from plan_revisions, jsonb_array_elements(data -> 'items') as item
+    where plan_id = $1 and event = 'plan.issued'
+) as moves order by exercise, version desc
+"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanRevision:
@@ -50,3 +63,9 @@ async def find_plan_revisions(
 ) -> list[dict[str, Any]]:
     """The last versions of a plan, newest first: version, decided_at, event, data."""
     return [dict(row) for row in await connection.fetch(FIND, member_id, plan_id, limit)]
+
+
+async def find_item_decisions(connection: Connection, *, plan_id: UUID) -> dict[str, tuple[str, dict[str, Any]]]:
+    """For each exercise that ever moved: what was done to it last, and that decision. Proposals moved nothing."""
+    rows = await connection.fetch(FIND_ITEM_DECISIONS, plan_id)
+    return {row["exercise"]: (row["action"], row["decision"]) for row in rows}

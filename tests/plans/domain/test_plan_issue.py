@@ -48,12 +48,16 @@ def test_every_plan_holds_six_elements_five_exercises_and_three_to_five_days(
 
 def test_a_phase_after_surgery_is_what_the_therapist_signed_and_nothing_more() -> None:
     waiting = plan(cause="post-surgical")
-    signed = sign_phase(
-        plan=waiting, steps={"bridge": 0, "mini-squat": 1}, at_s=seconds(MONDAY), event=VISIT, library=LIBRARY
+    signed, changes = sign_phase(
+        plan=waiting, steps={"bridge": 0, "mini-squat": 1}, says="x", at_s=seconds(MONDAY), event=VISIT, library=LIBRARY
     )
+    assert {change.action for change in changes} == {"start"}
     assert steps(signed) == {"bridge": 0, "mini-squat": 1}
     assert (signed.status, signed.version) == ("active", 1)
-    again = sign_phase(plan=signed, steps={"bridge": 19}, at_s=seconds(MONDAY), event=VISIT, library=LIBRARY)
+    again, (change,) = sign_phase(
+        plan=signed, steps={"bridge": 19}, says="x", at_s=seconds(MONDAY), event=VISIT, library=LIBRARY
+    )
+    assert change.from_step == 0
     assert steps(again) == {"bridge": LIBRARY.exercises["bridge"].top}
     assert again.version == 2
 
@@ -64,12 +68,11 @@ def test_an_override_edits_one_item_with_its_reason_and_raises_the_version() -> 
     assert done.plan.version == 2
     (item,) = [one for one in done.plan.items if one.exercise == "bridge"]
     assert (item.step, item.sets, item.reps) == (3, 2, 5)
-    assert item.reason.says == edit.reason
     assert [one for one in done.plan.items if one.exercise != "bridge"] == [
         one for one in plan().items if one.exercise != "bridge"
     ]
     (change,) = done.changes
-    assert (change.action, change.from_step, change.to_step) == ("override", 1, 3)
+    assert (change.action, change.from_step, change.to_step, change.reason.says) == ("override", 1, 3, edit.reason)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 
 from services.plans.domain.care_plan import CarePlan
+from services.plans.domain.lapse import reached_lapse
 from services.plans.handlers.follow_activity import follow_activity
 from services.plans.handlers.follow_lapses import follow_lapses
 from services.plans.handlers.follow_members import follow_members
@@ -16,7 +17,8 @@ from services.plans.handlers.follow_visits import follow_visits
 from services.plans.handlers.raise_red_flags import raise_red_flags
 from services.plans.store.care_plans import load_care_plans
 from services.plans.store.care_teams import load_care_teams
-from services.plans.store.plan_revisions import find_plan_revisions
+from services.plans.store.plan_revisions import find_item_decisions, find_plan_revisions
+from services.plans.store.rules import load_library
 from shared.database import Connection, open_database
 from shared.events import MemberDisenrolled, MemberPaused, MemberResumed
 from shared.events.members import MemberDisenrolledData, MemberPausedData, MemberResumedData, Surgery
@@ -64,7 +66,7 @@ def day(ordinal: int) -> str:
 
 async def coming(connection: Connection, member_id: UUID) -> tuple[int, str] | None:
     """The rung that comes next, and the day since when a session is missed."""
-    lapse = (await plan_of(connection, member_id)).lapse
+    lapse = reached_lapse(plan=await plan_of(connection, member_id), rule=load_library().engagement.lapse)
     return None if lapse is None else (lapse.rung_d, day(lapse.missed_since))
 
 
@@ -274,7 +276,8 @@ async def test_the_lapse_ladder_is_climbed_from_the_missed_session_and_eases_the
     assert [names for _, _, names in rungs].count(["member.lapsed", "plan.revised"]) == 1
     assert rungs[2][2] == ["member.lapsed", "plan.revised"]
     eased = await plan_of(connection, member_id)
-    assert {item.reason.rule_id for item in eased.items} == {"progression.gap"}
+    decisions = await find_item_decisions(connection, plan_id=eased.plan_id)
+    assert {decision["rule_id"] for _, decision in decisions.values()} == {"progression.gap"}
     back = session_completed(member_id, at=MONDAY + 26 * DAY, care_plan=eased)
     outcomes = await follow_activity(connection, [back], now=MONDAY + 26 * DAY)
     assert "plan.revised" not in told(outcomes), "a gap goes one step back once"
