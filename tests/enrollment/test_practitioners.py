@@ -100,10 +100,10 @@ async def test_who_manages_practitioners_and_what_is_refused(clinic: Clinic) -> 
     }
     changed = await clinic.call("POST", "/v1/practitioners", json=good)
     assert (changed.status_code, changed.json()["panel_limit"], changed.json()["languages"]) == (200, 7, ["es"])
-    wrong = [
+    wrong: list[tuple[dict[str, Any], int, str]] = [
         ({"role": "coach"}, 409, "body.role"),
         ({"role": "oncall"}, 422, "body.role"),
-        ({"licensed_states": []}, 422, "body"),
+        ({"licensed_states": []}, 422, "body.licensed_states"),
         ({"licensed_states": ["ZZ"]}, 422, "body.licensed_states.0"),
         ({"languages": []}, 422, "body.languages"),
         ({"time_zone": "Mars/Base"}, 422, "body.time_zone"),
@@ -136,7 +136,7 @@ async def test_sponsors_are_seen_by_their_own_administrators_only(clinic: Clinic
     assert (await clinic.call("GET", f"/v1/sponsors/{other}", hr)).status_code == 404
     assert (await clinic.call("PUT", f"/v1/sponsors/{other}", hr, json=terms)).status_code == 403
     wrong = await clinic.call("PUT", f"/v1/sponsors/{other}", json={**terms, "covers_until": "2025-01-01"})
-    assert wrong.status_code == 422
+    assert (wrong.status_code, wrong.json()["errors"][0]["field"]) == (422, "body.covers_until")
 
 
 async def test_an_eligibility_check_says_why_and_what_it_costs(clinic: Clinic) -> None:

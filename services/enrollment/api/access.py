@@ -15,6 +15,11 @@ def not_found() -> Problem:
     return Problem(404, "not-found", "There is nothing here for you.")
 
 
+def wrong_field(field: str, message: str) -> Problem:
+    """A field that is well formed but does not fit another."""
+    return Problem(422, "invalid-request", "Some fields are not valid.", errors=[{"field": field, "message": message}])
+
+
 async def find_membership(connection: Connection, *, principal: Principal, member_id: UUID) -> Membership:
     """The member, if this caller may act for them: themself, the platform, an operator, an on-call clinician, or
     their own care team. Raises Problem 404."""

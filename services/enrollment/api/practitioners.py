@@ -5,9 +5,9 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from services.enrollment.api.access import not_found
+from services.enrollment.api.access import not_found, wrong_field
 from services.enrollment.api.fields import Body, Count, Line80, State, Zone
 from services.enrollment.domain.care_team import PanelMember
 from services.enrollment.handlers.hand_over_panels import close_panel, hand_over_panel
@@ -39,12 +39,6 @@ class PractitionerBody(Body):
     accepting: bool = True
     """False: takes no new members."""
 
-    @model_validator(mode="after")
-    def _pt_has_licence(self) -> "PractitionerBody":
-        if self.role == "pt" and not self.licensed_states:
-            raise ValueError("a PT needs at least one of licensed_states")
-        return self
-
 
 class HandOverBody(Body):
     reason: Line80
@@ -55,6 +49,8 @@ async def post_practitioner(
     body: PractitionerBody, request: Request, response: Response, service: ThisService, _: Operator
 ) -> dict[str, Any]:
     """Add a PT or coach, or change one (same id). People on the waiting list are tried again at once."""
+    if body.role == "pt" and not body.licensed_states:
+        raise wrong_field("body.licensed_states", "a PT needs at least one")
     fields = body.model_dump(exclude={"licensed_states", "languages"})
     practitioner = PanelMember(
         **fields, licensed_states=frozenset(body.licensed_states), languages=frozenset(body.languages), panel_size=0

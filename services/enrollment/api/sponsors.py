@@ -5,9 +5,9 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from services.enrollment.api.access import find_sponsor
+from services.enrollment.api.access import find_sponsor, wrong_field
 from services.enrollment.api.fields import Body, Line64, Line80, State
 from services.enrollment.domain.coverage import MEMBER_COST, Eligibility, Sponsor, decide_eligibility
 from services.enrollment.handlers.change_sponsor import change_sponsor
@@ -33,12 +33,6 @@ class SponsorBody(Body):
     administrators: Annotated[tuple[Line80, ...], Field(max_length=50)] = ()
     """Subjects of the identity issuer that may send files and ask about coverage for this sponsor."""
 
-    @model_validator(mode="after")
-    def _in_order(self) -> "SponsorBody":
-        if self.covers_until is not None and self.covers_until < self.covers_from:
-            raise ValueError("covers_until is before covers_from")
-        return self
-
 
 class PersonBody(Body):
     """The identifiers by which a sponsor's roster names a person."""
@@ -59,6 +53,8 @@ async def put_sponsor(
     sponsor_id: UUID, body: SponsorBody, request: Request, response: Response, service: ThisService, _: Operator
 ) -> dict[str, Any]:
     """Add a sponsor or replace its terms. An end date ends its members' coverage when it comes."""
+    if body.covers_until is not None and body.covers_until < body.covers_from:
+        raise wrong_field("body.covers_until", "is before covers_from")
     sponsor = Sponsor(
         sponsor_id=sponsor_id,
         name=body.name,
