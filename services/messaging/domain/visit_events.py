@@ -3,7 +3,7 @@
 from typing import Literal
 
 from services.messaging.domain.visit import Visit
-from shared.events import VisitBooked, VisitCancelled, VisitCompleted, VisitMissed, VisitRescheduled
+from shared.events import CloudEvent, VisitBooked, VisitCancelled, VisitCompleted, VisitMissed, VisitRescheduled
 from shared.events.visits import (
     VisitBookedData,
     VisitCancelledData,
@@ -19,7 +19,7 @@ def announce_visit(
     outcomes: Outcomes,
     visit: Visit,
     before: Visit,
-    because: Command | Timer,
+    because: CloudEvent | Command | Timer,
     by: Literal["member", "practitioner", "system"],
 ) -> None:
     """Publish what happened between `before` and `visit`. Holds concern nobody else."""

@@ -1,6 +1,7 @@
 """careloop.members: who is a member, who cares for them. A blocking screening alerts at once."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from services.messaging.domain.people import MemberProfile
 from services.messaging.domain.slots import is_time_zone
 from services.messaging.domain.timeline import describe_event
 from services.messaging.domain.triggers import on_member_screened
+from services.messaging.domain.visit_events import announce_visit
 from services.messaging.store.alerts import load_alert_book, load_standing_alerts, save_alert_changes
 from services.messaging.store.members import (
     load_care_teams,
@@ -23,33 +25,19 @@ from services.messaging.store.members import (
 )
 from services.messaging.store.rules import load_alert_rules, load_trigger_rules, load_visit_rules
 from services.messaging.store.timeline import save_timeline
+from services.messaging.store.visits import MISSED, load_visits_ahead, save_visits
 from shared.database import Connection
-from shared.events import CareTeamAssigned, CloudEvent, MemberScreened
+from shared.events import CareTeamAssigned, CloudEvent, MemberDisenrolled, MemberScreened
 from shared.outcomes import Outcomes
+from shared.timers import cancel_timers
 
 
 async def follow_members(connection: Connection, events: Sequence[CloudEvent], /, *, now: datetime) -> Outcomes:
-    """Keep profiles and the timeline; raise what a screening asks for; move alerts of people who left a team."""
+    """Keep profiles and the timeline; raise what a screening asks for; move alerts of people who left a team; cancel
+    the visits of members who left."""
     outcomes = Outcomes()
-    profiles = await load_member_profiles(connection, member_ids={event.subject for event in events})
-    former: list[tuple[UUID, UUID]] = []
-    for event in events:
-        before = profiles.get(event.subject, MemberProfile(member_id=event.subject, status="known"))
-        if isinstance(event, CareTeamAssigned):
-            former += [(event.subject, p.practitioner_id) for p in (before.pt, before.coach) if p]
-        profiles[event.subject] = apply_member_event(profile=before, event=event)
     teams = {event.subject: event for event in events if isinstance(event, CareTeamAssigned)}
-    people = [
-        (person, profiles[member].time_zone) for member, e in teams.items() for person in (e.data.pt, e.data.coach)
-    ]
-    await save_practitioners(
-        connection,
-        [person for person, _ in people],
-        # A zone that this machine's database does not know must not break the offering of slots.
-        time_zones=[zone if zone and is_time_zone(name=zone) else None for _, zone in people],
-        default_hours=load_visit_rules().default_hours,
-    )
-    await save_member_profiles(connection, profiles.values())
+    former = await _keep_profiles(connection, events, teams)
     await save_timeline(connection, [describe_event(event, service="enrollment") for event in events])
 
     rules, trigger_rules = load_alert_rules(), load_trigger_rules()
@@ -60,14 +48,14 @@ async def follow_members(connection: Connection, events: Sequence[CloudEvent], /
     changes += await _move_alerts(connection, teams, unless={c.alert.alert_id for c in changes}, now=now)
     announce_alerts(outcomes=outcomes, changes=changes)
 
-    left = {(member, person) for member, person in former if person not in _ids(profiles[member])}
-    feed = [
+    feed = await _cancel_visits(connection, events, outcomes, now=now)
+    feed += [
         NewFeedEntry(
             kind="member",
             change="team" if member in teams else "profile",
             member_id=member,
             subject_id=member,
-            also=tuple(person for of, person in left if of == member),
+            also=tuple(former.get(member, ())),
         )
         for member in dict.fromkeys(event.subject for event in events)
     ]
@@ -75,8 +63,57 @@ async def follow_members(connection: Connection, events: Sequence[CloudEvent], /
     return outcomes
 
 
+async def _keep_profiles(
+    connection: Connection, events: Sequence[CloudEvent], teams: Mapping[UUID, CareTeamAssigned]
+) -> dict[UUID, set[UUID]]:
+    """Fold the events into the profiles, save them; by member, the people who left their team: they must see it."""
+    profiles = await load_member_profiles(connection, member_ids={event.subject for event in events})
+    former: dict[UUID, set[UUID]] = {}
+    for event in events:
+        before = profiles.get(event.subject, MemberProfile(member_id=event.subject, status="known"))
+        if isinstance(event, CareTeamAssigned):
+            former.setdefault(event.subject, set()).update(_ids(before))
+        profiles[event.subject] = apply_member_event(profile=before, event=event)
+    people = [(person, member) for member, event in teams.items() for person in (event.data.pt, event.data.coach)]
+    zones = [profiles[member].time_zone for _, member in people]
+    await save_practitioners(
+        connection,
+        [person for person, _ in people],
+        # A zone that this machine's database does not know must not break the offering of slots.
+        time_zones=[zone if zone and is_time_zone(name=zone) else None for zone in zones],
+        default_hours=load_visit_rules().default_hours,
+    )
+    await save_member_profiles(connection, profiles.values())
+    return {member: people_before - _ids(profiles[member]) for member, people_before in former.items()}
+
+
 def _ids(profile: MemberProfile) -> set[UUID]:
     return {person.practitioner_id for person in (profile.pt, profile.coach) if person}
+
+
+async def _cancel_visits(
+    connection: Connection, events: Sequence[CloudEvent], outcomes: Outcomes, *, now: datetime
+) -> list[NewFeedEntry]:
+    """Who has left is not expected any more: their times are free, and nobody is reminded of them."""
+    gone = {event.subject: event for event in events if isinstance(event, MemberDisenrolled)}
+    if not gone:
+        return []
+    ahead = await load_visits_ahead(connection, member_ids=gone, now=now)
+    cancelled = [(visit, replace(visit, status="cancelled")) for visit in ahead]
+    await save_visits(connection, [after for _, after in cancelled])
+    await cancel_timers(connection, kind=MISSED, keys=[str(visit.visit_id) for visit in ahead])
+    for before, after in cancelled:
+        announce_visit(outcomes=outcomes, visit=after, before=before, because=gone[after.member_id], by="system")
+    return [
+        NewFeedEntry(
+            kind="visit",
+            change="cancelled",
+            member_id=visit.member_id,
+            subject_id=visit.visit_id,
+            also=(visit.practitioner.practitioner_id,),
+        )
+        for visit in ahead
+    ]
 
 
 async def _move_alerts(

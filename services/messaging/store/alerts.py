@@ -153,12 +153,14 @@ async def load_alerts(connection: Connection, *, alert_ids: Collection[UUID]) ->
 async def load_standing_alerts(
     connection: Connection, *, member_ids: Collection[UUID], episodes: Sequence[tuple[UUID, AlertKind, str]]
 ) -> list[Alert]:
-    """All unresolved alerts of these members, and the alerts (resolved too) of these (member, kind, episode key)."""
+    """All unresolved alerts of these members, and the alerts (resolved too) of these (member, kind, episode key). Always
+    in the same order: the identity of what is published about them follows from it."""
     rows = await connection.fetch(
         """select * from alerts where member_id = any($1::uuid[]) and status <> 'resolved'
         union all
         select * from alerts where status = 'resolved' and (member_id, kind, episode_key) in
-            (select * from unnest($2::uuid[], $3::text[], $4::text[]))""",
+            (select * from unnest($2::uuid[], $3::text[], $4::text[]))
+        order by alert_id""",
         list(member_ids),
         [e[0] for e in episodes],
         [e[1] for e in episodes],

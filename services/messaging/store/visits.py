@@ -145,6 +145,17 @@ async def load_member_visits(connection: Connection, *, member_ids: Collection[U
     return [_visit(row) for row in rows]
 
 
+async def load_visits_ahead(connection: Connection, *, member_ids: Collection[UUID], now: datetime) -> list[Visit]:
+    """Booked visits of these members that have not begun."""
+    rows = await connection.fetch(
+        """select * from visits where member_id = any($1::uuid[]) and status = 'booked' and lower(during) > $2
+        order by lower(during), visit_id""",
+        list(member_ids),
+        now,
+    )
+    return [_visit(row) for row in rows]
+
+
 async def load_practitioner_visits(
     connection: Connection, *, practitioner_ids: Collection[UUID], window: Span
 ) -> list[Visit]:
