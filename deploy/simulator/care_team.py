@@ -25,6 +25,7 @@ KNOWN_MAX: Final = 500
 ESCALATED_PATIENCE: Final = timedelta(minutes=10)
 AFTER_VISIT: Final = timedelta(minutes=5)
 SLOT_LEAD: Final = timedelta(hours=18)
+SOON: Final = frozenset({"emergency", "urgent", "soon"})
 FOR_A_VISIT: Final = frozenset({"pain-spike", "safety"})
 """Alerts after which a member may be seen."""
 
@@ -56,6 +57,8 @@ class Handling:
     kind: str
     by: UUID
     level: int
+    soon: bool
+    """It escalates within a working day or less."""
     acknowledge_at: datetime | None
     resolve_at: datetime
     acknowledged: bool = False
@@ -107,9 +110,10 @@ class CareTeam:
                 self._replies.setdefault(member.member_id, publication.at + delay)
 
     def next_due(self, *, after: datetime) -> datetime | None:
-        """The next clinic time at which somebody means to do something."""
-        times = [h.resolve_at if h.acknowledged else h.acknowledge_at for h in self._alerts.values()]
-        times += [*self._replies.values(), *(v.ends_at + AFTER_VISIT for v in self._visits.values() if v.action)]
+        """The next clinic time at which somebody means to do something that would soon be too late: what presses, and
+        the end of a visit."""
+        times = [h.acknowledge_at for h in self._alerts.values() if h.soon and not h.acknowledged]
+        times += [visit.ends_at + AFTER_VISIT for visit in self._visits.values() if visit.action]
         return min((time for time in times if time is not None and time > after), default=None)
 
     async def act(self, now: datetime, *, leave_after: datetime) -> None:
@@ -170,7 +174,7 @@ class CareTeam:
         visit = alert["kind"] == "safety" or rng.random() < p.visit_after_alert_share
         return Handling(
             alert_id=UUID(alert["alert_id"]), member_id=UUID(alert["member_id"]), kind=alert["kind"], by=by,
-            level=level,
+            level=level, soon=alert["priority"] in SOON,
             acknowledge_at=acknowledge_at, acknowledged=acknowledged,
             resolve_at=begins + draw_delay(rng, median=timedelta(hours=p.resolve_median_h)),
             visit=visit and alert["kind"] in FOR_A_VISIT,

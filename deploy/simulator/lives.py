@@ -44,6 +44,8 @@ class SessionDone:
     pain_during: PainScore
     pain_last_morning: PainScore | None
     findings: tuple[Finding, ...]
+    spiked: bool
+    """By the plans' rule, it is to alert somebody."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +54,7 @@ class PainTold:
     sent_at: datetime
     score: PainScore
     context: PainContext
+    spiked: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,13 +177,13 @@ class Life:
         last_morning, self._last_morning = self._last_morning, None
         findings = self._findings(body)
         results = self._training.do_session(at=started_at, weekday=day.isoweekday(), rise=body.rise)
-        self._training.send_session(
+        spiked = self._training.send_session(
             sent_at=sent_at, ended_at=ended_at, results=results, pain=during, last_morning=last_morning,
             findings=findings,
         )
         return SessionDone(
             at=ended_at, sent_at=sent_at, started_at=started_at, duration_min=duration_min, exercises=results,
-            pain_before=before, pain_during=during, pain_last_morning=last_morning, findings=findings,
+            pain_before=before, pain_during=during, pain_last_morning=last_morning, findings=findings, spiked=spiked,
         )
 
     def _delay(self) -> timedelta:
@@ -205,8 +208,8 @@ class Life:
         minute = rng.choices(range(24), weights=self.p.hour_weights)[0] * 60 + rng.randrange(60)
         at, score = at_local(day, minute=minute, zone=self._zone), read_pain(rng, level=body.level, p=self.p)
         sent_at = at + self._delay()
-        self._training.send_pain(sent_at=sent_at, at=at, score=score, context=context)
-        return PainTold(at=at, sent_at=sent_at, context=context, score=score)
+        spiked = self._training.send_pain(sent_at=sent_at, at=at, score=score, context=context)
+        return PainTold(at=at, sent_at=sent_at, context=context, score=score, spiked=spiked)
 
     def _write_messages(self, day: date, body: BodyDay) -> Iterator[MessageWritten]:
         rng = self._voice

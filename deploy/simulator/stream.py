@@ -40,7 +40,7 @@ class Publication:
     """A CloudEvent in structured JSON, the text of a message, or the answers of an intake as JSON."""
     copy: int = 0
     needs_a_look: bool = False
-    """It tells of a finding: somebody should see it before much clinic time has passed."""
+    """It tells of a finding or a spike: somebody should see it before much clinic time has passed."""
 
     @property
     def order(self) -> tuple[datetime, int, str, int]:
@@ -78,7 +78,7 @@ def _publication(cohort: Cohort, member: Member, happening: Happening, number: i
     if isinstance(happening, SessionDone | PainTold):
         event = _event(cohort, member, happening, number)
         body = event.model_dump_json(exclude_none=True).encode()
-        found = isinstance(happening, SessionDone) and bool(happening.findings)
+        found = happening.spiked or (isinstance(happening, SessionDone) and bool(happening.findings))
         return Publication(
             at=happening.sent_at, member=member, kind="event", id=event.id, body=body, needs_a_look=found
         )

@@ -66,8 +66,9 @@ class Training:
     def send_session(
         self, *, sent_at: datetime, ended_at: datetime, results: tuple[ExerciseResult, ...], pain: PainScore,
         last_morning: PainScore | None, findings: tuple[Finding, ...],
-    ) -> None:
-        """The app sends the answers at `sent_at`: from then on its plan follows them."""
+    ) -> bool:
+        """The app sends the answers at `sent_at`: from then on its plan follows them. True where they are a pain spike,
+        unless the phone was late."""
         ref = self._ref()
         self._unsent.append((sent_at, Session(
             event=ref, at_s=int(ended_at.timestamp()), session_id=self.rng.getrandbits(48), plan_id=None, pain=pain,
@@ -78,18 +79,21 @@ class Training:
                 for r in results
             ),
         )))
+        return sent_at == ended_at and self._receive(sent_at)
 
-    def send_pain(self, *, sent_at: datetime, at: datetime, score: PainScore, context: PainContext) -> None:
+    def send_pain(self, *, sent_at: datetime, at: datetime, score: PainScore, context: PainContext) -> bool:
+        """As for a session."""
         at_s, ref = int(at.timestamp()), self._ref()
         report = PainReport(event=ref, at_s=at_s, score=score, context=context, disposition="none")
         self._unsent.append((sent_at, report))
+        return sent_at == at and self._receive(sent_at)
 
     def _ref(self) -> Ref:
         return "simulated", str(self.rng.getrandbits(64))
 
-    def _receive(self, now: datetime) -> None:
-        """What was sent until now has moved the plan, in the order in which it was sent."""
-        library = load_library()
+    def _receive(self, now: datetime) -> bool:
+        """What was sent until now has moved the plan, in the order it was sent. Whether any of it was a spike."""
+        library, spiked = load_library(), False
         self._unsent.sort(key=lambda sent: sent[0])
         while self._unsent and self._unsent[0][0] <= now:
             activity = self._unsent.pop(0)[1]
@@ -98,6 +102,8 @@ class Training:
             else:
                 taken = take_pain_report(plan=self._plan, report=activity, library=library)
             self._plan = taken.plan
+            spiked = spiked or (taken.pain is not None and taken.pain.alert is not None)
+        return spiked
 
     def _do_exercise(self, item: Item, *, rise: float) -> ExerciseResult:
         rng, p = self.rng, self.p
