@@ -27,7 +27,7 @@ from shared.auth import Authenticator
 from shared.database import Database, open_database
 from shared.events import CloudEvent
 from shared.service import Service
-from tests.browser.population import ANA, OMAR, OTTO, STRANGER, live_through, person_id
+from tests.browser.population import ANA, LUCIA, OMAR, OTTO, STRANGER, live_through, person_id
 from tests.fixtures.databases import DatabaseFactory
 from tests.fixtures.eventually import eventually
 from tests.fixtures.servers import RunningServers
@@ -109,7 +109,7 @@ async def console(
     issuer = IssuerSettings(data=tmp_path, port=choose_port())
     save_people(tmp_path, [
         Person(subject=p.practitioner_id, name=p.name, roles=(p.role,)) for p in (ANA, OMAR, OTTO, STRANGER)
-    ] + [Person(subject=person_id("olga"), name="Olga Operator", roles=("operator",))])
+    ] + [Person(subject=LUCIA.practitioner_id, name=LUCIA.name, roles=("pt",), language="es")] + [Person(subject=person_id("olga"), name="Olga Operator", roles=("operator",))])
     service = build(MessagingSettings.model_validate({
         "database_url": database_url, "kafka_bootstrap": servers.kafka_bootstrap, "valkey_url": servers.valkey_url,
         "namespace": namespace, "port": 0, "oidc_issuer": issuer.url, "session_timeout_s": 6,

@@ -58,6 +58,8 @@ def person_id(name: str) -> UUID:
 ANA = Practitioner(practitioner_id=person_id("ana"), role="coach", name="Ana Ruiz")
 OMAR = Practitioner(practitioner_id=person_id("omar"), role="pt", name="Omar Haddad")
 OTTO = Practitioner(practitioner_id=person_id("otto"), role="oncall", name="Otto Lindqvist")
+LUCIA = Practitioner(practitioner_id=person_id("lucia"), role="pt", name="Lucía Prieto")
+"""Reads the console in Spanish."""
 STRANGER = Practitioner(practitioner_id=person_id("stranger"), role="coach", name="Stella Okafor")
 HOUR, DAY, WEEK = timedelta(hours=1), timedelta(days=1), timedelta(weeks=1)
 EXERCISES = (

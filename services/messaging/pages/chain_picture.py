@@ -12,7 +12,7 @@ BOX_WIDTH: Final = 124
 BOX_HEIGHT: Final = 44
 GAP_X: Final = 36
 LANE_HEIGHT: Final = 64
-LABEL_WIDTH: Final = 104
+LABEL_WIDTH: Final = 124
 BOXES_MAX: Final = 60
 """Boxes in one picture; of a longer chain the latest are drawn."""
 

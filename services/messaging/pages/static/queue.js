@@ -92,14 +92,16 @@ export async function open(row, { focusDetail = false } = {}) {
   }
 }
 
-// The open detail is fetched again, unless somebody is in the middle of a form in it.
+const filling = () => detail.querySelector("details.act[open]") !== null;
+
+// The open detail is fetched again, but never under somebody who is filling in a form of it: then when they are done.
 export async function refreshDetail() {
-  if (!detail?.dataset.alert || detail.querySelector("details.act[open] :focus")) return;
-  const response = await ask("/console/fragments/alerts/" + detail.dataset.alert, { live: true });
+  if (!detail?.dataset.alert || filling()) return;
+  const asked = detail.dataset.alert;
+  const response = await ask("/console/fragments/alerts/" + asked, { live: true });
   if (!response.ok) return;
-  const opened = detail.querySelector("details.act[open]")?.dataset.key;
-  fill(detail, await response.text());
-  if (opened) { const same = detail.querySelector(`details.act[data-key="${opened}"]`); if (same) same.open = true; }
+  const html = await response.text();
+  if (!filling() && detail.dataset.alert === asked) fill(detail, html);
 }
 
 export function move(step) {
@@ -121,6 +123,7 @@ export function queue() {
     event.preventDefault();
     open(link.closest(".row"), { focusDetail: true });
   });
+  detail.addEventListener("toggle", (event) => { if (!event.target.open) refreshDetail().catch(() => {}); }, true);
   // When nothing is held any more, what waited is placed by itself.
   for (const name of ["pointerleave", "focusout"]) {
     list.addEventListener(name, () => setTimeout(() => { if (waiting && !held()) showNew(); }, 400));
