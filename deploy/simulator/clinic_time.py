@@ -4,7 +4,7 @@ All processes of a stack read the same anchor (`shared/clock.py`), so holding it
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,9 +15,9 @@ import httpx
 from deploy.local.stack import Stack
 from shared.clock import Anchor, AnchoredClock, monotonic, wall_now, write_anchor
 
-POLL_S = 0.02
-ROUNDS = 2
-"""Rounds of questions that must all say settled: an event may go from one service to another between two questions."""
+POLL_S = 0.04
+QUIET_ROUNDS = 2
+"""An event may go from one service to another between two questions, so all are asked once more."""
 
 
 class NotSettled(Exception):
@@ -47,24 +47,24 @@ class ClinicTime:
         self.clock_file.unlink(missing_ok=True)
 
 
-async def ask_progress(client: httpx.AsyncClient, stack: Stack) -> dict[str, dict[str, Any]]:
-    """What each service says of its progress; one that does not answer is not settled."""
+async def ask_progress(
+    client: httpx.AsyncClient, stack: Stack, *, names: Collection[str] | None = None
+) -> dict[str, dict[str, Any]]:
+    """What these services (all, unless named) say of their progress; one that does not answer is not settled."""
 
-    async def ask(name: str, url: str) -> tuple[str, dict[str, Any]]:
+    async def ask(name: str) -> tuple[str, dict[str, Any]]:
         try:
-            answer = await client.get(f"{url}/health/progress")
+            answer = await client.get(f"{stack.services[name].url}/health/progress")
             return name, answer.json() if answer.is_success else {"settled": False, "why": answer.status_code}
         except (httpx.TransportError, ValueError) as error:
             return name, {"settled": False, "why": type(error).__name__}
 
-    return dict(await asyncio.gather(*(ask(name, service.url) for name, service in stack.services.items())))
+    return dict(await asyncio.gather(*(ask(name) for name in (stack.services if names is None else names))))
 
 
-def has_settled(answers: dict[str, dict[str, Any]], *, at: datetime) -> bool:
-    """Whether nothing is under way in any service, at this clinic time or later."""
-    return all(
-        answer.get("settled") is True and datetime.fromisoformat(answer["now"]) >= at for answer in answers.values()
-    )
+def has_settled(answer: dict[str, Any], *, at: datetime) -> bool:
+    """Whether nothing is under way in a service, at this clinic time or later."""
+    return answer.get("settled") is True and datetime.fromisoformat(answer["now"]) >= at
 
 
 def unsettled(answers: dict[str, dict[str, Any]]) -> str:
@@ -78,12 +78,18 @@ def unsettled(answers: dict[str, dict[str, Any]]) -> str:
 
 
 async def wait_settled(client: httpx.AsyncClient, stack: Stack, *, at: datetime, within_s: float) -> None:
-    """Until every service has settled at this clinic time. Raises NotSettled."""
-    deadline, rounds = monotonic() + within_s, 0
-    while rounds < ROUNDS:
-        answers = await ask_progress(client, stack)
-        rounds = rounds + 1 if has_settled(answers, at=at) else 0
-        if rounds == 0:
-            if monotonic() > deadline:
-                raise NotSettled(unsettled(answers))
+    """Until every service has settled at this clinic time. Raises NotSettled.
+
+    Each is asked until it has; then all once more, because one that had settled may have got work from another since.
+    """
+    deadline = monotonic() + within_s
+    left: Collection[str] = list(stack.services)
+    quiet_rounds = 0
+    while quiet_rounds < QUIET_ROUNDS:
+        answers = await ask_progress(client, stack, names=left)
+        busy = [name for name, answer in answers.items() if not has_settled(answer, at=at)]
+        quiet_rounds, left = (0, busy) if busy else (quiet_rounds + 1, list(stack.services))
+        if busy and monotonic() > deadline:
+            raise NotSettled(unsettled(answers))
+        if busy:
             await asyncio.sleep(POLL_S)

@@ -32,8 +32,9 @@ from shared.clock import wall_now
 SEED = 1
 MEMBERS = 60
 DAYS = 84
-STEP = timedelta(hours=8)
-"""Of clinic time, at most: it also holds where somebody has something to see or to do."""
+STEP = timedelta(hours=5)
+"""Of clinic time, at most: it also holds where somebody has something to see or to do. Shorter
+than the six hours after which a session reminder is stale."""
 RUN_S = 0.15
 """Machine seconds of a whole step while time runs: long enough for a session to cancel a reminder hours later."""
 SETTLE_S = 90.0

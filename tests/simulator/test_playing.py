@@ -1,22 +1,25 @@
 """Playing goes on where it was interrupted, keeps order, forgets what is too old; clinic time holds and is released."""
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import cast
 
+import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deploy.local.problems import LocalProblem
-from deploy.simulator.clinic_time import ClinicTime, has_settled, unsettled
+from deploy.local.stack import Stack, StackService
+from deploy.simulator.clinic_time import ClinicTime, NotSettled, has_settled, unsettled, wait_settled
 from deploy.simulator.diary import DIARY_FILE, CohortEntry, load_diary, save_entry
 from deploy.simulator.people import Cohort
 from deploy.simulator.playing import Play
 from deploy.simulator.publish import Phones, Sent
 from deploy.simulator.stream import Publication
-from shared.clock import AnchoredClock, wall_now
+from shared.clock import Anchor, AnchoredClock, wall_now, write_anchor
 
 COHORT = Cohort(seed=2, members=8, days=14, starts_on=date(2026, 8, 31))
 
@@ -124,8 +127,6 @@ def test_a_damaged_diary_says_so(tmp_path: Path) -> None:
 def test_clinic_time_runs_to_its_limit_and_holds_there_for_every_process(tmp_path: Path) -> None:
     path = tmp_path / "clock.json"
     time = ClinicTime(clock_file=path)
-    from shared.clock import Anchor, write_anchor
-
     start = wall_now() - timedelta(days=84)
     write_anchor(path, Anchor(clinic_at=start, wall_at=wall_now(), speed=0.0))
     assert time.now() == start
@@ -151,12 +152,52 @@ def answer(*, settled: bool = True, now: datetime = AT, **more: object) -> dict[
     return {"settled": settled, "now": now.isoformat(), **more}
 
 
-def test_settled_means_every_service_at_that_clinic_time() -> None:
-    both = {"plans": answer(), "messaging": answer()}
-    assert has_settled(both, at=AT)
-    assert not has_settled(both, at=AT + timedelta(seconds=1))
-    assert not has_settled({**both, "plans": answer(settled=False, lag=3)}, at=AT)
-    assert not has_settled({**both, "plans": {"settled": False, "why": "starting"}}, at=AT)
+def test_settled_means_nothing_under_way_at_that_clinic_time() -> None:
+    assert has_settled(answer(), at=AT)
+    assert not has_settled(answer(), at=AT + timedelta(seconds=1))
+    assert not has_settled(answer(settled=False, lag=3), at=AT)
+    assert not has_settled({"settled": False, "why": "starting"}, at=AT)
+
+
+class Services:
+    """Answers of services, one after the other, the last for ever."""
+
+    def __init__(self, **answers: list[dict[str, object]]) -> None:
+        self.answers, self.asked = answers, Counter[str]()
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        name = request.url.host
+        self.asked[name] += 1
+        left = self.answers[name]
+        return httpx.Response(200, json=left.pop(0) if len(left) > 1 else left[0])
+
+    async def wait(self, *, within_s: float = 5.0) -> None:
+        stack = Stack.model_construct(  # type: ignore[call-arg]  # only where the services are
+            services={name: StackService(url=f"http://{name}", database_url="") for name in self.answers}
+        )
+        async with httpx.AsyncClient(transport=httpx.MockTransport(self)) as client:
+            await wait_settled(client, stack, at=AT, within_s=within_s)
+
+
+async def test_work_that_passes_on_between_two_questions_is_noticed() -> None:
+    """plans had settled before it got what messaging had still to hand over."""
+    late = answer(settled=False, lag=1)
+    services = Services(plans=[answer(), late, answer()], messaging=[answer()])
+    await services.wait()
+    assert services.asked["plans"] == 4
+
+
+async def test_only_who_is_busy_is_asked_again_until_all_are_asked_once_more() -> None:
+    busy = answer(settled=False, outbox=2)
+    services = Services(plans=[busy, busy, busy, answer()], messaging=[answer()])
+    await services.wait()
+    assert services.asked == {"plans": 5, "messaging": 2}
+
+
+async def test_who_never_settles_is_named() -> None:
+    services = Services(plans=[answer()], messaging=[answer(settled=False, due_timers=1)])
+    with pytest.raises(NotSettled, match="messaging: due_timers 1"):
+        await services.wait(within_s=0.1)
 
 
 def test_who_still_works_on_what_is_said() -> None:
