@@ -133,7 +133,7 @@ def test_a_page_names_no_member() -> None:
     for text in (plain, html, str(message.items())):
         assert str(MEMBER) not in text
         assert "Ana" not in text.replace("oncall", "")
-    assert "https://console.careloop.example/console/#alert-a1" in plain
+    assert "https://console.careloop.example/console/?alert=a1" in plain
     assert message["List-Unsubscribe"] is None
 
 
