@@ -4,8 +4,7 @@ Live: the event loop answers and the poll tasks run; never the broker or the dat
 answers, no chunk stuck, no partition paused by an alarm.
 """
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiokafka.errors import KafkaError
 from fastapi import APIRouter
@@ -14,10 +13,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from shared.clock import monotonic
 from shared.database import is_transient
+from shared.hosting import Host
 from shared.timers import count_due
-
-if TYPE_CHECKING:
-    from shared.service import Service
 
 STUCK_S = 10.0
 """A chunk that has failed for so long makes the service not ready."""
@@ -29,15 +26,7 @@ select count(*) filter (where state = 'dead') as dead, count(*) filter (where st
 """
 
 
-@dataclass(slots=True)
-class Health:
-    started: bool = False
-    stopping: bool = False
-    why: str = "starting"
-    """What start-up waits for."""
-
-
-def health_routes(service: "Service") -> APIRouter:
+def health_routes(service: Host) -> APIRouter:
     router = APIRouter(include_in_schema=False)
 
     @router.get("/health/live")
@@ -61,7 +50,7 @@ def health_routes(service: "Service") -> APIRouter:
     return router
 
 
-async def _reasons(service: "Service") -> list[str]:
+async def _reasons(service: Host) -> list[str]:
     health = service.health
     if health.stopping:
         return ["stopping"]
@@ -87,7 +76,7 @@ async def _reasons(service: "Service") -> list[str]:
     return reasons
 
 
-async def _progress(service: "Service") -> dict[str, Any]:
+async def _progress(service: Host) -> dict[str, Any]:
     """What is under way: lag, outbox, due timers, queued and pending work; `settled` when there is none."""
     if not service.health.started:
         return {"settled": False, "why": service.health.why}

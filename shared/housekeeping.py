@@ -1,18 +1,15 @@
 """What a service does beside its work: ends waiting that lasted too long, forgets what retention has passed."""
 
 import asyncio
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 from shared.database import Connection
 from shared.held_events import find_expired, load_queue, mark_held
+from shared.hosting import Host
 from shared.inbox import forget_taken, record_outcomes
 from shared.member_locks import lock_members
 from shared.replaying import drain_queue
 from shared.telemetry import RECORDS, logger
-
-if TYPE_CHECKING:
-    from shared.service import Service
 
 EXPIRY_TICK_S = 1.0
 EXPIRED_MAX = 100
@@ -26,7 +23,7 @@ FORGET_ATTEMPTS = (
 log = logger("housekeeping")
 
 
-async def expire_waiting(service: "Service") -> None:
+async def expire_waiting(service: Host) -> None:
     """Events that waited longer than their limit, in clinic time, become dead letters after one last try."""
     while True:
         now = service.clock.now()
@@ -41,7 +38,7 @@ async def expire_waiting(service: "Service") -> None:
             await asyncio.sleep(EXPIRY_TICK_S)
 
 
-async def _expire_queue(service: "Service", connection: Connection, member_id: UUID, group: str) -> int:
+async def _expire_queue(service: Host, connection: Connection, member_id: UUID, group: str) -> int:
     reader, now = service.readers[group], service.clock.now()
     await lock_members(connection, [member_id])
     drained = await drain_queue(connection, reader, member_id=member_id, service=service.name, now=now)
@@ -56,7 +53,7 @@ async def _expire_queue(service: "Service", connection: Connection, member_id: U
     return drained.published
 
 
-async def forget_old(service: "Service") -> None:
+async def forget_old(service: Host) -> None:
     """Delete inbox rows past retention, in small steps, and attempts that ended."""
     while True:
         async with service.database.acquire(timeout=30) as connection:

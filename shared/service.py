@@ -6,7 +6,7 @@ HTTP answers from the first moment; the rest starts behind it with backoff, and 
 import asyncio
 import gc
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,7 +27,8 @@ from shared.commands import Work, new_command
 from shared.database import Connection, Database, is_transient, open_database
 from shared.events.catalogue import TOPIC_OF
 from shared.events.codec import Decoder
-from shared.health import Health, health_routes
+from shared.health import health_routes
+from shared.hosting import Health, Pending
 from shared.housekeeping import expire_waiting, forget_old
 from shared.http import Problem, install_problems
 from shared.intake import Intake
@@ -39,7 +40,7 @@ from shared.outcomes import Cause
 from shared.relay import Relay
 from shared.replaying import Reader, settle_waiting
 from shared.settings import ServiceSettings
-from shared.subscriptions import Subscription, TimerSubscription
+from shared.subscriptions import Subscription, TimerHandler, TimerSubscription
 from shared.telemetry import BUGS, EVENTS_PUBLISHED, TASK_RESTARTS, TIMERS_RUN, configure_logs, logger
 from shared.timers import CLAIM_MAX, run_timers
 
@@ -48,6 +49,7 @@ TIMER_TICK_S = 0.2
 STOP_S = 8.0
 """How long background work may take to end."""
 log = logger("service")
+__all__ = ["Pending", "Service", "Task", "run", "this_service"]
 
 
 @dataclass(frozen=True)
@@ -56,14 +58,6 @@ class Task:
 
     name: str
     run: Callable[["Service"], Awaitable[None]]
-
-
-@dataclass(frozen=True)
-class Pending:
-    """Work of a service's own that is not done yet, for `/health/progress`."""
-
-    name: str
-    count: Callable[[Connection, datetime], Awaitable[int]]
 
 
 class Service:
@@ -84,8 +78,8 @@ class Service:
     ) -> None:
         self.name, self.settings = name, settings
         self.clock = clock or open_clock(settings.clock_file)
-        self.readers = {s.group: Reader(s, Decoder(TOPIC_OF[s.topic])) for s in subscriptions}
-        self.timers = {timer.kind: timer.run for timer in timers}
+        self.readers: Mapping[str, Reader] = {s.group: Reader(s, Decoder(TOPIC_OF[s.topic])) for s in subscriptions}
+        self.timers: Mapping[str, TimerHandler] = {timer.kind: timer.run for timer in timers}
         self.pending = pending
         self.wakes = list(wakes)
         """Called after each commit of this process: cheap, never the truth."""
@@ -93,7 +87,7 @@ class Service:
             settings.valkey_url.get_secret_value(), socket_timeout=5, socket_connect_timeout=2, health_check_interval=15
         )
         self.relay: Relay | None = None
-        self.intakes: list[Intake] = []
+        self.intakes: Sequence[Intake] = ()
         self.broker: KafkaBroker | None = None
         self.health = Health()
         self._database: Database | None = None

@@ -1,6 +1,5 @@
 """What is generated agrees with the code, and says what is true of it."""
 
-import gzip
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,9 @@ import jsonschema
 import orjson
 import pytest
 import yaml
+from faststream.specification.asyncapi.v3_0_0.schema import ApplicationSchema
 from hypothesis import HealthCheck, given, settings
+from pydantic import ValidationError
 from pydantic_settings import BaseSettings
 
 from deploy.contracts import generate
@@ -22,14 +23,15 @@ from shared.events.envelope import CloudEvent
 from shared.settings import ServiceSettings
 from tests.events.strategies import events
 
-SPECIFICATION = Path(__file__).parents[1] / "golden" / "asyncapi" / "asyncapi-3.0.0.schema.json.gz"
-"""The AsyncAPI initiative's own JSON Schema of AsyncAPI 3.0.0, unchanged (Apache-2.0, @asyncapi/specs 6.11.1)."""
 DOCUMENT = yaml.safe_load(generate.reference_files()["asyncapi.yaml"])
 VALIDATORS = {name: jsonschema.Draft202012Validator(event_schema(event)) for name, event in EVENTS.items()}
 
 
-def specification() -> Any:
-    return jsonschema.Draft7Validator(orjson.loads(gzip.decompress(SPECIFICATION.read_bytes())))
+def check_asyncapi(document: dict[str, Any]) -> None:
+    """Validate against the models of AsyncAPI 3.0.0 that FastStream writes its own documents with; its `pathname` of a
+    server is optional in the specification, and a broker has none."""
+    servers = {name: {"pathname": "", **server} for name, server in document["servers"].items()}
+    ApplicationSchema.model_validate({**document, "servers": servers})
 
 
 def references(member: Any) -> list[str]:
@@ -65,7 +67,7 @@ def test_drift_is_seen_and_mended(tmp_path: Path) -> None:
 
 
 def test_the_asyncapi_document_is_valid() -> None:
-    assert [error.message for error in specification().iter_errors(DOCUMENT)] == []
+    check_asyncapi(DOCUMENT)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +81,8 @@ def test_the_specification_would_see_a_mistake(path: tuple[str, ...]) -> None:
         place = place[step]
     place[path[-1]] = "wrong"
 
-    assert not specification().is_valid(document)
+    with pytest.raises(ValidationError):
+        check_asyncapi(document)
 
 
 def test_every_reference_of_the_asyncapi_document_leads_somewhere() -> None:
