@@ -77,9 +77,10 @@ async def clinic(
 
         async def known() -> bool:
             answer = await clinic.ask("GET", f"/v1/members/{MEMBER}/messages", token=clinic.coach)
-            return answer.status_code == 200
+            named = await running.service.database.fetchval("select count(*) from member_contacts")
+            return answer.status_code == 200 and named == 1
 
-        await eventually(known, what="the care team is known")
+        await eventually(known, what="the care team and the name are known")
         yield clinic
 
 

@@ -153,8 +153,8 @@ async def load_alerts(connection: Connection, *, alert_ids: Collection[UUID]) ->
 async def load_standing_alerts(
     connection: Connection, *, member_ids: Collection[UUID], episodes: Sequence[tuple[UUID, AlertKind, str]]
 ) -> list[Alert]:
-    """All unresolved alerts of these members, and the alerts (resolved too) of these (member, kind, episode key). Always
-    in the same order: the identity of what is published about them follows from it."""
+    """All unresolved alerts of these members, and the alerts (resolved too) of these (member, kind, episode key).
+    Always in the same order: the identity of what is published about them follows from it."""
     rows = await connection.fetch(
         """select * from alerts where member_id = any($1::uuid[]) and status <> 'resolved'
         union all
