@@ -24,6 +24,7 @@ KNOWN_MAX: Final = 500
 """Members of a population whose visits and conversations the staff care for; larger ones are there for their load."""
 ESCALATED_PATIENCE: Final = timedelta(minutes=10)
 AFTER_VISIT: Final = timedelta(minutes=5)
+LOOK_EVERY: Final = timedelta(hours=9)
 SLOT_LEAD: Final = timedelta(hours=18)
 SOON: Final = frozenset({"emergency", "urgent", "soon"})
 FOR_A_VISIT: Final = frozenset({"pain-spike", "safety"})
@@ -82,6 +83,7 @@ class CareTeam:
     _replies: dict[UUID, datetime] = field(default_factory=dict)
     _visits: dict[UUID, Visit] = field(default_factory=dict)
     _asked_on: date | None = None
+    _looked_at: datetime | None = None
     _done: Counter[str] = field(default_factory=Counter)
 
     def tally(self) -> str:
@@ -116,9 +118,12 @@ class CareTeam:
         times += [visit.ends_at + AFTER_VISIT for visit in self._visits.values() if visit.action]
         return min((time for time in times if time is not None and time > after), default=None)
 
-    async def act(self, now: datetime, *, leave_after: datetime) -> None:
-        """Everything due by now. What came up after `leave_after` is left to whoever is really there."""
-        await self._look_at_queues(now, leave_after=leave_after)
+    async def act(self, now: datetime, *, leave_after: datetime, look: bool) -> None:
+        """Everything due by now. What came up after `leave_after` is left to whoever is really there. `look`: at the
+        queues too, which is done every now and then anyway."""
+        if look or self._looked_at is None or now - self._looked_at > LOOK_EVERY:
+            self._looked_at = now
+            await self._look_at_queues(now, leave_after=leave_after)
         for handling in list(self._alerts.values()):
             await self._handle(handling, now)
         for member_id, due_at in list(self._replies.items()):

@@ -43,6 +43,7 @@ class Living:
 
     def __post_init__(self) -> None:
         self._team = CareTeam(access=self.access, p=load_parameters())
+        self._left_open = timedelta(hours=load_parameters().open_for_a_person_h)
 
     async def run(self, stopping: asyncio.Event) -> None:
         async with AsyncExitStack() as open_things:
@@ -75,7 +76,7 @@ class Living:
                 play.note(now)
             self._team.notice(play.take_written())
         if tick % STAFF_TICKS == 0:
-            await self._team.act(now, leave_after=now - timedelta(hours=load_parameters().open_for_a_person_h))
+            await self._team.act(now, leave_after=now - self._left_open, look=True)
 
 
 async def _wait(stopping: asyncio.Event, limit_s: float) -> None:

@@ -61,7 +61,7 @@ class Seeding:
         began = self.time.now()
         week = 0
         while wall_now() - self.time.now() > NEAR:
-            await self.step(self._limit())
+            await self.step(*self._limit())
             passed = (self.time.now() - began) // timedelta(weeks=1)
             if passed > week:
                 week = passed
@@ -73,16 +73,17 @@ class Seeding:
         self.play.note(now)
         self.say(f"clinic time has met the wall clock: {self._tally()}")
 
-    def _limit(self) -> datetime:
-        """Where to hold next: after a step, or when somebody has something to look at or to do."""
+    def _limit(self) -> tuple[datetime, bool]:
+        """Where to hold next, and whether staff then look at their queues: after a step, or when somebody has something
+        to look at or to do."""
         now = self.time.now()
-        limit = min(now + STEP, wall_now())
+        limit, look = min(now + STEP, wall_now()), False
         for sooner in (self.play.next_look(until=limit), self.team.next_due(after=now)):
             if sooner is not None and now < sooner < limit:
-                limit = sooner
-        return limit
+                limit, look = sooner, True
+        return limit, look
 
-    async def step(self, limit: datetime) -> None:
+    async def step(self, limit: datetime, look: bool) -> None:
         now = self.time.now()
         self.time.run_to(limit, within_s=max(0.02, RUN_S * ((limit - now) / STEP)))
         while self.time.now() < limit:
@@ -91,7 +92,7 @@ class Seeding:
         await self.play.send_due(limit)
         await self._settle(limit)
         self.team.notice(self.play.take_written())
-        await self.team.act(limit, leave_after=wall_now() - self.left_open)
+        await self.team.act(limit, leave_after=wall_now() - self.left_open, look=look)
         self.play.note(limit)
 
     async def _settle(self, at: datetime) -> None:
