@@ -215,6 +215,22 @@ async def test_coverage_with_an_end_known_at_intake_and_the_end_of_a_contract(en
     assert (await clinic.published(member))[-1]["data"]["effective_on"] == "2026-03-31"
 
 
+async def test_an_end_that_is_taken_back_leaves_the_one_behind_it(enrolled: tuple[Clinic, UUID]) -> None:
+    """A contract's end is withdrawn; the person's own, which is later, still counts."""
+    clinic, member = enrolled
+    await clinic.import_roster(roster("E-1", ends="2026-04-15"))
+    terms = {"name": "Example Mills", "states": ["NY"], "covers_from": "2026-01-01"}
+    path = f"/v1/sponsors/{clinic.sponsor_id}"
+    await clinic.call("PUT", path, json={**terms, "covers_until": "2026-03-31"})
+    await clinic.call("PUT", path, json=terms)
+    clinic.clock.step(days=35)
+    await clinic.timers_done()
+    assert await status(clinic, member) == "enrolled"
+    clinic.clock.step(days=11)
+    await clinic.timers_done()
+    assert await status(clinic, member) == "disenrolled"
+
+
 async def enrol_directly(clinic: Clinic, members: list[UUID], people: list[str], pt: UUID, coach: UUID) -> None:
     """Many members at once, written straight into the tables as their intakes would have."""
     async with clinic.database() as connection, connection.transaction():

@@ -56,6 +56,15 @@ async def test_the_waiting_list_is_tried_again_by_itself_and_ends_with_the_cover
     assert (await clinic.published_types(first["member_id"]))[-1] == "contact.changed"
 
 
+async def test_a_new_intake_of_someone_waiting_leaves_nothing_due_of_the_old_one(clinic: Clinic) -> None:
+    await clinic.import_roster(roster("E-1", ends="2026-12-31"))
+    waiting = await clinic.enrol()
+    assert waiting["outcome"] == "waitlisted"
+    blocked = await clinic.enrol(findings=["chest-pain-breathless"])
+    assert (blocked["outcome"], blocked["member_id"]) == ("blocked", waiting["member_id"])
+    assert await clinic.rows("select kind from delivery.timers") == []
+
+
 async def test_a_hand_over_moves_a_whole_panel_and_nobody_else(clinic: Clinic) -> None:
     people = [f"E-{n}" for n in range(6)]
     await clinic.import_roster(roster(*people))

@@ -50,13 +50,13 @@ async def resume_member(
 
 
 async def end_pauses(connection: Connection, timers: Sequence[Timer], /, *, now: datetime) -> Outcomes:
-    """The pause of these members is over. One that was ended or moved meanwhile is left alone."""
+    """The pause of these members is over. Whoever ended or moved it meanwhile took its timer away or moved it."""
     memberships = await load_memberships(connection, member_ids=[timer.member_id for timer in timers])
     outcomes = Outcomes()
     resumed: list[Membership] = []
     for timer in timers:
         membership = memberships.get(timer.member_id)
-        if membership is None or membership.paused_until is None or membership.paused_until > now:
+        if membership is None:
             continue
         back = resume(membership=membership, reason="pause-ended", now=now)
         if isinstance(back, Membership):
