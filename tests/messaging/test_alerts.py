@@ -287,3 +287,21 @@ async def test_red_flag_words_alert_at_once_and_tell_the_member_what_to_do(clini
     alert = await the_alert(clinic)
     assert (alert.kind, alert.priority, alert.owner.role) == ("safety", "emergency", "oncall")
     assert "squats" not in str(clinic.published), "events never hold the words"
+
+
+async def test_a_pt_who_is_on_call_acts_as_on_call_for_members_of_other_teams(clinic: Clinic) -> None:
+    """Else the alert would leave the on-call role, and the one who took it on could not see it any more."""
+    await clinic.take(raise_safety_alerts, flagged("emergency", "hot-swollen-joint"))
+    alert = await the_alert(clinic)
+    await clinic.command(acknowledge, alert_id=alert.alert_id, by=STRANGER)
+    taken = (await the_alert(clinic)).owner
+    assert (taken.role, taken.practitioner and taken.practitioner.name) == ("oncall", "Sam Stranger")
+    assert len(await queue(clinic, STRANGER, oncall=True)) == 1
+    sender = Sender(role="coach", sender_id=STRANGER.practitioner_id, name=STRANGER.name)
+    sent = await clinic.command(
+        send_message, sender=sender, message_id=uuid4(), body="Please call 911.", alert_id=alert.alert_id
+    )
+    assert sent.message.sender_role == "oncall"
+    await clinic.command(undo_acknowledge, alert_id=alert.alert_id, by=STRANGER)
+    await clinic.command(acknowledge, alert_id=alert.alert_id, by=PT)
+    assert (await the_alert(clinic)).owner.role == "pt", "the member's own PT acts as such"

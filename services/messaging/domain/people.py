@@ -61,3 +61,9 @@ class CareTeam:
 
 
 NO_TEAM: Final = CareTeam()
+
+
+def acting_as(*, person: Practitioner, team: CareTeam) -> Practitioner:
+    """The role in which a clinician acts for this member. Who may see them without being of their team is on call."""
+    of_team = {member.practitioner_id for member in (team.pt, team.coach) if member}
+    return person if person.practitioner_id in of_team else person.model_copy(update={"role": "oncall"})

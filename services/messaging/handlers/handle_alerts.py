@@ -1,6 +1,6 @@
 """What a clinician does about an alert. Everything done names the alert.raised event as its cause."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
@@ -14,7 +14,7 @@ from services.messaging.domain.alert_handling import (
     snooze_alert,
     undo_acknowledgement,
 )
-from services.messaging.domain.people import NO_TEAM
+from services.messaging.domain.people import NO_TEAM, CareTeam, acting_as
 from services.messaging.store.alerts import load_alerts, save_alert_changes
 from services.messaging.store.members import load_care_teams
 from services.messaging.store.rules import load_alert_rules
@@ -37,10 +37,10 @@ async def acknowledge(
 ) -> AlertHandled | Refusal:
     """Take it on. Refusals: no-such-alert, already-acknowledged, already-resolved."""
 
-    async def decide(alert: Alert, because: Command) -> AlertChange | Refusal:
+    def decide(alert: Alert, team: CareTeam, by: Practitioner, because: Command) -> AlertChange | Refusal:
         return acknowledge_alert(alert=alert, by=by, because=because, now=now)
 
-    return await _handle(connection, alert_id, command, decide, now)
+    return await _handle(connection, alert_id, by, command, decide, now)
 
 
 async def undo_acknowledge(
@@ -48,10 +48,10 @@ async def undo_acknowledge(
 ) -> AlertHandled | Refusal:
     """Give it back within some seconds. Refusals: no-such-alert, not-acknowledged, not-yours, too-late."""
 
-    async def decide(alert: Alert, because: Command) -> AlertChange | Refusal:
+    def decide(alert: Alert, team: CareTeam, by: Practitioner, because: Command) -> AlertChange | Refusal:
         return undo_acknowledgement(alert=alert, by=by, because=because, rules=load_alert_rules(), now=now)
 
-    return await _handle(connection, alert_id, command, decide, now)
+    return await _handle(connection, alert_id, by, command, decide, now)
 
 
 async def snooze(
@@ -59,10 +59,10 @@ async def snooze(
 ) -> AlertHandled | Refusal:
     """Put it off. Refusals: no-such-alert, already-resolved, emergency, not-ahead, too-long."""
 
-    async def decide(alert: Alert, because: Command) -> AlertChange | Refusal:
+    def decide(alert: Alert, team: CareTeam, by: Practitioner, because: Command) -> AlertChange | Refusal:
         return snooze_alert(alert=alert, by=by, until=until, because=because, rules=load_alert_rules(), now=now)
 
-    return await _handle(connection, alert_id, command, decide, now)
+    return await _handle(connection, alert_id, by, command, decide, now)
 
 
 async def hand_over(
@@ -77,19 +77,18 @@ async def hand_over(
     """Ask another of the team, or the on-call role. Refusals: no-such-alert, already-resolved, already-theirs,
     nobody-there."""
 
-    async def decide(alert: Alert, because: Command) -> AlertChange | Refusal:
-        teams = await load_care_teams(connection, member_ids=[alert.member_id], now=now)
+    def decide(alert: Alert, team: CareTeam, by: Practitioner, because: Command) -> AlertChange | Refusal:
         return hand_over_alert(
             alert=alert,
             by=by,
             to_role=to_role,
-            team=teams.get(alert.member_id, NO_TEAM),
+            team=team,
             because=because,
             rules=load_alert_rules(),
             now=now,
         )
 
-    return await _handle(connection, alert_id, command, decide, now)
+    return await _handle(connection, alert_id, by, command, decide, now)
 
 
 async def resolve(
@@ -104,23 +103,26 @@ async def resolve(
 ) -> AlertHandled | Refusal:
     """Say what came of it. Refusals: no-such-alert, already-resolved."""
 
-    async def decide(alert: Alert, because: Command) -> AlertChange | Refusal:
+    def decide(alert: Alert, team: CareTeam, by: Practitioner, because: Command) -> AlertChange | Refusal:
         return resolve_alert(alert=alert, by=by, outcome=outcome, note=note, because=because, now=now)
 
-    return await _handle(connection, alert_id, command, decide, now)
+    return await _handle(connection, alert_id, by, command, decide, now)
 
 
 async def _handle(
     connection: Connection,
     alert_id: UUID,
+    by: Practitioner,
     command: Command,
-    decide: Callable[[Alert, Command], Awaitable[AlertChange | Refusal]],
+    decide: Callable[[Alert, CareTeam, Practitioner, Command], AlertChange | Refusal],
     now: datetime,
 ) -> AlertHandled | Refusal:
     alert = (await load_alerts(connection, alert_ids=[alert_id])).get(alert_id)
     if alert is None or alert.member_id != command.member_id:
         return UNKNOWN
-    change = await decide(alert, replace(command, cause=alert.cause))
+    team = (await load_care_teams(connection, member_ids=[alert.member_id], now=now)).get(alert.member_id, NO_TEAM)
+    acting = acting_as(person=by, team=team)
+    change = decide(alert, team, acting, replace(command, cause=alert.cause))
     if isinstance(change, Refusal):
         return change
     outcomes = Outcomes()

@@ -17,6 +17,7 @@ from services.messaging.domain.conversation import (
     start_conversation,
 )
 from services.messaging.domain.feed import NewFeedEntry
+from services.messaging.domain.people import CareTeam
 from services.messaging.domain.triggers import on_red_flag_phrases
 from services.messaging.store.alerts import load_alert_book, load_alerts, load_standing_alerts, save_alert_changes
 from services.messaging.store.conversations import (
@@ -74,6 +75,10 @@ async def send_message(
     member_id = command.member_id
     conversations = await load_conversations(connection, member_ids=[member_id])
     conversation = conversations.get(member_id) or start_conversation(member_id=member_id)
+    team = (await load_care_teams(connection, member_ids=[member_id], now=now)).get(member_id)
+    if sender.role in ("pt", "coach") and not _of_team(sender, team):
+        # Who may write without being of the team is on call, whatever else they are for others.
+        sender = replace(sender, role="oncall")
     earlier = (await find_messages(connection, message_ids=[message_id])).get(message_id)
     if earlier:
         if (earlier.member_id, earlier.sender_id, earlier.body) != (member_id, sender.sender_id, body):
@@ -106,7 +111,7 @@ async def send_message(
     await save_message_reads(
         connection, member_ids=[member_id], reader_ids=[sender.sender_id], numbers=[message.number], now=now
     )
-    return await _tell(connection, message, conversation, sender, command, now)
+    return await _tell(connection, message, conversation, sender, team, command, now)
 
 
 async def _tell(
@@ -114,13 +119,13 @@ async def _tell(
     message: Message,
     conversation: Conversation,
     sender: Sender,
+    team: CareTeam | None,
     command: Command,
     now: datetime,
 ) -> MessageTaken:
     """Publish the message, and what it means for alerts; the feed last."""
     outcomes = Outcomes()
-    teams = await load_care_teams(connection, member_ids=[message.member_id], now=now)
-    recipients = route_message(sender_role=sender.role, has_team=message.member_id in teams)
+    recipients = route_message(sender_role=sender.role, has_team=team is not None)
     data = MessageSentData(
         conversation_id=conversation.conversation_id,
         message_id=message.message_id,
@@ -154,6 +159,10 @@ def _screen(sender: Sender, body: str) -> Screening | None:
         return None
     found = find_red_flags(text=body, rules=load_phrase_rules())
     return screen(findings=[phrase.finding for phrase in found]) if found else None
+
+
+def _of_team(sender: Sender, team: CareTeam | None) -> bool:
+    return team is not None and sender.sender_id in {p.practitioner_id for p in (team.pt, team.coach) if p}
 
 
 async def _raise_red_flag(
