@@ -36,8 +36,13 @@ from tests.fixtures.topics import TopicFactory
 CHROMIUM_VARIABLE = "CARELOOP_CHROMIUM"
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
 ]
 TOPICS = ("members", "contacts", "activity", "plans", "visits", "conversations", "notifications")
 SCREENSHOTS = Path("build/screenshots")
@@ -84,9 +89,11 @@ class Console:
 @contextlib.asynccontextmanager
 async def served(app: FastAPI, port: int) -> AsyncIterator[str]:
     """The app over real HTTP until the block ends."""
-    server = uvicorn.Server(uvicorn.Config(
-        app, host="127.0.0.1", port=port, log_level="error", access_log=False, timeout_graceful_shutdown=1
-    ))
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app, host="127.0.0.1", port=port, log_level="error", access_log=False, timeout_graceful_shutdown=1
+        )
+    )
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined,method-assign,unused-ignore]
     task = asyncio.create_task(server.serve())
     try:
@@ -107,13 +114,25 @@ async def console(
     await topics(*(f"careloop.{name}" for name in TOPICS), partitions=1)
     database_url = await database("messaging")
     issuer = IssuerSettings(data=tmp_path, port=choose_port())
-    save_people(tmp_path, [
-        Person(subject=p.practitioner_id, name=p.name, roles=(p.role,)) for p in (ANA, OMAR, OTTO, STRANGER)
-    ] + [Person(subject=LUCIA.practitioner_id, name=LUCIA.name, roles=("pt",), language="es")] + [Person(subject=person_id("olga"), name="Olga Operator", roles=("operator",))])
-    service = build(MessagingSettings.model_validate({
-        "database_url": database_url, "kafka_bootstrap": servers.kafka_bootstrap, "valkey_url": servers.valkey_url,
-        "namespace": namespace, "port": 0, "oidc_issuer": issuer.url, "session_timeout_s": 6,
-    }))
+    save_people(
+        tmp_path,
+        [Person(subject=p.practitioner_id, name=p.name, roles=(p.role,)) for p in (ANA, OMAR, OTTO, STRANGER)]
+        + [Person(subject=LUCIA.practitioner_id, name=LUCIA.name, roles=("pt",), language="es")]
+        + [Person(subject=person_id("olga"), name="Olga Operator", roles=("operator",))],
+    )
+    service = build(
+        MessagingSettings.model_validate(
+            {
+                "database_url": database_url,
+                "kafka_bootstrap": servers.kafka_bootstrap,
+                "valkey_url": servers.valkey_url,
+                "namespace": namespace,
+                "port": 0,
+                "oidc_issuer": issuer.url,
+                "session_timeout_s": 6,
+            }
+        )
+    )
     assert isinstance(service.app.state.authenticator, Authenticator)
     async with served(build_app(issuer), issuer.port), served(service.app, choose_port()) as url:
         pool = await open_database(database_url, connections=2, application="browser tests")

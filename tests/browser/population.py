@@ -46,7 +46,7 @@ from shared.events.plans import (
     PlanRevisedData,
     SafetyFlaggedData,
 )
-from shared.events.vocabulary import PlanItem, Practitioner, Schedule
+from shared.events.vocabulary import Exercise, Language, PlanAction, PlanItem, Practitioner, Schedule, TreatmentElement
 from shared.outbox import finish_events
 
 
@@ -62,14 +62,21 @@ LUCIA = Practitioner(practitioner_id=person_id("lucia"), role="pt", name="Lucía
 """Reads the console in Spanish."""
 STRANGER = Practitioner(practitioner_id=person_id("stranger"), role="coach", name="Stella Okafor")
 HOUR, DAY, WEEK = timedelta(hours=1), timedelta(days=1), timedelta(weeks=1)
-EXERCISES = (
+EXERCISES: tuple[tuple[Exercise, str, int, int | None, int | None], ...] = (
     ("quad-stretch", "Standing, 45 s", 1, None, 45),
     ("hamstring-stretch", "Supine, 30 s", 0, None, 30),
     ("knee-extension", "Black band, 5 s hold", 3, 10, 5),
     ("mini-squat", "0 to 45 degrees", 2, 10, None),
     ("bridge", "Both legs, 3 s hold", 1, 10, 3),
 )
-ELEMENTS = ("assessment", "strengthening", "stretching", "education", "pain-relief", "prevention")
+ELEMENTS: tuple[TreatmentElement, ...] = (
+    "assessment",
+    "strengthening",
+    "stretching",
+    "education",
+    "pain-relief",
+    "prevention",
+)
 
 
 @dataclass
@@ -79,7 +86,7 @@ class Member:
     given: str
     family: str
     zone: str = "America/New_York"
-    language: str = "en"
+    language: Language = "en"
     usual: int = 3
     coach: Practitioner = ANA
     pt: Practitioner = OMAR
@@ -90,31 +97,71 @@ class Member:
         self.member_id = person_id(f"{self.given} {self.family}")
 
     def envelope(self, service: str, at: datetime, because: CloudEvent | None = None) -> dict[str, Any]:
-        fields: dict[str, Any] = {"id": str(uuid4()), "source": f"urn:careloop:{service}", "time": at, "subject": self.member_id}
+        fields: dict[str, Any] = {
+            "id": str(uuid4()),
+            "source": f"urn:careloop:{service}",
+            "time": at,
+            "subject": self.member_id,
+        }
         if because is not None:
             fields |= {"causationid": because.id, "causationsource": because.source, "correlationid": because.chain}
         return fields
 
     def begins(self, at: datetime) -> list[CloudEvent]:
-        enrolled = MemberEnrolled(**self.envelope("enrollment", at), data=MemberEnrolledData(
-            sponsor_id=person_id("sponsor"), intent="care-now", region="knee", cause="overuse", signs=("pain-daily",),
-            pain=PainIntake(now=4, average_24h=self.usual, usual=self.usual), goals=("walk the dog for an hour",),
-            days_per_week=3, preferred_time="18:00", time_zone=self.zone, state="NY", language=self.language,
-            disposition="none", consented_channels=("email", "push"),
-        ))
-        team = CareTeamAssigned(**self.envelope("enrollment", at, enrolled), data=CareTeamAssignedData(
-            pt=self.pt, coach=self.coach, reason="licence, language, load",
-        ))
-        contact = ContactChanged(**self.envelope("enrollment", at, enrolled), data=ContactChangedData(
-            given_name=self.given, family_name=self.family, email="member@example.org", time_zone=self.zone,
-            language=self.language,
-        ))
-        issued = PlanIssued(**self.envelope("plans", at + HOUR, enrolled), data=PlanIssuedData(
-            plan_id=self.plan_id, version=1, pathway="Overuse",
-            elements=tuple(PlanElement(element=e, content=f"What the plan does for {e.replace('-', ' ')}.") for e in ELEMENTS),
-            items=self.items(), schedule=self.schedule(), sessions_per_week=3,
-            decision=Decision(rule_id="plan.pathway", rule_version=1, reason="Overuse with usual pain 3: strengthening first."),
-        ))
+        enrolled = MemberEnrolled(
+            **self.envelope("enrollment", at),
+            data=MemberEnrolledData(
+                sponsor_id=person_id("sponsor"),
+                intent="care-now",
+                region="knee",
+                cause="overuse",
+                signs=("pain-daily",),
+                pain=PainIntake(now=4, average_24h=self.usual, usual=self.usual),
+                goals=("walk the dog for an hour",),
+                days_per_week=3,
+                preferred_time="18:00",
+                time_zone=self.zone,
+                state="NY",
+                language=self.language,
+                disposition="none",
+                consented_channels=("email", "push"),
+            ),
+        )
+        team = CareTeamAssigned(
+            **self.envelope("enrollment", at, enrolled),
+            data=CareTeamAssignedData(
+                pt=self.pt,
+                coach=self.coach,
+                reason="licence, language, load",
+            ),
+        )
+        contact = ContactChanged(
+            **self.envelope("enrollment", at, enrolled),
+            data=ContactChangedData(
+                given_name=self.given,
+                family_name=self.family,
+                email="member@example.org",
+                time_zone=self.zone,
+                language=self.language,
+            ),
+        )
+        issued = PlanIssued(
+            **self.envelope("plans", at + HOUR, enrolled),
+            data=PlanIssuedData(
+                plan_id=self.plan_id,
+                version=1,
+                pathway="Overuse",
+                elements=tuple(
+                    PlanElement(element=e, content=f"What the plan does for {e.replace('-', ' ')}.") for e in ELEMENTS
+                ),
+                items=self.items(),
+                schedule=self.schedule(),
+                sessions_per_week=3,
+                decision=Decision(
+                    rule_id="plan.pathway", rule_version=1, reason="Overuse with usual pain 3: strengthening first."
+                ),
+            ),
+        )
         return [enrolled, team, contact, issued]
 
     @property
@@ -126,64 +173,122 @@ class Member:
 
     def items(self, *, squat: int = 2) -> tuple[PlanItem, ...]:
         return tuple(
-            PlanItem(exercise=name, step=squat if name == "mini-squat" else step, step_name=label, sets=3, reps=reps,
-                     hold_s=hold, days_per_week=3)
+            PlanItem(
+                exercise=name,
+                step=squat if name == "mini-squat" else step,
+                step_name=label,
+                sets=3,
+                reps=reps,
+                hold_s=hold,
+                days_per_week=3,
+            )
             for name, label, step, reps, hold in EXERCISES
         )
 
     def session(self, at: datetime, pain: int, *, morning: int | None = None) -> SessionCompleted:
-        return SessionCompleted(**self.envelope("apps:ios", at), data=SessionCompletedData(
-            session_id=uuid4(), started_at=at - timedelta(minutes=22), duration_min=22, pain_during=pain,
-            pain_last_morning=morning,
-            exercises=tuple(
-                ExerciseResult(exercise=name, step=step, sets_prescribed=3, sets_done=3, last_set_reps=reps, rpe=4)
-                for name, _, step, reps, _ in EXERCISES
+        return SessionCompleted(
+            **self.envelope("apps:ios", at),
+            data=SessionCompletedData(
+                session_id=uuid4(),
+                started_at=at - timedelta(minutes=22),
+                duration_min=22,
+                pain_during=pain,
+                pain_last_morning=morning,
+                exercises=tuple(
+                    ExerciseResult(exercise=name, step=step, sets_prescribed=3, sets_done=3, last_set_reps=reps, rpe=4)
+                    for name, _, step, reps, _ in EXERCISES
+                ),
             ),
-        ))
+        )
 
     def report(self, at: datetime, pain: int) -> PainReported:
         return PainReported(**self.envelope("apps:ios", at), data=PainReportedData(score=pain, context="average-24h"))
 
     def spike(self, because: CloudEvent, pain: int, episode: str) -> PainSpiked:
-        return PainSpiked(**self.envelope("plans", because.time + timedelta(seconds=2), because), data=PainSpikedData(
-            episode_id=person_id(f"{self.member_id} {episode}"), score=pain, baseline=float(self.usual), repeated=False,
-            decision=Decision(
-                rule_id="pain.spike", rule_version=1, evidence=(EventRef(source=because.source, id=because.id),),
-                reason=f"Pain {pain} is {pain - self.usual} above the usual {self.usual}; 3 above counts as a spike.",
+        return PainSpiked(
+            **self.envelope("plans", because.time + timedelta(seconds=2), because),
+            data=PainSpikedData(
+                episode_id=person_id(f"{self.member_id} {episode}"),
+                score=pain,
+                baseline=float(self.usual),
+                repeated=False,
+                decision=Decision(
+                    rule_id="pain.spike",
+                    rule_version=1,
+                    evidence=(EventRef(source=because.source, id=because.id),),
+                    reason=f"Pain {pain} is {pain - self.usual} above the usual {self.usual}; "
+                    "3 above counts as a spike.",
+                ),
             ),
-        ))
+        )
 
     def settle(self, because: CloudEvent, pain: int, episode: str) -> PainSettled:
-        return PainSettled(**self.envelope("plans", because.time + timedelta(seconds=2), because), data=PainSettledData(
-            episode_id=person_id(f"{self.member_id} {episode}"), score=pain, baseline=float(self.usual),
-            decision=Decision(rule_id="pain.settle", rule_version=1, reason="Three readings at the usual level in 5 days."),
-        ))
+        return PainSettled(
+            **self.envelope("plans", because.time + timedelta(seconds=2), because),
+            data=PainSettledData(
+                episode_id=person_id(f"{self.member_id} {episode}"),
+                score=pain,
+                baseline=float(self.usual),
+                decision=Decision(
+                    rule_id="pain.settle", rule_version=1, reason="Three readings at the usual level in 5 days."
+                ),
+            ),
+        )
 
     def flag(self, because: CloudEvent) -> SafetyFlagged:
-        return SafetyFlagged(**self.envelope("plans", because.time + timedelta(seconds=1), because), data=SafetyFlaggedData(
-            flag_id=uuid4(), disposition="emergency", findings=("hot-swollen-joint",),
-            decision=Decision(rule_id="red-flags", rule_version=1, reason="A hot, swollen joint needs to be seen at once."),
-        ))
+        return SafetyFlagged(
+            **self.envelope("plans", because.time + timedelta(seconds=1), because),
+            data=SafetyFlaggedData(
+                flag_id=uuid4(),
+                disposition="emergency",
+                findings=("hot-swollen-joint",),
+                decision=Decision(
+                    rule_id="red-flags", rule_version=1, reason="A hot, swollen joint needs to be seen at once."
+                ),
+            ),
+        )
 
     def revise(self, because: CloudEvent, *, from_step: int, to_step: int) -> PlanRevised:
         self.version += 1
-        action = "progress" if to_step > from_step else "regress"
+        action: PlanAction = "progress" if to_step > from_step else "regress"
         reason = (
-            "Two sessions in a row fully done at pain 3 or less." if action == "progress"
+            "Two sessions in a row fully done at pain 3 or less."
+            if action == "progress"
             else "Pain of 6 or more during the exercise: one step easier until it settles."
         )
-        decision = Decision(rule_id="progression.pain", rule_version=1, reason=reason,
-                            evidence=(EventRef(source=because.source, id=because.id),))
-        return PlanRevised(**self.envelope("plans", because.time + timedelta(seconds=3), because), data=PlanRevisedData(
-            plan_id=self.plan_id, version=self.version, items=self.items(squat=to_step), schedule=self.schedule(),
-            changes=(PlanChange(exercise="mini-squat", action=action, from_step=from_step, to_step=to_step, decision=decision),),
-            sessions_per_week=3, decision=decision,
-        ))
+        decision = Decision(
+            rule_id="progression.pain",
+            rule_version=1,
+            reason=reason,
+            evidence=(EventRef(source=because.source, id=because.id),),
+        )
+        return PlanRevised(
+            **self.envelope("plans", because.time + timedelta(seconds=3), because),
+            data=PlanRevisedData(
+                plan_id=self.plan_id,
+                version=self.version,
+                items=self.items(squat=to_step),
+                schedule=self.schedule(),
+                changes=(
+                    PlanChange(
+                        exercise="mini-squat", action=action, from_step=from_step, to_step=to_step, decision=decision
+                    ),
+                ),
+                sessions_per_week=3,
+                decision=decision,
+            ),
+        )
 
     def reminder(self, because: CloudEvent, at: datetime) -> NotificationSent:
-        return NotificationSent(**self.envelope("notifications", at, because), data=NotificationSentData(
-            notification_id=uuid4(), topic="session-reminder", channel="email", template="session-reminder",
-        ))
+        return NotificationSent(
+            **self.envelope("notifications", at, because),
+            data=NotificationSentData(
+                notification_id=uuid4(),
+                topic="session-reminder",
+                channel="email",
+                template="session-reminder",
+            ),
+        )
 
 
 def twelve_weeks(member: Member, *, now: datetime, seed: int, spike_days_ago: float | None = None) -> list[CloudEvent]:
@@ -235,7 +340,7 @@ HANDLERS: tuple[tuple[tuple[type[CloudEvent], ...], Any], ...] = (
 
 
 async def live_through(connection: Connection, events: Sequence[CloudEvent]) -> None:
-    """Give each event to the handler that follows it, at its own time, and what that publishes to those who follow it."""
+    """Give each event to the handler that follows it, at its own time, and what that publishes likewise."""
     async with connection.transaction():
         for event in events:
             run = next(run for types, run in HANDLERS if isinstance(event, types))

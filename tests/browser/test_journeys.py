@@ -99,14 +99,16 @@ async def test_what_is_new_never_moves_the_row_in_hand(console: Console, context
     await page.keyboard.press("j")
     held = page.locator("#queue .row.chosen")
     await expect(held).to_contain_text("Marta")
+    await page.locator("#detail .facts").wait_for()
     before = await held.bounding_box()
+    assert before is not None
     # More urgent, so it belongs above.
     session = JOSE.session(now(), 8)
     flag = JOSE.flag(session)
     urgent = flag.model_copy(update={"data": flag.data.model_copy(update={"disposition": "same-day"})})
     await console.live(session, urgent)
     await expect(page.locator("#show-new")).to_have_text("1 new, show it")
-    assert (await held.bounding_box() or {}).get("height") == (before or {}).get("height")
+    assert await held.bounding_box() == before, "the row in hand has moved"
     await expect(page.locator("#queue .row")).to_have_count(1)
     await page.keyboard.press("n")
     await expect(page.locator("#queue .row")).to_have_count(2)
@@ -169,8 +171,9 @@ async def test_who_was_first_is_told(console: Console, context: BrowserContext, 
     await until_live(page)
     await page.locator(".who").first.click()
     form = page.locator('#detail form[data-key="a"]')
-    fields = {
-        "form_token": await form.locator('[name="form_token"]').input_value(), "return_to": "/console/",
+    fields: dict[str, str | float | bool] = {
+        "form_token": await form.locator('[name="form_token"]').input_value(),
+        "return_to": "/console/",
     }
     address = await form.get_attribute("action")
     omar = await second_window(browser, console, "Omar Haddad")
@@ -223,7 +226,9 @@ async def test_nobody_sees_a_member_of_another_team(console: Console, context: B
     assert nobody.status == 404
 
 
-async def test_a_message_arrives_in_the_other_window(console: Console, context: BrowserContext, browser: Browser) -> None:
+async def test_a_message_arrives_in_the_other_window(
+    console: Console, context: BrowserContext, browser: Browser
+) -> None:
     await new_member(console, MARTA)
     await spike(console, MARTA)
     path = f"/console/members/{MARTA.member_id}"
@@ -240,8 +245,10 @@ async def test_a_message_arrives_in_the_other_window(console: Console, context: 
     await page.get_by_role("button", name="Send").click()
     await expect(page.locator(".bubble.team")).to_have_count(2)
     async with console.database.acquire() as connection:
-        chains = await connection.fetch("select distinct cause_chain from alerts union select correlation_id from timeline "
-                                        "where event_type = 'message.sent'")
+        chains = await connection.fetch(
+            "select distinct cause_chain from alerts union select correlation_id from timeline "
+            "where event_type = 'message.sent'"
+        )
     assert len(chains) <= 1, "what a clinician writes about an alert belongs to its chain"
 
 
@@ -345,9 +352,12 @@ async def test_a_form_from_elsewhere_does_nothing(console: Console, context: Bro
     form = page.locator('#detail form[data-key="a"]')
     address = f"{console.url}{await form.get_attribute('action')}"
     token = await form.locator('[name="form_token"]').input_value()
-    for fields, headers in (
-        ({"form_token": "guessed"}, {}), ({}, {}), ({"form_token": token}, {"Origin": "https://evil.example"}),
-    ):
+    attempts: tuple[tuple[dict[str, str | float | bool], dict[str, str]], ...] = (
+        ({"form_token": "guessed"}, {}),
+        ({}, {}),
+        ({"form_token": token}, {"Origin": "https://evil.example"}),
+    )
+    for fields, headers in attempts:
         answer = await page.request.post(address, form=fields, headers=headers)
         assert answer.status == 403
     async with console.database.acquire() as connection:
@@ -357,7 +367,13 @@ async def test_a_form_from_elsewhere_does_nothing(console: Console, context: Bro
 async def test_every_answer_forbids_what_the_console_does_not_need(console: Console, context: BrowserContext) -> None:
     page = await context.new_page()
     await sign_in(page, console, "Ana Ruiz")
-    for path in ("/console/", "/console/sign-in", "/console/members/nonsense", "/console/fragments/queue", "/console/fragments/nothing"):
+    for path in (
+        "/console/",
+        "/console/sign-in",
+        "/console/members/nonsense",
+        "/console/fragments/queue",
+        "/console/fragments/nothing",
+    ):
         answer = await page.request.get(f"{console.url}{path}")
         policy = answer.headers["content-security-policy"]
         assert "script-src 'self';" in policy
@@ -378,4 +394,3 @@ async def test_the_page_stays_under_a_hundred_kilobytes(console: Console, contex
     await page.goto(f"{console.url}/console/members/{MARTA.member_id}")
     await page.wait_for_load_state("load")
     assert 10_000 < max(sizes) < 100_000
-

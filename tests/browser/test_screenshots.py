@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from axe_playwright_python.async_playwright import Axe
@@ -12,6 +12,7 @@ from services.messaging.handlers.handle_alerts import acknowledge, resolve
 from services.messaging.handlers.send_message import Sender, send_message
 from shared.commands import new_command
 from shared.database import Connection
+from shared.events.vocabulary import SenderRole
 from shared.outcomes import Refusal
 from tests.browser.conftest import SCREENSHOTS, WAIT_MS, Console, sign_in, until_live
 from tests.browser.population import ANA, HOUR, LUCIA, Member, twelve_weeks
@@ -20,7 +21,9 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 WIDTHS = (390, 1280, 2560)
 AXE_WIDTH = 1280
 """Where both schemes are checked; the narrow layout once more in light."""
-LONG = Member(given="Maximiliana-Konstanze", family="Featherstonehaugh-Wrzeszczynska-Okonkwo", zone="America/Los_Angeles")
+LONG = Member(
+    given="Maximiliana-Konstanze", family="Featherstonehaugh-Wrzeszczynska-Okonkwo", zone="America/Los_Angeles"
+)
 MARTA = Member(given="Marta", family="Muster")
 JOSE = Member(given="José", family="García Núñez", language="es", zone="America/Denver", usual=4, pt=LUCIA)
 RUTH = Member(given="Ruth", family="Adeyemi")
@@ -34,14 +37,23 @@ async def fill(console: Console) -> None:
     await console.live(*twelve_weeks(JOSE, now=now, seed=2, spike_days_ago=1.1))
     await console.live(*twelve_weeks(LONG, now=now, seed=3, spike_days_ago=0.2))
     async with console.database.acquire() as connection, connection.transaction():
-        for alert in await connection.fetch("select alert_id, member_id, settled_at from alerts where settled_at is not null"):
+        for alert in await connection.fetch(
+            "select alert_id, member_id, settled_at from alerts where settled_at is not null"
+        ):
             command = new_command("resolve", service="messaging", member_ids=[alert["member_id"]])
             late = alert["member_id"] == RUTH.member_id
             await resolve(
-                connection, alert_id=alert["alert_id"], by=ANA, outcome="plan-adjusted", note=None, command=command,
+                connection,
+                alert_id=alert["alert_id"],
+                by=ANA,
+                outcome="plan-adjusted",
+                note=None,
+                command=command,
                 now=now - 3 * HOUR if late else alert["settled_at"],
             )
-        taken = await connection.fetchval("select alert_id from alerts where member_id = $1 and status = 'open'", JOSE.member_id)
+        taken = await connection.fetchval(
+            "select alert_id from alerts where member_id = $1 and status = 'open'", JOSE.member_id
+        )
         command = new_command("acknowledge", service="messaging", member_ids=[JOSE.member_id])
         await acknowledge(connection, alert_id=taken, by=ANA, command=command, now=now - 20 * HOUR)
         await talk(connection, now=now)
@@ -53,16 +65,27 @@ async def fill(console: Console) -> None:
 
 async def talk(connection: Connection, *, now: datetime) -> None:
     """Marta writes, Ana answers; Ana books her a visit with Omar."""
-    lines = (
-        ("member", MARTA.member_id, "Marta Muster", "The knee is hot after yesterday's squats. Should I skip today?", 25),
+    lines: tuple[tuple[SenderRole, UUID, str, str, int], ...] = (
+        (
+            "member",
+            MARTA.member_id,
+            "Marta Muster",
+            "The knee is hot after yesterday's squats. Should I skip today?",
+            25,
+        ),
         ("coach", ANA.practitioner_id, ANA.name, "Thank you for telling us. How is it this morning, from 0 to 10?", 18),
         ("member", MARTA.member_id, "Marta Muster", "About a 5 now. Stairs are worse.", 9),
     )
     for role, sender_id, name, body, minutes in lines:
         command = new_command("send-message", service="messaging", member_ids=[MARTA.member_id])
         sent = await send_message(
-            connection, sender=Sender(role=role, sender_id=sender_id, name=name), message_id=uuid4(), body=body,  # type: ignore[arg-type]
-            alert_id=None, command=command, now=now - timedelta(minutes=minutes),
+            connection,
+            sender=Sender(role=role, sender_id=sender_id, name=name),
+            message_id=uuid4(),
+            body=body,
+            alert_id=None,
+            command=command,
+            now=now - timedelta(minutes=minutes),
         )
         assert not isinstance(sent, Refusal)
 
@@ -72,13 +95,16 @@ async def test_every_page_in_every_size_and_scheme(console: Console, browser: Br
     await fill(console)
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     problems: dict[str, Any] = {}
-    for person, pages, sizes in (("Ana Ruiz", PAGES, WIDTHS), ("Lucía Prieto", SPANISH, (390, 1280))):
+    runs: Any = (("Ana Ruiz", PAGES, WIDTHS), ("Lucía Prieto", SPANISH, (390, 1280)))
+    for person, pages, sizes in runs:
         state: Any = None
         for scheme in ("light", "dark"):
             for width in sizes:
                 height = 844 if width < 720 else 1440 if width > 2000 else 860
                 window = await browser.new_context(
-                    viewport={"width": width, "height": height}, color_scheme=scheme, storage_state=state,  # type: ignore[arg-type]
+                    viewport={"width": width, "height": height},
+                    color_scheme=scheme,
+                    storage_state=state,
                 )
                 window.set_default_timeout(WAIT_MS)
                 page = await window.new_page()
@@ -93,7 +119,8 @@ async def test_every_page_in_every_size_and_scheme(console: Console, browser: Br
                     await STATES.get(name, as_it_is)(page)
                     problems |= await take(page, name, scheme, width)
                 await window.close()
-    assert {name: found for name, found in problems.items() if found} == {}
+    found = [f"{name}: {what}" for name, all_found in problems.items() for what in all_found]
+    assert found == []
 
 
 async def violations(page: Page) -> list[dict[str, Any]]:
@@ -150,7 +177,11 @@ PAGES = {
 }
 SPANISH = {"es-alert": "/console/", "es-member": f"/console/members/{JOSE.member_id}"}
 STATES = {
-    "alert": chosen, "resolve": resolving, "book": booking, "keys": keys_shown, "es-alert": chosen,
+    "alert": chosen,
+    "resolve": resolving,
+    "book": booking,
+    "keys": keys_shown,
+    "es-alert": chosen,
     "member": reading_the_chart,
 }
 
@@ -158,10 +189,8 @@ STATES = {
 async def take(page: Page, name: str, scheme: str, width: int) -> dict[str, Any]:
     """A picture of the whole page; what axe finds; whether anything sticks out at the side."""
     await page.screenshot(path=SCREENSHOTS / f"{name}-{width}-{scheme}.png", full_page=True, animations="disabled")
-    found: list[Any] = list(await violations(page)) if width == AXE_WIDTH or scheme == "light" and width < 720 else []
+    found: list[Any] = list(await violations(page)) if width == AXE_WIDTH or (scheme == "light" and width < 720) else []
     wider = await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     if wider > 0:
         found.append({"rule": "page is wider than the window", "by_px": wider})
     return {f"{name} {width} {scheme}": found}
-
-

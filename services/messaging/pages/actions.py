@@ -63,7 +63,15 @@ async def _alert_of(service: Service, viewer: Viewer, alert_id: UUID) -> QueueRo
 
 
 async def _handle(
-    name: str, said: str, *, alert_id: UUID, request: Request, viewer: Viewer, service: Service, return_to: str, run: Run
+    name: str,
+    said: str,
+    *,
+    alert_id: UUID,
+    request: Request,
+    viewer: Viewer,
+    service: Service,
+    return_to: str,
+    run: Run,
 ) -> Response:
     alert = await _alert_of(service, viewer, alert_id)
     async with service.command(name, member_ids=[alert.member_id], request=request) as work:
@@ -94,7 +102,10 @@ ReturnTo = Annotated[str, Form(max_length=400)]
 
 @router.post("/console/alerts/{alert_id}/acknowledge")
 async def post_acknowledge(
-    alert_id: UUID, request: Request, return_to: ReturnTo = "", viewer: Viewer = Depends(own_form),
+    alert_id: UUID,
+    request: Request,
+    return_to: ReturnTo = "",
+    viewer: Viewer = Depends(own_form),
     service: Service = Depends(this_service),
 ) -> Response:
     async def run(work: Work) -> AlertHandled | Refusal:
@@ -103,14 +114,23 @@ async def post_acknowledge(
         )
 
     return await _handle(
-        "acknowledge-alert", "acknowledged", alert_id=alert_id, request=request, viewer=viewer, service=service,
-        return_to=return_to, run=run,
+        "acknowledge-alert",
+        "acknowledged",
+        alert_id=alert_id,
+        request=request,
+        viewer=viewer,
+        service=service,
+        return_to=return_to,
+        run=run,
     )
 
 
 @router.post("/console/alerts/{alert_id}/undo")
 async def post_undo(
-    alert_id: UUID, request: Request, return_to: ReturnTo = "", viewer: Viewer = Depends(own_form),
+    alert_id: UUID,
+    request: Request,
+    return_to: ReturnTo = "",
+    viewer: Viewer = Depends(own_form),
     service: Service = Depends(this_service),
 ) -> Response:
     async def run(work: Work) -> AlertHandled | Refusal:
@@ -119,15 +139,25 @@ async def post_undo(
         )
 
     return await _handle(
-        "undo-acknowledge-alert", "undone", alert_id=alert_id, request=request, viewer=viewer, service=service,
-        return_to=return_to, run=run,
+        "undo-acknowledge-alert",
+        "undone",
+        alert_id=alert_id,
+        request=request,
+        viewer=viewer,
+        service=service,
+        return_to=return_to,
+        run=run,
     )
 
 
 @router.post("/console/alerts/{alert_id}/snooze")
 async def post_snooze(
-    alert_id: UUID, request: Request, wait: Annotated[str, Form()] = "", return_to: ReturnTo = "",
-    viewer: Viewer = Depends(own_form), service: Service = Depends(this_service),
+    alert_id: UUID,
+    request: Request,
+    wait: Annotated[str, Form()] = "",
+    return_to: ReturnTo = "",
+    viewer: Viewer = Depends(own_form),
+    service: Service = Depends(this_service),
 ) -> Response:
     until = wakes_at(wait, page=Page(viewer=viewer, now=service.clock.now()))
 
@@ -139,34 +169,59 @@ async def post_snooze(
         )
 
     return await _handle(
-        "snooze-alert", "snoozed", alert_id=alert_id, request=request, viewer=viewer, service=service,
-        return_to=return_to, run=run,
+        "snooze-alert",
+        "snoozed",
+        alert_id=alert_id,
+        request=request,
+        viewer=viewer,
+        service=service,
+        return_to=return_to,
+        run=run,
     )
 
 
 @router.post("/console/alerts/{alert_id}/hand-over")
 async def post_hand_over(
-    alert_id: UUID, request: Request, to_role: Annotated[str, Form()] = "", return_to: ReturnTo = "",
-    viewer: Viewer = Depends(own_form), service: Service = Depends(this_service),
+    alert_id: UUID,
+    request: Request,
+    to_role: Annotated[str, Form()] = "",
+    return_to: ReturnTo = "",
+    viewer: Viewer = Depends(own_form),
+    service: Service = Depends(this_service),
 ) -> Response:
     async def run(work: Work) -> AlertHandled | Refusal:
         if to_role not in ("pt", "coach", "oncall"):
             return Refusal("choose", "No such role.")
         return await hand_over(
-            work.connection, alert_id=alert_id, by=viewer.practitioner, to_role=cast(PractitionerRole, to_role),
-            command=work.command, now=work.now,
+            work.connection,
+            alert_id=alert_id,
+            by=viewer.practitioner,
+            to_role=cast(PractitionerRole, to_role),
+            command=work.command,
+            now=work.now,
         )
 
     return await _handle(
-        "hand-over-alert", "handed-over", alert_id=alert_id, request=request, viewer=viewer, service=service,
-        return_to=return_to, run=run,
+        "hand-over-alert",
+        "handed-over",
+        alert_id=alert_id,
+        request=request,
+        viewer=viewer,
+        service=service,
+        return_to=return_to,
+        run=run,
     )
 
 
 @router.post("/console/alerts/{alert_id}/resolve")
 async def post_resolve(
-    alert_id: UUID, request: Request, outcome: Annotated[str, Form()] = "", note: Annotated[str, Form()] = "",
-    return_to: ReturnTo = "", viewer: Viewer = Depends(own_form), service: Service = Depends(this_service),
+    alert_id: UUID,
+    request: Request,
+    outcome: Annotated[str, Form()] = "",
+    note: Annotated[str, Form()] = "",
+    return_to: ReturnTo = "",
+    viewer: Viewer = Depends(own_form),
+    service: Service = Depends(this_service),
 ) -> Response:
     text = note.replace("\x00", "").strip()
 
@@ -176,11 +231,22 @@ async def post_resolve(
         if len(text) > NOTE_LENGTH_MAX:
             return Refusal("too-long-text", "The note is too long.")
         return await resolve(
-            work.connection, alert_id=alert_id, by=viewer.practitioner, outcome=cast(AlertOutcome, outcome),
-            note=text or None, command=work.command, now=work.now,
+            work.connection,
+            alert_id=alert_id,
+            by=viewer.practitioner,
+            outcome=cast(AlertOutcome, outcome),
+            note=text or None,
+            command=work.command,
+            now=work.now,
         )
 
     return await _handle(
-        "resolve-alert", "resolved", alert_id=alert_id, request=request, viewer=viewer, service=service,
-        return_to=return_to, run=run,
+        "resolve-alert",
+        "resolved",
+        alert_id=alert_id,
+        request=request,
+        viewer=viewer,
+        service=service,
+        return_to=return_to,
+        run=run,
     )

@@ -1,4 +1,4 @@
-"""The causal chain as a picture: one lane a service, one box an event, one arrow a causation. Pure layout, in pixels."""
+"""The causal chain as a picture: one lane a service, one box an event, one arrow a causation. Pure, in pixels."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -144,5 +144,9 @@ def _arrow(cause: Box, effect: Box) -> Arrow:
     x1, y1 = cause.x + BOX_WIDTH, cause.y + BOX_HEIGHT // 2
     x2, y2 = effect.x - 2, effect.y + BOX_HEIGHT // 2
     bend = max((x2 - x1) // 2, 14)
-    path = f"M{x1},{y1}H{x2}" if y1 == y2 and x2 - x1 <= GAP_X else f"M{x1},{y1}C{x1 + bend},{y1} {x2 - bend},{y2} {x2},{y2}"
+    path = (
+        f"M{x1},{y1}H{x2}"
+        if y1 == y2 and x2 - x1 <= GAP_X
+        else f"M{x1},{y1}C{x1 + bend},{y1} {x2 - bend},{y2} {x2},{y2}"
+    )
     return Arrow(path=path, cause=cause.event.identity, effect=effect.event.identity)

@@ -8,10 +8,21 @@ from services.messaging.store.pages_members import TimelineRow, load_chain_event
 from shared.database import Connection
 
 TONES: Final = {
-    "pain.spiked": "hot", "safety.flagged": "hot", "member.screened": "hot", "alert.raised": "ask",
-    "alert.escalated": "ask", "member.lapsed": "ask", "visit.missed": "ask", "plan.issued": "change-plan",
-    "plan.revised": "change-plan", "message.sent": "person", "visit.booked": "person", "visit.rescheduled": "person",
-    "visit.completed": "person", "alert.acknowledged": "person", "alert.resolved": "person",
+    "pain.spiked": "hot",
+    "safety.flagged": "hot",
+    "member.screened": "hot",
+    "alert.raised": "ask",
+    "alert.escalated": "ask",
+    "member.lapsed": "ask",
+    "visit.missed": "ask",
+    "plan.issued": "change-plan",
+    "plan.revised": "change-plan",
+    "message.sent": "person",
+    "visit.booked": "person",
+    "visit.rescheduled": "person",
+    "visit.completed": "person",
+    "alert.acknowledged": "person",
+    "alert.resolved": "person",
 }
 
 
@@ -23,8 +34,13 @@ def tone_of(event_type: str) -> str:
 def _event(row: TimelineRow) -> ChainEvent:
     caused_by = (row.caused_by_source, row.caused_by_id) if row.caused_by_source and row.caused_by_id else None
     return ChainEvent(
-        source=row.source, event_id=row.event_id, event_type=row.event_type, service=row.service,
-        occurred_at=row.occurred_at, summary=row.summary, caused_by=caused_by,
+        source=row.source,
+        event_id=row.event_id,
+        event_type=row.event_type,
+        service=row.service,
+        occurred_at=row.occurred_at,
+        summary=row.summary,
+        caused_by=caused_by,
     )
 
 
@@ -40,7 +56,11 @@ async def chain_values(
     by_identity = {e.identity: e for e in events}
     chosen = by_identity.get(event)
     return {
-        "chains": chains, "chain_id": chain_id, "chain_events": events,
-        "picture": draw_chain(events=events) if events else None, "chosen": chosen,
-        "chosen_cause": by_identity.get(chosen.caused_by) if chosen and chosen.caused_by else None, "tone": tone_of,
+        "chains": chains,
+        "chain_id": chain_id,
+        "chain_events": events,
+        "picture": draw_chain(events=events) if events else None,
+        "chosen": chosen,
+        "chosen_cause": by_identity.get(chosen.caused_by) if chosen and chosen.caused_by else None,
+        "tone": tone_of,
     }

@@ -30,7 +30,10 @@ async def course_values(
         zone=zone_of(zone_name),
     )
     about = page.say(
-        "chart.about", sessions=len(chart.sessions), readings=len(chart.points), flares=len(chart.flares),
+        "chart.about",
+        sessions=len(chart.sessions),
+        readings=len(chart.points),
+        flares=len(chart.flares),
         usual=page.say("chart.unknown") if chart.usual is None else f"{chart.usual:g}",
     )
     return {"chart": chart if chart.points else None, "chart_about": about, "chart_zone": zone_name, "y_of": y_of}

@@ -38,7 +38,9 @@ async def to_triage() -> Response:
 
 @router.get("/console/live")
 async def stream(
-    request: Request, service: Service = Depends(this_service), after: Annotated[int | None, Query(ge=0)] = None,
+    request: Request,
+    service: Service = Depends(this_service),
+    after: Annotated[int | None, Query(ge=0)] = None,
     last_event_id: Annotated[int | None, Header(ge=0)] = None,
 ) -> Response:
     """What changed for this viewer since the cursor: `Last-Event-ID`, which the browser sends when it connects again,
@@ -48,8 +50,11 @@ async def stream(
         raise SignInNeeded
     feed: Feed = request.app.state.feed_hub
     return feed.respond(
-        service, reader_id=viewer.practitioner_id, oncall=viewer.oncall,
-        after=last_event_id if last_event_id is not None else after, valid_for_s=STREAM_S,
+        service,
+        reader_id=viewer.practitioner_id,
+        oncall=viewer.oncall,
+        after=last_event_id if last_event_id is not None else after,
+        valid_for_s=STREAM_S,
     )
 
 

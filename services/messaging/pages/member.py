@@ -75,7 +75,10 @@ async def _header(asked: Asked) -> Values:
 async def _pain(asked: Asked) -> Values:
     member = asked.member
     return await course_values(
-        asked.connection, page=asked.page, member_id=member.member_id, usual=member.usual_pain,
+        asked.connection,
+        page=asked.page,
+        member_id=member.member_id,
+        usual=member.usual_pain,
         zone_name=member.time_zone,
     )
 
@@ -87,7 +90,9 @@ async def _plan(asked: Asked) -> Values:
 async def _chain(asked: Asked) -> Values:
     query = asked.request.query_params
     return await chain_values(
-        asked.connection, member_id=asked.member.member_id, chain_id=query.get("chain", "")[:128] or None,
+        asked.connection,
+        member_id=asked.member.member_id,
+        chain_id=query.get("chain", "")[:128] or None,
         event=(query.get("source", ""), query.get("event", "")),
     )
 
@@ -121,8 +126,11 @@ async def _slots(asked: Asked) -> Values:
         return {"slots": None, "with_id": None, "slot_days": [], "reasons": get_args(VisitReason)}
     now = asked.page.now
     free = await list_slots(
-        asked.connection, member_id=asked.member.member_id, practitioner_id=UUID(wanted),
-        window=Span(starts_at=now, ends_at=now + timedelta(days=SLOT_DAYS)), now=now,
+        asked.connection,
+        member_id=asked.member.member_id,
+        practitioner_id=UUID(wanted),
+        window=Span(starts_at=now, ends_at=now + timedelta(days=SLOT_DAYS)),
+        now=now,
     )
     slots: Sequence[Span] = [] if isinstance(free, Refusal) else free
     days: dict[str, list[Span]] = {}
@@ -157,7 +165,10 @@ PARTS: Final[dict[str, tuple[str, Callable[[Asked], Awaitable[Values]]]]] = {
 
 @router.get("/console/members/{member_id}")
 async def show_member(
-    member_id: UUID, request: Request, said: str = "", viewer: Viewer = Depends(signed_in),
+    member_id: UUID,
+    request: Request,
+    said: str = "",
+    viewer: Viewer = Depends(signed_in),
     service: Service = Depends(this_service),
 ) -> Response:
     page = Page(viewer=viewer, now=service.clock.now())
@@ -173,16 +184,26 @@ async def show_member(
         )
     chain = {name: request.query_params[name] for name in ("chain", "source", "event") if name in request.query_params}
     return page.render(
-        "member.html", room="member", cursor=cursor, member=member, waiting=sum(row.status == "open" for row in queue),
-        chain_query=f"?{urlencode(chain)}" if chain else "", bookable=bookable_of(member, say=page.say),
-        message_id=uuid4(), wording_for_member=Wording(member.language), toast=toast_of(said, page=page, alert=None),
+        "member.html",
+        room="member",
+        cursor=cursor,
+        member=member,
+        waiting=sum(row.status == "open" for row in queue),
+        chain_query=f"?{urlencode(chain)}" if chain else "",
+        bookable=bookable_of(member, say=page.say),
+        message_id=uuid4(),
+        wording_for_member=Wording(member.language),
+        toast=toast_of(said, page=page, alert=None),
         **values,
     )
 
 
 @router.get("/console/fragments/members/{member_id}/{part}")
 async def show_part(
-    member_id: UUID, part: str, request: Request, viewer: Viewer = Depends(signed_in),
+    member_id: UUID,
+    part: str,
+    request: Request,
+    viewer: Viewer = Depends(signed_in),
     service: Service = Depends(this_service),
 ) -> Response:
     if part not in PARTS:

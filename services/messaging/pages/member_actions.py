@@ -43,19 +43,29 @@ async def _alert_in_hand(connection: Connection, *, viewer: Viewer, member_id: U
 
 
 def _answer(
-    request: Request, viewer: Viewer, service: Service, member_id: UUID, result: Any, *, said: str, refresh: str, place: str
+    request: Request,
+    viewer: Viewer,
+    service: Service,
+    member_id: UUID,
+    result: Any,
+    *,
+    said: str,
+    refresh: str,
+    place: str,
 ) -> Response:
     page = Page(viewer=viewer, now=service.clock.now())
     code = f"refused-{result.reason}" if isinstance(result, Refusal) else said
-    return answer(
-        request, page, said=code, refresh=refresh, return_to=f"/console/members/{member_id}#{place}"
-    )
+    return answer(request, page, said=code, refresh=refresh, return_to=f"/console/members/{member_id}#{place}")
 
 
 @router.post("/console/members/{member_id}/messages")
 async def post_message(
-    member_id: UUID, request: Request, body: Annotated[str, Form()] = "", message_id: Annotated[UUID | None, Form()] = None,
-    viewer: Viewer = Depends(own_form), service: Service = Depends(this_service),
+    member_id: UUID,
+    request: Request,
+    body: Annotated[str, Form()] = "",
+    message_id: Annotated[UUID | None, Form()] = None,
+    viewer: Viewer = Depends(own_form),
+    service: Service = Depends(this_service),
 ) -> Response:
     alert_id = await _check(service, viewer, member_id)
     text = body.replace("\x00", "").replace("\r\n", "\n").strip()
@@ -68,8 +78,13 @@ async def post_message(
         sender = Sender(role=viewer.role, sender_id=viewer.practitioner_id, name=viewer.practitioner.name)
         async with service.command("send-message", member_ids=[member_id], request=request) as work:
             result = await send_message(
-                work.connection, sender=sender, message_id=message_id or uuid4(), body=text, alert_id=alert_id,
-                command=work.command, now=work.now,
+                work.connection,
+                sender=sender,
+                message_id=message_id or uuid4(),
+                body=text,
+                alert_id=alert_id,
+                command=work.command,
+                now=work.now,
             )
             if not isinstance(result, Refusal):
                 work.take(result.outcomes)
@@ -80,8 +95,12 @@ async def post_message(
 
 @router.post("/console/members/{member_id}/visits")
 async def post_visit(
-    member_id: UUID, request: Request, practitioner_id: Annotated[UUID, Form()], starts_at: Annotated[str, Form()] = "",
-    reason: Annotated[str, Form()] = "other", viewer: Viewer = Depends(own_form),
+    member_id: UUID,
+    request: Request,
+    practitioner_id: Annotated[UUID, Form()],
+    starts_at: Annotated[str, Form()] = "",
+    reason: Annotated[str, Form()] = "other",
+    viewer: Viewer = Depends(own_form),
     service: Service = Depends(this_service),
 ) -> Response:
     """Hold and book in one step: the clinician has the member in front of them, or on the line."""
@@ -96,8 +115,14 @@ async def post_visit(
         async with service.command("book-visit", member_ids=[member_id], request=request) as work:
             visit_id = uuid4()
             result = await hold_slot(
-                work.connection, visit_id=visit_id, practitioner_id=practitioner_id, starts_at=start,
-                reason=cast(VisitReason, reason), alert_id=alert_id, command=work.command, now=work.now,
+                work.connection,
+                visit_id=visit_id,
+                practitioner_id=practitioner_id,
+                starts_at=start,
+                reason=cast(VisitReason, reason),
+                alert_id=alert_id,
+                command=work.command,
+                now=work.now,
             )
             if not isinstance(result, Refusal):
                 result = await book_visit(
@@ -110,7 +135,10 @@ async def post_visit(
 
 @router.post("/console/members/{member_id}/visits/{visit_id}/cancel")
 async def post_cancel(
-    member_id: UUID, visit_id: UUID, request: Request, viewer: Viewer = Depends(own_form),
+    member_id: UUID,
+    visit_id: UUID,
+    request: Request,
+    viewer: Viewer = Depends(own_form),
     service: Service = Depends(this_service),
 ) -> Response:
     await _check(service, viewer, member_id)
@@ -127,8 +155,12 @@ async def post_cancel(
 
 @router.post("/console/members/{member_id}/visits/{visit_id}/complete")
 async def post_complete(
-    member_id: UUID, visit_id: UUID, request: Request, recommendation: Annotated[str, Form()] = "",
-    note: Annotated[str, Form(max_length=8_000)] = "", viewer: Viewer = Depends(own_form),
+    member_id: UUID,
+    visit_id: UUID,
+    request: Request,
+    recommendation: Annotated[str, Form()] = "",
+    note: Annotated[str, Form(max_length=8_000)] = "",
+    viewer: Viewer = Depends(own_form),
     service: Service = Depends(this_service),
 ) -> Response:
     await _check(service, viewer, member_id)
@@ -138,8 +170,12 @@ async def post_complete(
     else:
         async with service.command("complete-visit", member_ids=[member_id], request=request) as work:
             result = await complete_booking(
-                work.connection, visit_id=visit_id, recommendation=VisitRecommendation(action=cast(Any, recommendation)),
-                note=note.replace("\x00", "").strip() or None, command=work.command, now=work.now,
+                work.connection,
+                visit_id=visit_id,
+                recommendation=VisitRecommendation(action=cast(Any, recommendation)),
+                note=note.replace("\x00", "").strip() or None,
+                command=work.command,
+                now=work.now,
             )
             if isinstance(result, Refusal) and result.reason == "no-such-visit":
                 raise Problem(404, "not-found", "There is no such visit.")

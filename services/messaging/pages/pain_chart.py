@@ -7,6 +7,7 @@ positions down are pixels.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
+from itertools import pairwise
 from typing import Final
 
 WEEKS: Final = 12
@@ -111,7 +112,11 @@ def draw_pain_chart(
     shown = sorted((r for r in readings if starts_at <= r.felt_at <= ends_at), key=lambda r: r.felt_at)[-POINTS_MAX:]
     points = tuple(
         Point(
-            x=x_of(r.felt_at), y=y_of(r.score), at=r.felt_at, score=r.score, context=r.context,
+            x=x_of(r.felt_at),
+            y=y_of(r.score),
+            at=r.felt_at,
+            score=r.score,
+            context=r.context,
             spike=r.event_id in spike_event_ids and r.context in {"during-exercise", "now", "average-24h"},
         )
         for r in shown
@@ -119,11 +124,15 @@ def draw_pain_chart(
     exercise = [point for point in points if point.context == "during-exercise"]
     return PainChart(
         points=points,
-        line=tuple(zip(exercise, exercise[1:], strict=False)),
+        line=tuple(pairwise(exercise)),
         bands=tuple(_bands(episodes=episodes, usual=usual, starts_at=starts_at, ends_at=now, x_of=x_of)),
         flares=tuple(
-            Span(x=x_of(e.started_at), width=max(round(x_of(e.settled_at or now) - x_of(e.started_at), 3), 0.6), y=TOP,
-                 height=HEIGHT)
+            Span(
+                x=x_of(e.started_at),
+                width=max(round(x_of(e.settled_at or now) - x_of(e.started_at), 3), 0.6),
+                y=TOP,
+                height=HEIGHT,
+            )
             for e in episodes
             if (e.settled_at or now) > starts_at and e.started_at < ends_at
         ),
@@ -153,7 +162,10 @@ def _bands(
 ) -> Iterator[Span]:
     """Usual pain is known when it is told (intake) and whenever a flare opens; it holds until the next is known."""
     known = sorted((e.started_at, e.baseline) for e in episodes)
-    steps: list[tuple[datetime, float | None]] = [(starts_at, usual if usual is not None else (known[0][1] if known else None)), *known]
+    steps: list[tuple[datetime, float | None]] = [
+        (starts_at, usual if usual is not None else (known[0][1] if known else None)),
+        *known,
+    ]
     for (at, level), (until, _) in zip(steps, [*steps[1:], (ends_at, None)], strict=True):
         if level is not None and until > starts_at:
             top, bottom = y_of(level + BAND), y_of(level - BAND)

@@ -43,9 +43,14 @@ async def plan_values(connection: Connection, *, page: Page, member_id: UUID) ->
     items = []
     for item in plan.items:
         own = [change for change in changes if change.exercise == item["exercise"]]
-        items.append({
-            **item, "dose": dose_of(item, say=page.say), "rungs": rungs_of(step=item["step"], changes=own),
-            "change": own[0] if own else None, "direction": direction_of(own[0]) if own else "same",
-        })
+        items.append(
+            {
+                **item,
+                "dose": dose_of(item, say=page.say),
+                "rungs": rungs_of(step=item["step"], changes=own),
+                "change": own[0] if own else None,
+                "direction": direction_of(own[0]) if own else "same",
+            }
+        )
     days = ", ".join(page.say(f"weekday.{n}") for n in plan.schedule["weekdays"])
     return {"plan": plan, "plan_items": items, "plan_changes": changes, "plan_days": days}

@@ -23,8 +23,11 @@ STATIC: Final = FOLDER / "static"
 @cache
 def templates() -> Environment:
     environment = Environment(
-        loader=FileSystemLoader(FOLDER / "templates"), autoescape=select_autoescape(["html"]),
-        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        loader=FileSystemLoader(FOLDER / "templates"),
+        autoescape=select_autoescape(["html"]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.globals["asset"] = asset
     return environment
@@ -103,9 +106,20 @@ class Page:
         self, template: str, *, status_code: int = 200, headers: Mapping[str, str] | None = None, **values: Any
     ) -> HTMLResponse:
         """The template as a response that nobody keeps a copy of."""
-        html = templates().get_template(template).render(
-            ctx=self, viewer=self.viewer, viewer_role=self.say.word("role", self.viewer.role), say=self.say, now=self.now,
-            zone=self.zone, clock=times.clock_time, zone_label=times.zone_label, **{"toast": None, "words": None, **values},
+        html = (
+            templates()
+            .get_template(template)
+            .render(
+                ctx=self,
+                viewer=self.viewer,
+                viewer_role=self.say.word("role", self.viewer.role),
+                say=self.say,
+                now=self.now,
+                zone=self.zone,
+                clock=times.clock_time,
+                zone_label=times.zone_label,
+                **{"toast": None, "words": None, **values},
+            )
         )
         answered = {"Cache-Control": "no-store", "X-Clinic-Now": self.now.isoformat(), **(headers or {})}
         return HTMLResponse(html, status_code=status_code, headers=answered)

@@ -8,11 +8,32 @@ from services.messaging.store.pages_queue import QueueRow
 SAID: Final = frozenset(
     {"acknowledged", "snoozed", "handed-over", "resolved", "undone", "sent", "booked", "cancelled", "completed"}
 )
-REFUSALS: Final = frozenset({
-    "already-acknowledged", "already-resolved", "not-acknowledged", "not-yours", "too-late", "emergency", "not-ahead",
-    "too-long", "nobody-there", "already-theirs", "slot-taken", "too-soon", "too-far", "hold-expired", "not-held",
-    "not-booked", "already-started", "not-started", "visit-overlaps", "empty", "too-long-text", "choose",
-})
+REFUSALS: Final = frozenset(
+    {
+        "already-acknowledged",
+        "already-resolved",
+        "not-acknowledged",
+        "not-yours",
+        "too-late",
+        "emergency",
+        "not-ahead",
+        "too-long",
+        "nobody-there",
+        "already-theirs",
+        "slot-taken",
+        "too-soon",
+        "too-far",
+        "hold-expired",
+        "not-held",
+        "not-booked",
+        "already-started",
+        "not-started",
+        "visit-overlaps",
+        "empty",
+        "too-long-text",
+        "choose",
+    }
+)
 
 
 def toast_of(said: str, *, page: Page, alert: QueueRow | None) -> Toast | None:
@@ -30,12 +51,14 @@ def refusal_text(code: str, *, page: Page, alert: QueueRow | None = None) -> str
     """Why not, and who was first where somebody was."""
     if alert and code == "already-acknowledged" and alert.acknowledged_at:
         return page.say(
-            "refusal.already-acknowledged", name=alert.acknowledged_by_name or "",
+            "refusal.already-acknowledged",
+            name=alert.acknowledged_by_name or "",
             age=page.length(page.now - alert.acknowledged_at),
         )
     if alert and code == "already-resolved" and alert.resolved_at:
         return page.say(
-            "refusal.already-resolved", name=alert.resolved_by_name or page.say("role.system"),
+            "refusal.already-resolved",
+            name=alert.resolved_by_name or page.say("role.system"),
             age=page.length(page.now - alert.resolved_at),
         )
     if code in {"already-acknowledged", "already-resolved"} or code not in REFUSALS:

@@ -14,7 +14,7 @@ class ConsoleSettings(BaseSettings):
     client_secret: SecretStr | None = None
     """Secret of that client where the issuer wants one beside PKCE."""
     url: str | None = None
-    """Address of the console as browsers see it, such as https://care.example.org; if not given, that of the request."""
+    """Address of the console as browsers see it, such as https://care.example.org; else that of the request."""
     idle_min: int = Field(default=30, ge=1, le=480)
     """Minutes without a person's action after which a session ends (45 CFR 164.312(a)(2)(iii))."""
     session_hours: int = Field(default=10, ge=1, le=24)

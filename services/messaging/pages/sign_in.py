@@ -65,16 +65,25 @@ async def start_sign_in(
         raise Problem(503, "issuer-without-sign-in", "The issuer offers no sign-in.")
     secret, verifier = secrets.token_urlsafe(32), secrets.token_urlsafe(48)
     sign_in = SignIn(
-        state=secrets.token_urlsafe(24), nonce=secrets.token_urlsafe(24), code_verifier=verifier,
+        state=secrets.token_urlsafe(24),
+        nonce=secrets.token_urlsafe(24),
+        code_verifier=verifier,
         return_to=inside(return_to),
     )
     async with service.database.acquire() as connection:
         await save_sign_in(connection, secret=secret, sign_in=sign_in, lifetime=SIGN_IN_LIFETIME)
-    query = urlencode({
-        "response_type": "code", "client_id": console_settings().client_id, "redirect_uri": callback_of(request),
-        "scope": "openid profile", "state": sign_in.state, "nonce": sign_in.nonce, "code_challenge_method": "S256",
-        "code_challenge": urlsafe_b64encode(sha256(verifier.encode()).digest()).decode().rstrip("="),
-    })
+    query = urlencode(
+        {
+            "response_type": "code",
+            "client_id": console_settings().client_id,
+            "redirect_uri": callback_of(request),
+            "scope": "openid profile",
+            "state": sign_in.state,
+            "nonce": sign_in.nonce,
+            "code_challenge_method": "S256",
+            "code_challenge": urlsafe_b64encode(sha256(verifier.encode()).digest()).decode().rstrip("="),
+        }
+    )
     response = RedirectResponse(f"{provider.authorization_endpoint}?{query}", status_code=303)
     set_session_cookie(
         response, request, name=SIGN_IN_COOKIE, value=secret, max_age_s=int(SIGN_IN_LIFETIME.total_seconds())
@@ -98,8 +107,11 @@ async def finish_sign_in(
     if not principal.roles & set(CLINICIANS):
         return _refused("role")
     session = ConsoleSession(
-        practitioner_id=principal.person_id, roles=principal.roles & set(CLINICIANS), name=principal.name,
-        language=principal.language, form_token=secrets.token_urlsafe(24),
+        practitioner_id=principal.person_id,
+        roles=principal.roles & set(CLINICIANS),
+        name=principal.name,
+        language=principal.language,
+        form_token=secrets.token_urlsafe(24),
     )
     settings, opened = console_settings(), secrets.token_urlsafe(32)
     async with service.database.acquire() as connection:
@@ -119,8 +131,11 @@ async def _redeem(request: Request, *, code: str, sign_in: SignIn) -> Principal 
     authenticator, settings = authenticator_of(request), console_settings()
     provider = await authenticator.provider()
     form = {
-        "grant_type": "authorization_code", "code": code, "redirect_uri": callback_of(request),
-        "client_id": settings.client_id, "code_verifier": sign_in.code_verifier,
+        "grant_type": "authorization_code",
+        "code": code,
+        "redirect_uri": callback_of(request),
+        "client_id": settings.client_id,
+        "code_verifier": sign_in.code_verifier,
     }
     if settings.client_secret:
         form["client_secret"] = settings.client_secret.get_secret_value()

@@ -58,9 +58,7 @@ def queue_parts(rows: Sequence[QueueRow], *, viewer: Viewer) -> list[QueuePart]:
     return [
         QueuePart(
             key=key,
-            rows=tuple(
-                r for r in rows if part_of(r, viewer_id=viewer.practitioner_id, oncall=viewer.oncall) == key
-            ),
+            rows=tuple(r for r in rows if part_of(r, viewer_id=viewer.practitioner_id, oncall=viewer.oncall) == key),
         )
         for key in keys
     ]
@@ -68,7 +66,9 @@ def queue_parts(rows: Sequence[QueueRow], *, viewer: Viewer) -> list[QueuePart]:
 
 async def load_parts(connection: Connection, *, page: Page) -> list[QueuePart]:
     rows = await load_queue(
-        connection, practitioner_id=page.viewer.practitioner_id, oncall=page.viewer.oncall,
+        connection,
+        practitioner_id=page.viewer.practitioner_id,
+        oncall=page.viewer.oncall,
         resolved_since=page.now - RESOLVED_SHOWN,
     )
     return queue_parts(rows, viewer=page.viewer)
@@ -106,7 +106,10 @@ async def alert_values(connection: Connection, *, page: Page, alert_id: UUID, re
         "return_to": return_to,
         "cause_chain": await find_chain_of_alert(connection, alert_id=alert_id),
         **await course_values(
-            connection, page=page, member_id=alert.member_id, usual=header.usual_pain if header else None,
+            connection,
+            page=page,
+            member_id=alert.member_id,
+            usual=header.usual_pain if header else None,
             zone_name=alert.member_zone,
         ),
     }
@@ -114,7 +117,10 @@ async def alert_values(connection: Connection, *, page: Page, alert_id: UUID, re
 
 @router.get("/console/")
 async def show_triage(
-    alert: UUID | None = None, q: str | None = None, said: str = "", viewer: Viewer = Depends(signed_in),
+    alert: UUID | None = None,
+    q: str | None = None,
+    said: str = "",
+    viewer: Viewer = Depends(signed_in),
     service: Service = Depends(this_service),
 ) -> Response:
     page = Page(viewer=viewer, now=service.clock.now())
@@ -125,12 +131,21 @@ async def show_triage(
         detail = await alert_values(connection, page=page, alert_id=alert, return_to=return_to) if alert else None
         found = (
             await find_team_members(connection, practitioner_id=viewer.practitioner_id, words=q[:80])
-            if q is not None else []
+            if q is not None
+            else []
         )
     toast: Toast | None = toast_of(said, page=page, alert=detail["alert"] if detail else None)
     return page.render(
-        "triage.html", room="triage", cursor=cursor, parts=parts, waiting=waiting_in(parts), words=q, found=found,
-        toast=toast, gone=alert is not None and detail is None, **(detail or {"alert": None}),
+        "triage.html",
+        room="triage",
+        cursor=cursor,
+        parts=parts,
+        waiting=waiting_in(parts),
+        words=q,
+        found=found,
+        toast=toast,
+        gone=alert is not None and detail is None,
+        **(detail or {"alert": None}),
     )
 
 
@@ -161,9 +176,7 @@ async def show_alert(
 ) -> Response:
     page = Page(viewer=viewer, now=service.clock.now())
     async with service.database.acquire() as connection:
-        values = await alert_values(
-            connection, page=page, alert_id=alert_id, return_to=f"/console/?alert={alert_id}"
-        )
+        values = await alert_values(connection, page=page, alert_id=alert_id, return_to=f"/console/?alert={alert_id}")
     if values is None:
         raise Problem(404, "not-found", "No such alert.")
     return page.render("parts/alert.html", **values)

@@ -69,8 +69,13 @@ async def find_viewer(service: Service, request: Request, *, active: bool) -> Vi
             return None
         zone = await load_practitioner_zone(connection, practitioner_id=session.practitioner_id)
     return Viewer(
-        practitioner_id=session.practitioner_id, roles=session.roles, name=session.name, language=session.language,
-        form_token=session.form_token, time_zone=zone, secret=secret,
+        practitioner_id=session.practitioner_id,
+        roles=session.roles,
+        name=session.name,
+        language=session.language,
+        form_token=session.form_token,
+        time_zone=zone,
+        secret=secret,
     )
 
 
@@ -97,6 +102,11 @@ async def own_form(
 def set_session_cookie(response: Response, request: Request, *, name: str, value: str, max_age_s: int) -> None:
     """A cookie that scripts cannot read and other sites cannot send with a form."""
     response.set_cookie(
-        name, value, max_age=max_age_s, path="/console", httponly=True, samesite="lax",
+        name,
+        value,
+        max_age=max_age_s,
+        path="/console",
+        httponly=True,
+        samesite="lax",
         secure=request.url.scheme == "https" or (console_settings().url or "").startswith("https:"),
     )

@@ -33,5 +33,5 @@ class Wording:
         return self._texts[key].format(**values)
 
     def word(self, group: str, value: object) -> str:
-        """A word of a closed list, such as `word("outcome", "referred")`; a newer word that is not known here as it is."""
+        """A word of a closed list, such as `word("outcome", "referred")`; a word that is not known here as it is."""
         return self._texts.get(f"{group}.{value}", str(value).replace("-", " "))

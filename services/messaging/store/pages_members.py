@@ -121,8 +121,9 @@ async def load_member_header(
     them. None otherwise, and for a member that does not exist: both look the same."""
     record = await connection.fetchrow(
         """
-        select m.member_id, c.given_name || ' ' || c.family_name as name, coalesce(p.status, 'known') as status, p.state,
-               coalesce(c.time_zone, p.time_zone) as time_zone, coalesce(c.language, p.language, 'en') as language,
+        select m.member_id, c.given_name || ' ' || c.family_name as name, coalesce(p.status, 'known') as status,
+               p.state, coalesce(c.time_zone, p.time_zone) as time_zone,
+               coalesce(c.language, p.language, 'en') as language,
                p.cause, coalesce(p.goals, '{}') as goals, p.usual_pain, p.enrolled_at, p.paused_until,
                coalesce(p.consents, '{}'::jsonb) as consents, p.pt_id, pt.name as pt_name, p.coach_id,
                coach.name as coach_name
@@ -147,7 +148,8 @@ async def load_member_header(
 async def load_course(connection: Connection, *, member_id: UUID, since: datetime) -> Course:
     """Readings, sessions and flares since then, in order of time."""
     readings = await connection.fetch(
-        "select felt_at, score, context, event_id from pain_readings where member_id = $1 and felt_at >= $2 order by felt_at",
+        "select felt_at, score, context, event_id from pain_readings"
+        " where member_id = $1 and felt_at >= $2 order by felt_at",
         member_id,
         since,
     )
@@ -180,8 +182,8 @@ async def load_course(connection: Connection, *, member_id: UUID, since: datetim
 async def load_plan(connection: Connection, *, member_id: UUID) -> PlanRow | None:
     """The current plan, or None before one was issued."""
     record = await connection.fetchrow(
-        "select version, pathway, elements, items, schedule, sessions_per_week, reason, rule_id, rule_version, issued_at,"
-        " changed_at from plan_snapshots where member_id = $1",
+        "select version, pathway, elements, items, schedule, sessions_per_week, reason, rule_id, rule_version,"
+        " issued_at, changed_at from plan_snapshots where member_id = $1",
         member_id,
     )
     return PlanRow(**dict(record)) if record else None
@@ -232,8 +234,9 @@ async def load_chain_events(
 ) -> list[TimelineRow]:
     """The events of one chain of this member, in order of time."""
     records = await connection.fetch(
-        "select source, event_id, event_type, service, occurred_at, correlation_id, caused_by_source, caused_by_id, summary"
-        " from timeline where member_id = $1 and correlation_id = $2 order by occurred_at desc, event_id limit $3",
+        "select source, event_id, event_type, service, occurred_at, correlation_id, caused_by_source, caused_by_id,"
+        " summary from timeline where member_id = $1 and correlation_id = $2"
+        " order by occurred_at desc, event_id limit $3",
         member_id,
         correlation_id,
         limit,

@@ -84,7 +84,7 @@ def _row(record: asyncpg.Record) -> QueueRow:
 async def load_queue(
     connection: Connection, *, practitioner_id: UUID, oncall: bool, resolved_since: datetime
 ) -> list[QueueRow]:
-    """Alerts that this person sees: unresolved ones, most pressing first, then what was resolved lately, latest first."""
+    """Alerts that this person sees: unresolved ones, most pressing first, then those resolved lately."""
     records = await connection.fetch(
         f"""
         select {_COLUMNS}
@@ -146,7 +146,8 @@ async def load_alert(connection: Connection, *, practitioner_id: UUID, oncall: b
 async def load_alert_actions(connection: Connection, *, alert_ids: Sequence[UUID]) -> dict[UUID, list[AlertAction]]:
     """What was done about each alert, in order."""
     records = await connection.fetch(
-        "select alert_id, action, done_at, by_name, detail from alert_actions where alert_id = any($1) order by action_id",
+        "select alert_id, action, done_at, by_name, detail from alert_actions"
+        " where alert_id = any($1) order by action_id",
         list(alert_ids),
     )
     actions: dict[UUID, list[AlertAction]] = {alert_id: [] for alert_id in alert_ids}

@@ -16,12 +16,21 @@ DAY = timedelta(days=1)
 
 
 def chart(
-    readings: list[Reading] | None = None, *, episodes: list[Episode] | None = None, sessions: list[datetime] | None = None,
-    spikes: frozenset[str] = frozenset(), usual: float | None = 3,
+    readings: list[Reading] | None = None,
+    *,
+    episodes: list[Episode] | None = None,
+    sessions: list[datetime] | None = None,
+    spikes: frozenset[str] = frozenset(),
+    usual: float | None = 3,
 ) -> PainChart:
     return draw_pain_chart(
-        readings=readings or [], sessions=sessions or [], episodes=episodes or [], spike_event_ids=spikes, usual=usual,
-        now=NOW, zone=NEW_YORK,
+        readings=readings or [],
+        sessions=sessions or [],
+        episodes=episodes or [],
+        spike_event_ids=spikes,
+        usual=usual,
+        now=NOW,
+        zone=NEW_YORK,
     )
 
 
@@ -79,15 +88,24 @@ def test_nothing_is_ever_drawn_outside(given_readings: list[tuple[float, int]]) 
 
 def event(name: str, service: str, seconds: int, cause: str | None = None, kind: str | None = None) -> ChainEvent:
     return ChainEvent(
-        source="s", event_id=name, event_type=kind or name, service=service, occurred_at=NOW + timedelta(seconds=seconds),
-        summary=name, caused_by=("s", cause) if cause else None,
+        source="s",
+        event_id=name,
+        event_type=kind or name,
+        service=service,
+        occurred_at=NOW + timedelta(seconds=seconds),
+        summary=name,
+        caused_by=("s", cause) if cause else None,
     )
 
 
 LOOP = [
-    event("session", "apps", 0), event("spike", "plans", 1, "session"), event("revised", "plans", 2, "spike"),
-    event("alert", "messaging", 2, "spike"), event("message", "messaging", 60, "alert"),
-    event("booked", "messaging", 90, "alert"), event("reminder", "notifications", 95, "booked"),
+    event("session", "apps", 0),
+    event("spike", "plans", 1, "session"),
+    event("revised", "plans", 2, "spike"),
+    event("alert", "messaging", 2, "spike"),
+    event("message", "messaging", 60, "alert"),
+    event("booked", "messaging", 90, "alert"),
+    event("reminder", "notifications", 95, "booked"),
 ]
 
 
@@ -95,7 +113,11 @@ def test_lanes_stand_in_the_order_of_the_loop_and_every_known_cause_has_its_arro
     drawn = draw_chain(events=list(reversed(LOOP)))
     assert [lane for lane, _ in drawn.lanes] == ["apps", "plans", "messaging", "notifications"]
     assert {(a.cause[1], a.effect[1]) for a in drawn.arrows} == {
-        ("session", "spike"), ("spike", "revised"), ("spike", "alert"), ("alert", "message"), ("alert", "booked"),
+        ("session", "spike"),
+        ("spike", "revised"),
+        ("spike", "alert"),
+        ("alert", "message"),
+        ("alert", "booked"),
         ("booked", "reminder"),
     }
 

@@ -9,10 +9,21 @@ from services.messaging.pages.times import day_and_time, length, zone_of
 from services.messaging.pages.wording import Wording
 
 
-@pytest.mark.parametrize(("seconds", "said"), [
-    (-5, "0 s"), (0, "0 s"), (59, "59 s"), (60, "1 min"), (7199, "119 min"), (7200, "2 h"), (172_799, "47 h"),
-    (172_800, "2 d"), (14 * 86_400 - 1, "13 d"), (14 * 86_400, "2 wk"),
-])
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (-5, "0 s"),
+        (0, "0 s"),
+        (59, "59 s"),
+        (60, "1 min"),
+        (7199, "119 min"),
+        (7200, "2 h"),
+        (172_799, "47 h"),
+        (172_800, "2 d"),
+        (14 * 86_400 - 1, "13 d"),
+        (14 * 86_400, "2 wk"),
+    ],
+)
 def test_the_largest_unit_that_still_tells_something(seconds: int, said: str) -> None:
     assert length(timedelta(seconds=seconds), Wording("en")) == said
 
@@ -28,10 +39,21 @@ def test_an_unknown_zone_is_utc_and_says_so(name: str | None) -> None:
     assert str(zone_of(name)) == "UTC"
 
 
-@pytest.mark.parametrize("address", [
-    "https://evil.example/", "//evil.example", "/console//evil.example", "/console/../v1", "/console\\evil", "/console/\nx",
-    "/v1/alerts", "javascript:alert(1)", "/console/sign-out", "/consolex/",
-])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://evil.example/",
+        "//evil.example",
+        "/console//evil.example",
+        "/console/../v1",
+        "/console\\evil",
+        "/console/\nx",
+        "/v1/alerts",
+        "javascript:alert(1)",
+        "/console/sign-out",
+        "/consolex/",
+    ],
+)
 def test_a_sign_in_leads_nowhere_but_into_the_console(address: str) -> None:
     assert inside(address) == "/console/"
 
