@@ -82,7 +82,6 @@ class Trigger:
 class AlertRules:
     """The versioned rule data of alerts (library/alert_rules.yaml)."""
 
-    version: int
     respond_within: Mapping[AlertPriority, timedelta]
     """Time to acknowledge before the next in line is asked."""
     ladders: Mapping[AlertKind, tuple[PractitionerRole, ...]]

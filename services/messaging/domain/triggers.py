@@ -17,7 +17,8 @@ from shared.red_flags import BLOCKING, Screening
 class TriggerRules:
     """Priorities, from library/alert_rules.yaml."""
 
-    version: int
+    versions: Mapping[str, int]
+    """By rule id: of the rules that a decision names."""
     safety_priorities: Mapping[Disposition, AlertPriority]
     spike_priority: AlertPriority
     lapse_rungs: frozenset[int]
@@ -85,7 +86,7 @@ def on_member_lapsed(*, event: MemberLapsed, rules: TriggerRules) -> Trigger | N
 def on_visit_missed(*, event: VisitMissed, rules: TriggerRules) -> Trigger:
     decision = Decision(
         rule_id="messaging.missed-visit",
-        rule_version=rules.version,
+        rule_version=rules.versions["messaging.missed-visit"],
         evidence=(event.ref,),
         reason="Nobody completed the visit in time.",
     )
@@ -106,7 +107,7 @@ def on_contact_bounced(*, event: NotificationFailed, rules: TriggerRules) -> Tri
         return None
     decision = Decision(
         rule_id="messaging.bounced-contact",
-        rule_version=rules.version,
+        rule_version=rules.versions["messaging.bounced-contact"],
         evidence=(event.ref,),
         reason=f"What we sent by {event.data.channel} came back.",
     )
@@ -127,7 +128,7 @@ def on_message_unanswered(
     """Nobody answered a member's message in time."""
     decision = Decision(
         rule_id="messaging.first-response",
-        rule_version=rules.version,
+        rule_version=rules.versions["messaging.first-response"],
         reason=f"A message of {since:%Y-%m-%d %H:%M} UTC has waited {waited_hours} h for an answer.",
     )
     return Trigger(

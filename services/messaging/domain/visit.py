@@ -17,7 +17,6 @@ VisitStatus = Literal["held", "booked", "completed", "missed", "cancelled"]
 class VisitRules:
     """The versioned rule data of visits (library/visit_rules.yaml)."""
 
-    version: int
     length: timedelta
     hold_for: timedelta
     lead_min: timedelta
