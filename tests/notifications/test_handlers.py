@@ -229,12 +229,15 @@ async def test_a_refusal_of_consent_counts_for_what_was_planned_before_it(desk: 
     assert len((await desk.claim())[0]) == 1, "only that topic was refused"
 
 
-async def test_a_late_grant_does_not_undo_a_later_refusal(desk: Desk) -> None:
+@pytest.mark.parametrize("in_one_chunk", [True, False])
+async def test_a_late_grant_does_not_undo_a_later_refusal(desk: Desk, in_one_chunk: bool) -> None:
     ana = desk.member()
     await settle_in(desk, ana)
     grant = ana.consent("email", granted=True)
     desk.clock.at += timedelta(hours=1)
-    await desk.take(follow_members, ana.consent("email", granted=False), grant)
+    refusal = ana.consent("email", granted=False)
+    for chunk in [(refusal, grant)] if in_one_chunk else [(refusal,), (grant,)]:
+        await desk.take(follow_members, *chunk)
     await desk.take(follow_plans, ana.milestone())
     assert published((await desk.claim())[1]) == [("notification.suppressed", "no-consent")]
 
