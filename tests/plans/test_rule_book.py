@@ -2,6 +2,7 @@
 
 from deploy.rule_book.generate import PAGE
 from deploy.rule_book.page import rule_book
+from services.messaging.store.rules import list_rules
 from services.plans.store.rules import load_library
 from shared.red_flags import load_red_flag_rules
 from tests.plans.test_library import rules_of
@@ -19,6 +20,8 @@ def test_the_page_holds_every_rule_with_its_mark_and_source() -> None:
         assert rule.source.replace("|", "\\|") in rule_book()
     for flag in load_red_flag_rules().rules:
         assert marks.pop(flag.id) == flag.mark
+    for entry in list_rules():
+        assert marks.pop(entry.id) == entry.mark
     assert list(marks) == ["red-flag.none"]
 
 
