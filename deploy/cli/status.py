@@ -85,7 +85,21 @@ async def ask_all(stack: Stack) -> list[Part]:
         parts += await asyncio.gather(
             *(_ask_page(client, name, base, path, alive.get(name)) for name, (base, path) in pages.items())
         )
+        parts += await asyncio.gather(*(_ask_held(client, name, s.url) for name, s in stack.services.items()))
     return parts
+
+
+async def _ask_held(client: httpx.AsyncClient, name: str, base: str) -> Part:
+    """Dead letters wait for an operator, so they are an alarm; what waits by itself is not."""
+    name = f"{name} events"
+    try:
+        held: dict[str, Any] = (await client.get(f"{base}/health/progress")).json()
+        numbers = [held[state] for state in ("dead", "parked", "waiting")]
+    except (httpx.HTTPError, ValueError, KeyError) as error:
+        return Part(name=name, ok=False, detail=f"cannot be told ({type(error).__name__})")
+    dead, parked, waiting = numbers
+    detail = f"{dead} dead letters, {parked} parked behind them, {waiting} waiting for what they need"
+    return Part(name=name, ok=not dead, detail=detail)
 
 
 async def _ask_page(client: httpx.AsyncClient, name: str, base: str, path: str, pid: int | None) -> Part:
