@@ -4,11 +4,14 @@ import asyncio
 from datetime import datetime
 from typing import Final
 
+from prometheus_client import Gauge
+
 from services.enrollment.api import ROUTERS
 from services.enrollment.handlers.apply_roster import apply_next_roster
 from services.enrollment.settings import EnrollmentSettings
 from services.enrollment.store.answers import forget_answers
-from services.enrollment.store.imports import APPLY_TIMEOUT_S, count_unapplied, give_up_abandoned
+from services.enrollment.store.imports import APPLY_TIMEOUT_S, count_held, count_unapplied, give_up_abandoned
+from services.enrollment.store.memberships import count_unplaced
 from services.enrollment.subscriptions import SUBSCRIPTIONS, TIMERS
 from shared.database import Connection
 from shared.service import Pending, Service, Task, run
@@ -16,6 +19,9 @@ from shared.service import Pending, Service, Task, run
 ROSTER_TICK_S: Final = 0.5
 """How often a received roster is looked for, in machine time."""
 TIDY_TICK_S: Final = 600.0
+WATCH_TICK_S: Final = 5.0
+UNPLACED = Gauge("careloop_enrollment_unplaced", "People without a care team that can have them.", ["why"])
+HELD_ROSTERS = Gauge("careloop_enrollment_held_rosters", "Roster files that wait to be confirmed or discarded.")
 
 
 def build(settings: EnrollmentSettings) -> Service:
@@ -34,6 +40,16 @@ def build(settings: EnrollmentSettings) -> Service:
                 await give_up_abandoned(connection, older_s=2 * APPLY_TIMEOUT_S, now=now)
             await asyncio.sleep(TIDY_TICK_S)
 
+    async def watch(service: Service) -> None:
+        """What an operator must act on, as numbers to alarm on."""
+        while True:
+            async with service.database.acquire(timeout=30) as connection:
+                waiting, not_moved = await count_unplaced(connection)
+                HELD_ROSTERS.set(await count_held(connection))
+            UNPLACED.labels("waitlisted").set(waiting)
+            UNPLACED.labels("not-moved").set(not_moved)
+            await asyncio.sleep(WATCH_TICK_S)
+
     async def count_rosters(connection: Connection, now: datetime) -> int:
         return await count_unapplied(connection)
 
@@ -43,7 +59,7 @@ def build(settings: EnrollmentSettings) -> Service:
         subscriptions=SUBSCRIPTIONS,
         timers=TIMERS,
         routers=ROUTERS,
-        tasks=[Task("rosters", apply_rosters), Task("tidying", tidy)],
+        tasks=[Task("rosters", apply_rosters), Task("tidying", tidy), Task("watch", watch)],
         pending=[Pending("rosters", count_rosters)],
     )
 

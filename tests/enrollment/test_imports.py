@@ -1,6 +1,7 @@
 """Rosters through HTTP into the database: taken whole or not at all, each rejected row told."""
 
 import asyncio
+import contextlib
 import tracemalloc
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
@@ -9,6 +10,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
+from services.enrollment.api import imports
 from services.enrollment.handlers.apply_roster import apply_next_roster
 from services.enrollment.handlers.receive_roster import receive_roster
 from services.enrollment.settings import EnrollmentSettings
@@ -320,3 +322,12 @@ async def test_two_hundred_thousand_rows_stream_through_in_bounded_memory(clinic
     assert peak < 8_000_000, f"{peak / 1e6:.1f} MB"
     done = await clinic.finished(str(import_id))
     assert (done["state"], done["persons"]["added"]) == ("applied", 200_000)
+
+
+async def test_more_uploads_than_the_database_should_hold_open_are_told_to_come_back(clinic: Clinic) -> None:
+    async with contextlib.AsyncExitStack() as others:
+        for _ in range(imports.UPLOADS_MAX):
+            await others.enter_async_context(imports._uploads)
+        answer = await clinic.upload(roster("E-1"))
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "30")
+    assert (await clinic.upload(roster("E-1"))).status_code == 202

@@ -4,6 +4,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from tests.enrollment.clinic import Clinic, roster
+from tests.fixtures.eventually import eventually
 
 
 async def standing(clinic: Clinic) -> dict[str, str]:
@@ -24,6 +25,11 @@ async def test_nobody_to_care_for_someone_is_said_seen_and_mended(clinic: Clinic
             (member, "no-pt-licensed-in-state", "NY")
         ]
     assert (await clinic.call("GET", "/v1/waitlist", clinic.tokens.app)).status_code == 403
+
+    async def alarms() -> bool:
+        return 'careloop_enrollment_unplaced{why="waitlisted"} 1.0' in (await clinic.client.get("/metrics")).text
+
+    await eventually(alarms, what="the metric says that one person waits")
     # Somebody who does not speak their language changes the reason, not the wait.
     await clinic.add_practitioner("pt", languages=["es"])
     await clinic.timers_done()

@@ -61,9 +61,8 @@ async def post_import(
     ] = None,
 ) -> JSONResponse:
     """Send a roster: UTF-8 CSV with a header line. `full` names everyone covered, and ends the coverage of whoever
-    it leaves out; `delta` names changes only, and an end is said by `effective_to`. 202: received, and applied soon
-    (GET
-    tells)."""
+    it leaves out; `delta` names changes only, and an end is said by `effective_to`. 202: received, applied
+    soon; GET tells."""
     if request.headers.get("content-type", "").split(";")[0].strip().lower() != "text/csv":
         raise Problem(415, "not-csv", "Send the roster as Content-Type: text/csv.")
     if request.headers.get("content-encoding", "identity") != "identity":

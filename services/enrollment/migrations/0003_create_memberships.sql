@@ -25,7 +25,8 @@ create table memberships (
 );
 create index memberships_pt on memberships (pt_id) where pt_id is not null;
 create index memberships_coach on memberships (coach_id) where coach_id is not null;
-create index memberships_waiting on memberships (status_since) where status = 'waitlisted';
+create index memberships_unplaced on memberships (status_since)
+    where status = 'waitlisted' or reassignment_problem is not null;
 
 create table intakes (
     intake_id uuid primary key,

@@ -65,8 +65,8 @@ async def reject_repeated(connection: Connection, *, import_id: UUID) -> tuple[i
         f"""
         with repeated as (
             select line from (
-                select line, row_number() over (partition by person_id order by line) as place from {table} where
-                not rejected
+                select line, row_number() over (partition by person_id order by line) as place
+                from {table} where not rejected
             ) as placed where place > 1
         ), gone as (
             update {table} s set rejected = true from repeated r where s.line = r.line returning s.line

@@ -238,6 +238,12 @@ async def count_unapplied(connection: Connection) -> int:
     return count
 
 
+async def count_held(connection: Connection) -> int:
+    """Files that wait for somebody to confirm or discard them."""
+    count: int = await connection.fetchval("select count(*) from roster_imports where state = 'held'")
+    return count
+
+
 def _import(row: asyncpg.Record) -> RosterImport:
     fields = dict(row)
     return RosterImport(**{**fields, "ignored_columns": tuple(fields["ignored_columns"])})

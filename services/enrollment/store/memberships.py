@@ -45,6 +45,11 @@ select member_id, status, coalesce(reassignment_problem, status_reason) as reaso
 from memberships where status = 'waitlisted' or reassignment_problem is not null order by status_since, member_id
     limit $1
 """
+COUNT_UNPLACED = """
+select count(*) filter (where status = 'waitlisted') as waiting,
+       count(*) filter (where reassignment_problem is not null) as not_moved
+from memberships where status = 'waitlisted' or reassignment_problem is not null
+"""
 LOAD_CONTACTS = """
 select member_id, given_name, family_name, email, phone, time_zone, language from contacts
 where member_id = any($1::uuid[])
@@ -146,6 +151,13 @@ async def list_unplaced(connection: Connection, *, limit: int) -> list[Unplaced]
         )
         for row in rows
     ]
+
+
+async def count_unplaced(connection: Connection) -> tuple[int, int]:
+    """How many are on the waiting list, and how many could not be moved to another team."""
+    row = await connection.fetchrow(COUNT_UNPLACED)
+    assert row is not None
+    return row["waiting"], row["not_moved"]
 
 
 async def load_contacts(connection: Connection, *, member_ids: Sequence[UUID]) -> dict[UUID, ContactChangedData]:
