@@ -220,3 +220,14 @@ def test_three_above_usual_always_is_a_spike_and_at_usual_never_is(
         assert rule.id == "pain.spike"
     if score <= usual or score < 4:
         assert rule is None
+
+
+def test_the_first_of_a_pair_that_raised_an_episode_leaves_the_baseline() -> None:
+    assert live([(0, 5), (1, 5)], level=at_usual(3))[-1].level.exercise[-6:] == (3,) * 6
+    assert live([(0, 5), (1, 7)], level=at_usual(3))[-1].level.exercise[-6:] == (3, 3, 3, 3, 3, 5)
+
+
+def test_a_late_reading_is_never_the_second_of_a_pair() -> None:
+    newest = live([(5, 5)], level=at_usual(3))[-1].level
+    (late,) = live([(4, 5)], level=newest)
+    assert late.alert is None

@@ -277,3 +277,19 @@ def test_whatever_is_answered_a_step_is_one_step_and_up_at_most_once_in_seven_da
 def test_without_an_answer_about_the_morning_nothing_ever_goes_up(lives: list[dict[str, Any]]) -> None:
     for _, _, taken, _ in lived([{**one, "pain_last_morning": None} for one in lives]):
         assert "progress" not in actions(taken).values()
+
+
+def test_a_session_done_before_a_step_up_does_not_count_towards_the_next() -> None:
+    taken = run(plan(), 0, 2, 4, 11, 13, 15)
+    assert [bool(one.changes) for one in taken] == [False, False, True, False, False, True]
+
+
+def test_the_most_urgent_red_flag_stays_until_a_clinician_clears_it() -> None:
+    flagged = take(plan(), session(plan(), at=MONDAY, disposition="emergency")).plan
+    milder = take(flagged, session(flagged, at=MONDAY + DAY, disposition="clinician-72h")).plan
+    assert milder.safety == flagged.safety
+    worse = take(
+        plan()._replace(safety=("clinician-72h", (APP, "x"))), session(plan(), at=MONDAY, disposition="same-day")
+    )
+    assert worse.plan.safety is not None
+    assert worse.plan.safety[0] == "same-day"
