@@ -1,5 +1,11 @@
 """Fixtures of the whole suite. Each file of tests/fixtures tells what it gives."""
 
+from hypothesis import settings
+
+# A busy machine is no failure: how long an example takes is never a verdict.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
+
 pytest_plugins = [
     "tests.fixtures.servers",
     "tests.fixtures.databases",

@@ -7,7 +7,6 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import settings
 
 from services.notifications.handlers.claim_sends import Attempt, claim_sends
 from services.notifications.handlers.record_sends import Answer, record_sends
@@ -22,8 +21,6 @@ from tests.fixtures.databases import DatabaseFactory
 from tests.notifications.journal import Clock, Journal
 
 # A machine that does other work is no failure of a rule.
-settings.register_profile("unhurried", deadline=None)
-settings.load_profile("unhurried")
 ANSWER_WITHIN = timedelta(seconds=90)
 
 
