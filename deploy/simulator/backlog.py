@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from aiokafka.errors import KafkaError
 
@@ -37,11 +37,11 @@ class Played:
     """SHA-256 of the published stream: equal populations have equal ones."""
 
 
-def backlog(cohort: Cohort) -> list[Publication]:
-    """All that a population sends in its days. Pure: equal cohorts give equal bytes."""
+def backlog(cohort: Cohort, *, until_at: datetime | None = None) -> list[Publication]:
+    """All that a population sends in its days, or until a clinic time. Pure: equal cohorts give equal bytes."""
     p = load_parameters()
     sent = published_stream(cohort=cohort, members=population(cohort, p), p=p)
-    return list(until(sent, cohort.starts_at + timedelta(days=cohort.days)))
+    return list(until(sent, until_at or cohort.starts_at + timedelta(days=cohort.days)))
 
 
 async def play_backlog(stack: Stack, *, cohort: Cohort, via: Via, show: Show) -> Played:

@@ -9,7 +9,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Awaitable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -60,10 +60,42 @@ class Handling:
     level: int
     soon: bool
     """It escalates within a working day or less."""
+    raised_at: datetime
     acknowledge_at: datetime | None
     resolve_at: datetime
     acknowledged: bool = False
     visit: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeftToOthers:
+    """What the simulated staff leave to whoever really sits at the console."""
+
+    untouched_after: datetime
+    """Alerts raised later are not theirs."""
+    unresolved_after: datetime
+    """What came of alerts raised later is not theirs to say."""
+    unanswered_after: datetime
+    """Messages to be answered later are not theirs."""
+
+    @staticmethod
+    def in_life(present: datetime, p: Parameters) -> "LeftToOthers":
+        """Somebody may be at the console: the staff only keep things from lying around for ever."""
+        return LeftToOthers(
+            untouched_after=present - timedelta(hours=p.open_for_a_person_max_h),
+            unresolved_after=present - timedelta(hours=p.unresolved_for_a_person_h),
+            unanswered_after=present - timedelta(hours=p.unanswered_for_a_person_h),
+        )
+
+    @staticmethod
+    def at_end(present: datetime, p: Parameters, looks: Sequence[datetime]) -> "LeftToOthers":
+        """Of a seeding that ends at the present: enough of the spikes and findings (`looks`) for the console to have
+        something to show, but none that the staff would take on the next day."""
+        left = LeftToOthers.in_life(present, p)
+        newest = sorted(look for look in looks if left.untouched_after + timedelta(days=1) < look <= present)
+        kept = newest[-p.open_for_a_person_min :]
+        usual = present - timedelta(hours=p.open_for_a_person_h)
+        return replace(left, untouched_after=min(usual, kept[0] - timedelta(minutes=1)) if kept else usual)
 
 
 def draw_delay(rng: random.Random, *, median: timedelta, log_sd: float = 0.7) -> timedelta:
@@ -118,16 +150,16 @@ class CareTeam:
         times += [visit.ends_at + AFTER_VISIT for visit in self._visits.values() if visit.action]
         return min((time for time in times if time is not None and time > after), default=None)
 
-    async def act(self, now: datetime, *, leave_after: datetime, look: bool) -> None:
-        """Everything due by now. What came up after `leave_after` is left to whoever is really there. `look`: at the
-        queues too, which is done every now and then anyway."""
+    async def act(self, now: datetime, *, left: LeftToOthers, look: bool) -> None:
+        """Everything due by now, but what is left to whoever is really there. `look`: at the queues too, which is done
+        every now and then anyway."""
         if look or self._looked_at is None or now - self._looked_at > LOOK_EVERY:
             self._looked_at = now
-            await self._look_at_queues(now, leave_after=leave_after)
+            await self._look_at_queues(now, left=left)
         for handling in list(self._alerts.values()):
-            await self._handle(handling, now)
+            await self._handle(handling, now, left=left)
         for member_id, due_at in list(self._replies.items()):
-            if due_at <= now and due_at <= leave_after:
+            if due_at <= min(now, left.unanswered_after):
                 del self._replies[member_id]
                 await self._attempt("replied", self._reply(member_id, due_at))
         for visit in list(self._visits.values()):
@@ -139,7 +171,7 @@ class CareTeam:
 
     # -- alerts
 
-    async def _look_at_queues(self, now: datetime, *, leave_after: datetime) -> None:
+    async def _look_at_queues(self, now: datetime, *, left: LeftToOthers) -> None:
         staff = clinicians()
         queues = await asyncio.gather(*(self._queue_of(clinician.practitioner_id) for clinician in staff))
         shown: set[UUID] = set()
@@ -147,7 +179,7 @@ class CareTeam:
             for alert in queue:
                 alert_id, owner = UUID(alert["alert_id"]), alert["owner"]
                 mine = owner is None or UUID(owner["practitioner_id"]) == clinician.practitioner_id
-                if not mine or datetime.fromisoformat(alert["last_raised_at"]) > leave_after:
+                if not mine or datetime.fromisoformat(alert["last_raised_at"]) > left.untouched_after:
                     continue
                 if UUID(alert["member_id"]) not in self._members:
                     continue
@@ -180,12 +212,12 @@ class CareTeam:
         return Handling(
             alert_id=UUID(alert["alert_id"]), member_id=UUID(alert["member_id"]), kind=alert["kind"], by=by,
             level=level, soon=alert["priority"] in SOON,
-            acknowledge_at=acknowledge_at, acknowledged=acknowledged,
+            raised_at=raised_at, acknowledge_at=acknowledge_at, acknowledged=acknowledged,
             resolve_at=begins + draw_delay(rng, median=timedelta(hours=p.resolve_median_h)),
             visit=visit and alert["kind"] in FOR_A_VISIT,
         )
 
-    async def _handle(self, handling: Handling, now: datetime) -> None:
+    async def _handle(self, handling: Handling, now: datetime, *, left: LeftToOthers) -> None:
         due = handling.acknowledge_at
         if not handling.acknowledged and due is not None and due <= now:
             handling.acknowledged = True
@@ -196,7 +228,7 @@ class CareTeam:
                     handling.visit = await self._attempt(
                         "booked", self._book(handling.member_id, reason=reason, now=now, handling=handling)
                     )
-        if handling.acknowledged and handling.resolve_at <= now:
+        if handling.acknowledged and handling.resolve_at <= now and handling.raised_at <= left.unresolved_after:
             self._alerts.pop(handling.alert_id, None)
             await self._attempt("resolved", self._resolve(handling))
 

@@ -10,7 +10,6 @@ import signal
 import sys
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 
 from aiokafka.errors import KafkaError
@@ -18,7 +17,7 @@ from aiokafka.errors import KafkaError
 from deploy.local.problems import LocalProblem
 from deploy.local.stack import Stack, running_stack
 from deploy.simulator.access import Access, Away, open_access
-from deploy.simulator.care_team import CareTeam
+from deploy.simulator.care_team import CareTeam, LeftToOthers
 from deploy.simulator.diary import CohortEntry, load_diary
 from deploy.simulator.parameters import load_parameters
 from deploy.simulator.playing import AGE_MAX, Play
@@ -43,7 +42,6 @@ class Living:
 
     def __post_init__(self) -> None:
         self._team = CareTeam(access=self.access, p=load_parameters())
-        self._left_open = timedelta(hours=load_parameters().open_for_a_person_h)
 
     async def run(self, stopping: asyncio.Event) -> None:
         async with AsyncExitStack() as open_things:
@@ -76,7 +74,7 @@ class Living:
                 play.note(now)
             self._team.notice(play.take_written())
         if tick % STAFF_TICKS == 0:
-            await self._team.act(now, leave_after=now - self._left_open, look=True)
+            await self._team.act(now, left=LeftToOthers.in_life(now, load_parameters()), look=True)
 
 
 async def _wait(stopping: asyncio.Event, limit_s: float) -> None:

@@ -83,6 +83,10 @@ class Parameters(BaseModel):
     reply_median_h: float
     visit_missed_share: float
     open_for_a_person_h: float
+    open_for_a_person_min: int
+    open_for_a_person_max_h: float
+    unanswered_for_a_person_h: float
+    unresolved_for_a_person_h: float
     duplicate_share: float
     late_share: float
     late_h_max: float

@@ -18,8 +18,8 @@ from aiokafka.errors import KafkaError
 from deploy.local.problems import LocalProblem
 from deploy.local.stack import Stack, running_stack
 from deploy.simulator.access import Access, Away, Refused, open_access
-from deploy.simulator.backlog import first_of
-from deploy.simulator.care_team import CareTeam
+from deploy.simulator.backlog import backlog, first_of
+from deploy.simulator.care_team import CareTeam, LeftToOthers
 from deploy.simulator.clinic import prepare_clinic
 from deploy.simulator.clinic_time import ClinicTime, NotSettled, wait_settled
 from deploy.simulator.diary import CohortEntry, load_diary, save_entry
@@ -53,13 +53,13 @@ class Seeding:
     time: ClinicTime
     play: Play
     team: CareTeam
-    left_open: timedelta
-    """Alerts so young at the end are left to whoever sits at the console."""
     say: Say
 
     async def run(self) -> None:
-        began = self.time.now()
-        week = 0
+        began, week = self.time.now(), 0
+        # From the whole stream, also what was sent before an interruption: equal whenever it is asked.
+        sent = backlog(self.play.entry.cohort, until_at=wall_now())
+        self._looks = [publication.at for publication in sent if publication.needs_a_look]
         while wall_now() - self.time.now() > NEAR:
             await self.step(*self._limit())
             passed = (self.time.now() - began) // timedelta(weeks=1)
@@ -92,7 +92,7 @@ class Seeding:
         await self.play.send_due(limit)
         await self._settle(limit)
         self.team.notice(self.play.take_written())
-        await self.team.act(limit, leave_after=wall_now() - self.left_open, look=look)
+        await self.team.act(limit, left=LeftToOthers.at_end(wall_now(), load_parameters(), self._looks), look=look)
         self.play.note(limit)
 
     async def _settle(self, at: datetime) -> None:
@@ -124,8 +124,7 @@ async def seed(stack: Stack, *, members: int = MEMBERS, days: int = DAYS, seed: 
             await prepare_clinic(access, members=play.members, now=time.now())
             team = CareTeam(access=access, p=load_parameters())
             await team.add_members(cohort.name, play.members)
-            left_open = timedelta(hours=load_parameters().open_for_a_person_h)
-            await Seeding(access=access, time=time, play=play, team=team, left_open=left_open, say=say).run()
+            await Seeding(access=access, time=time, play=play, team=team, say=say).run()
     except* NotSettled as groups:
         raise LocalProblem(f"The services did not come to rest: {first_of(groups)}.") from groups
     except* (Away, KafkaError, Refused) as groups:

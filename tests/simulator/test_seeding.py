@@ -96,9 +96,7 @@ async def play_to_the_present(access: SignedAccess, cohort: Cohort) -> Seeding:
         await prepare_clinic(access, members=play.members, now=time.now())
         team = CareTeam(access=access, p=P)
         await team.add_members(cohort.name, play.members)
-        seeding = Seeding(
-            access=access, time=time, play=play, team=team, left_open=timedelta(hours=20), say=lambda line: None
-        )
+        seeding = Seeding(access=access, time=time, play=play, team=team, say=lambda line: None)
         await seeding.run()
     return seeding
 
