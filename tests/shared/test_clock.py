@@ -18,7 +18,10 @@ from shared.clock import Anchor, AnchoredClock, WallClock, open_clock, read_anch
 WALL = datetime(2026, 11, 23, 12, tzinfo=UTC)
 moments = st.timedeltas(min_value=timedelta(0), max_value=timedelta(days=3650)).map(lambda age: WALL - age)
 anchors = st.builds(
-    Anchor, clinic_at=moments, wall_at=moments, speed=st.floats(min_value=0, max_value=1e6),
+    Anchor,
+    clinic_at=moments,
+    wall_at=moments,
+    speed=st.floats(min_value=0, max_value=1e6),
     limit_at=st.none() | moments,
 )
 
