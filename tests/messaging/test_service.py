@@ -1,16 +1,19 @@
 """The whole service on real servers: events in, alerts out, over HTTP, live, within the limits of who may see whom."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
+import asyncpg
 import httpx
 import orjson
 import pytest
 import uvicorn
+from prometheus_client import REGISTRY
 
 from services.messaging.main import build
 from services.messaging.settings import MessagingSettings
@@ -377,3 +380,30 @@ async def test_two_processes_and_no_valkey_lose_nothing(
                 return [c["change"] for c in window.changes() if c["kind"] == "conversation"] == ["message"]
 
             await eventually(told, within=15, what="the other process sees it within its poll")
+
+
+async def test_a_window_lives_through_lost_database_connections(clinic: Clinic) -> None:
+    """Every connection of the service is cut; the window connects again with its cursor and misses nothing."""
+    bugs = REGISTRY.get_sample_value("careloop_bugs_total", {"where": "feed"})
+    async with serving(clinic.running) as base:
+        async with listening(base, clinic.coach) as window:
+            last = window.last_id()
+        pool = clinic.running.service.database
+        cut = "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database()"
+        with contextlib.suppress(asyncpg.PostgresError, OSError):
+            await pool.fetch(cut)
+
+        async def sent() -> bool:
+            path = f"/v1/members/{MEMBER}/messages"
+            return (await clinic.ask("POST", path, token=clinic.member, json={"text": "Still there?"})).is_success
+
+        await eventually(sent, what="commands work again")
+        async with listening(base, clinic.coach, after=last) as window:
+
+            def told() -> bool:
+                return any(c["kind"] == "conversation" for c in window.changes())
+
+            await eventually(told, what="what was written after the cut is told")
+            first, *_ = window.events
+            assert first[0] == "ready"
+        assert REGISTRY.get_sample_value("careloop_bugs_total", {"where": "feed"}) == bugs, "an outage is no bug"

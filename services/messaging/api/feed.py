@@ -25,6 +25,7 @@ from services.messaging.domain.people import ONCALL_AUDIENCE
 from services.messaging.store.feed import load_feed_entries, load_feed_head, prune_feed
 from shared.auth import authenticator_of
 from shared.clock import monotonic, wall_now
+from shared.database import is_transient
 from shared.http import Problem
 from shared.service import Service
 
@@ -71,8 +72,15 @@ class FeedHub:
                     await self._look.wait()
             self._look.clear()
             own, self._own = self._own, False
-            async with service.database.acquire(timeout=10) as connection:
-                head = await load_feed_head(connection)
+            try:
+                async with service.database.acquire(timeout=10) as connection:
+                    head = await load_feed_head(connection)
+            except Exception as error:
+                if not is_transient(error):
+                    raise
+                self._own = self._own or own
+                await asyncio.sleep(POLL_S)
+                continue
             if head.last_number != self._last_number:
                 self._last_number = head.last_number
                 self._grown.set()
