@@ -88,7 +88,8 @@ async def _progress(service: Host) -> dict[str, Any]:
         pending = {work.name: await work.count(connection, now) for work in service.pending}
     assert held is not None
     try:
-        lag = sum([await intake.lag() for intake in service.intakes])
+        # At once: each waits behind the long poll of its own connection.
+        lag = sum(await asyncio.gather(*(intake.lag() for intake in service.intakes)))
     except KafkaError as error:
         return {"settled": False, "why": f"kafka: {type(error).__name__}"}
     starting = sum(intake.opening() for intake in service.intakes)
