@@ -1,12 +1,14 @@
 """HTTP manners: RFC 9457 problem details for every refusal, a limit on every body."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 BODY_SIZE_MAX = 8 * 1024 * 1024
 """Bytes of a request body, unless a route sets its own (the roster import streams)."""
@@ -79,10 +81,44 @@ def install_problems(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, of_validation)
     app.add_exception_handler(StarletteHTTPException, of_http)
     app.add_exception_handler(Exception, of_bug)
+    app.add_middleware(BodyLimit)
 
-    @app.middleware("http")
-    async def limit_body(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        length = request.headers.get("content-length", "0")
-        if not length.isdigit() or (int(length) > BODY_SIZE_MAX and "/imports" not in request.url.path):
-            return Problem(413, "too-large", f"The body is larger than {BODY_SIZE_MAX} bytes.").response()
-        return await call_next(request)
+
+class BodyLimit:
+    """Refuses a body larger than the limit, whether its length was told or it comes in pieces."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or "/imports" in scope["path"]:
+            await self._app(scope, receive, send)
+            return
+        told = dict(scope["headers"]).get(b"content-length", b"0")
+        refusal = Problem(413, "too-large", f"The body is larger than {BODY_SIZE_MAX} bytes.").response()
+        if not told.isdigit() or int(told) > BODY_SIZE_MAX:
+            await refusal(scope, receive, send)
+            return
+        read, answered = 0, False
+
+        async def counted() -> Message:
+            nonlocal read
+            message = await receive()
+            read += len(message.get("body", b""))
+            return {"type": "http.disconnect"} if read > BODY_SIZE_MAX else message
+
+        async def refuse_instead(message: Message) -> None:
+            nonlocal answered
+            if read <= BODY_SIZE_MAX:
+                await send(message)
+            elif not answered:
+                answered = True
+                await refusal(scope, receive, send)
+
+        try:
+            await self._app(scope, counted, refuse_instead)
+        except ClientDisconnect:
+            if read <= BODY_SIZE_MAX:
+                raise
+        if read > BODY_SIZE_MAX and not answered:
+            await refusal(scope, receive, send)

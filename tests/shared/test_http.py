@@ -1,0 +1,78 @@
+"""Refusals are problem details that name fields and hold no values; bodies have a limit."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from pydantic import BaseModel, Field
+
+from shared.http import BODY_SIZE_MAX, Problem, install_problems
+
+
+class Answers(BaseModel):
+    pain: Annotated[int, Field(ge=0, le=10)]
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[httpx.AsyncClient]:
+    app = FastAPI()
+    install_problems(app)
+
+    @app.post("/answers")
+    async def answer(answers: Answers) -> dict[str, int]:
+        return {"pain": answers.pain}
+
+    @app.get("/refused")
+    async def refuse() -> None:
+        raise Problem(409, "taken", "It is taken.", headers={"Retry-After": "3"}, holder="somebody")
+
+    @app.get("/broken")
+    async def break_down() -> None:
+        raise RuntimeError("secret value 123")
+
+    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as opened:
+        yield opened
+
+
+async def test_a_field_is_named_without_its_value(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/answers", json={"pain": 4711})
+    assert answer.status_code == 422
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert [error["field"] for error in answer.json()["errors"]] == ["body.pain"]
+    assert "4711" not in answer.text
+
+
+async def test_refusals_bugs_and_unknown_paths_are_problems(client: httpx.AsyncClient) -> None:
+    refused = await client.get("/refused")
+    assert (refused.status_code, refused.headers["retry-after"]) == (409, "3")
+    assert refused.json()["type"] == "urn:careloop:problem:taken"
+    assert refused.json()["holder"] == "somebody"
+    broken = await client.get("/broken")
+    assert broken.status_code == 500
+    assert "123" not in broken.text
+    assert (await client.get("/nowhere")).json()["status"] == 404
+
+
+@pytest.mark.parametrize("in_pieces", [False, True])
+async def test_a_body_over_the_limit_is_refused(client: httpx.AsyncClient, in_pieces: bool) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(BODY_SIZE_MAX // 65_536 + 2):
+            yield b" " * 65_536
+
+    content = pieces() if in_pieces else b" " * (BODY_SIZE_MAX + 1)
+    answer = await client.post("/answers", content=content, headers={"content-type": "application/json"})
+    assert answer.status_code == 413
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_a_body_within_the_limit_is_read_whole(client: httpx.AsyncClient) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b'{"pain":'
+        yield b" " * 100_000
+        yield b"7}"
+
+    answer = await client.post("/answers", content=pieces(), headers={"content-type": "application/json"})
+    assert answer.json() == {"pain": 7}
