@@ -4,6 +4,7 @@ Live: the event loop answers and the poll tasks run; never the broker or the dat
 answers, no chunk stuck, no partition paused by an alarm.
 """
 
+import asyncio
 from typing import Any
 
 from aiokafka.errors import KafkaError
