@@ -48,6 +48,12 @@ def test_the_hour_that_comes_twice_is_offered_twice() -> None:
     assert [span.starts_at.hour for span in offered] == [5, 5, 6, 6]
 
 
+def test_of_a_repeated_hour_only_its_working_half_is_offered() -> None:
+    offered = slots("America/New_York", date(2026, 11, 1), time(0), time(1, 30))
+    assert wall("America/New_York", offered) == ["00:00", "00:30", "01:00", "01:00"]
+    assert [span.starts_at.hour for span in offered] == [4, 4, 5, 6], "not from 1:30 on, the first time it is shown"
+
+
 def test_ten_in_the_morning_is_ten_before_and_after_the_change() -> None:
     hours = [WeeklyHours(weekday=d, starts_at=time(10), ends_at=time(10, 30)) for d in range(1, 8)]
     window = Span(starts_at=datetime(2026, 10, 29, tzinfo=UTC), ends_at=datetime(2026, 11, 5, tzinfo=UTC))
@@ -101,12 +107,13 @@ def test_every_slot_is_within_working_time_free_and_of_its_length(
     found = find_slots(hours=hours, time_zone=zone, taken=taken, window=window, length=timedelta(minutes=length))
     by_day = {stretch.weekday: stretch for stretch in hours}
     for span in found:
-        first, last = span.starts_at.astimezone(ZoneInfo(zone)), span.ends_at.astimezone(ZoneInfo(zone))
+        first = span.starts_at.astimezone(ZoneInfo(zone))
         stretch = by_day[first.isoweekday()]
         assert span.ends_at - span.starts_at == timedelta(minutes=length)
-        assert stretch.starts_at <= first.time()
-        assert last.time() <= stretch.ends_at
-        assert last.date() == first.date()
+        for minute in range(length):
+            shown = (span.starts_at + timedelta(minutes=minute)).astimezone(ZoneInfo(zone))
+            assert stretch.starts_at <= shown.time() < stretch.ends_at
+            assert shown.date() == first.date()
         assert not any(span.overlaps(other) for other in taken)
         assert window.starts_at <= span.starts_at
         assert span.ends_at <= window.ends_at

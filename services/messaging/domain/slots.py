@@ -80,7 +80,12 @@ def _cut(*, day: date, stretch: WeeklyHours, zone: ZoneInfo, length: timedelta) 
 
 
 def _within(*, slot: Span, day: date, stretch: WeeklyHours, zone: ZoneInfo) -> bool:
-    """Whether the wall clock shows working time at both ends: between two readings of a repeated hour it may not."""
-    first = slot.starts_at.astimezone(zone).replace(tzinfo=None)
-    last = slot.ends_at.astimezone(zone).replace(tzinfo=None)
-    return datetime.combine(day, stretch.starts_at) <= first and last <= datetime.combine(day, stretch.ends_at)
+    """Whether the wall clock shows working time from start to end. Where it is changed within the slot, minute by
+    minute: between the two readings of a repeated hour it may show an earlier or a later time than at both ends."""
+    starts, ends = datetime.combine(day, stretch.starts_at), datetime.combine(day, stretch.ends_at)
+    first, last = slot.starts_at.astimezone(zone), slot.ends_at.astimezone(zone)
+    if first.utcoffset() == last.utcoffset():
+        return starts <= first.replace(tzinfo=None) and last.replace(tzinfo=None) <= ends
+    minutes = int((slot.ends_at - slot.starts_at) / timedelta(minutes=1))
+    shown = ((slot.starts_at + timedelta(minutes=m)).astimezone(zone).replace(tzinfo=None) for m in range(minutes))
+    return all(starts <= wall < ends for wall in shown)
