@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from playwright.async_api import Browser, BrowserContext, Page, expect
 
+from shared.auth import Authenticator
 from tests.browser.conftest import Console, sign_in, until_live
 from tests.browser.population import DAY, Member, twelve_weeks
 
@@ -272,6 +273,46 @@ async def test_book_and_cancel_a_visit(console: Console, context: BrowserContext
         await expect(window.locator(".visit .tag")).to_have_text("booked")
     await page.get_by_role("button", name="Cancel visit").click()
     await expect(omar.locator(".visit .tag")).to_have_text("cancelled")
+
+
+async def test_the_chain_grows_while_one_looks(console: Console, context: BrowserContext) -> None:
+    """From the session to the booked visit on one picture, through the outbox, the broker and back."""
+    await new_member(console, MARTA)
+    await spike(console, MARTA)
+    page = await context.new_page()
+    await sign_in(page, console, "Ana Ruiz", path=f"/console/members/{MARTA.member_id}")
+    await until_live(page)
+    boxes = page.locator(".picture .box")
+    await expect(boxes).to_have_count(4)
+    await page.get_by_label("Message to Marta Muster").fill("Let us look at this together.")
+    await page.get_by_role("button", name="Send").click()
+    await expect(boxes.filter(has_text="Message")).to_have_count(1)
+    await page.get_by_text("Book a visit").click()
+    await page.get_by_role("button", name="Show free times").click()
+    await page.locator(".slot-day input").last.check()
+    await page.locator("#slots button", has_text="Book").click()
+    await expect(boxes.filter(has_text="Visit booked")).to_have_count(1)
+    await expect(page.locator(".chain-pick a").first).to_contain_text("Pain spike")
+    said = [await box.get_attribute("aria-label") for box in await boxes.all()]
+    assert [str(text).split(",")[0] for text in said] == [
+        "Session",
+        "Pain spike",
+        "Alert raised",
+        "Plan changed",
+        "Message",
+        "Visit booked",
+    ]
+    await expect(page.locator(".picture path.arrow")).to_have_count(5)
+
+
+async def test_sign_in_says_so_when_the_issuer_is_away(console: Console, context: BrowserContext) -> None:
+    away = Authenticator("http://127.0.0.1:9", "careloop")
+    console.service.app.state.authenticator = away
+    page = await context.new_page()
+    await page.goto(f"{console.url}/console/")
+    await page.get_by_role("link", name="Sign in").click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Not right now")
+    await away.close()
 
 
 async def test_everything_works_without_script(console: Console, browser: Browser) -> None:

@@ -111,6 +111,8 @@ async def test_every_page_in_every_size_and_scheme(console: Console, browser: Br
                 if state is None:
                     await page.goto(f"{console.url}/console/")
                     problems |= await take(page, "sign-in", scheme, width)
+                    await page.locator("a.first").click()
+                    problems |= await take(page, "issuer", scheme, width)
                     await sign_in(page, console, person)
                     state = await window.storage_state()
                 for name, path in pages.items():

@@ -68,10 +68,10 @@ def draw_chain(*, events: Sequence[ChainEvent]) -> ChainPicture:
     """Lay out a chain: an effect is always right of its cause, and no two boxes of a lane touch."""
     ordered = sorted(events, key=lambda event: (event.occurred_at, event.identity))
     folded = _fold(ordered)
-    drawn = folded[-BOXES_MAX:]
+    drawn = _causes_first(folded[-BOXES_MAX:])
     lanes = [lane for lane in LANES if any(_lane(event) == lane for event, _ in drawn)]
     tops = {lane: n * LANE_HEIGHT for n, lane in enumerate(lanes)}
-    columns = _columns([event for event, _ in _causes_first(drawn)])
+    columns = _columns([event for event, _ in drawn])
     boxes = tuple(
         Box(
             event=event,
