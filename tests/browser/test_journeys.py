@@ -227,6 +227,30 @@ async def test_nobody_sees_a_member_of_another_team(console: Console, context: B
     assert nobody.status == 404
 
 
+async def test_on_call_sees_a_member_while_the_role_is_asked_and_no_longer(
+    console: Console, context: BrowserContext
+) -> None:
+    await new_member(console, MARTA)
+    page = await context.new_page()
+    await sign_in(page, console, "Otto Lindqvist")
+    await until_live(page)
+    member = f"{console.url}/console/members/{MARTA.member_id}"
+    assert (await page.request.get(member)).status == 404
+    session = MARTA.session(now(), 8)
+    await console.live(session, MARTA.flag(session))
+    arrived = page.locator('[data-part="now"] .row', has_text="Marta Muster")
+    await expect(arrived).to_contain_text("Emergency")
+    await arrived.locator(".who").click()
+    await expect(page.locator("#detail")).to_contain_text("hot swollen joint")
+    await expect(page.locator('#detail [data-key="s"]')).to_have_count(0)  # an emergency cannot be put off
+    assert (await page.request.get(member)).status == 200
+    await page.locator('#detail [data-key="r"] summary').click()
+    await page.get_by_label("Referred on").check()
+    await page.locator('#detail [data-key="r"] button').click()
+    await expect(page.locator('[data-part="resolved"] .row')).to_contain_text("Referred on, Otto Lindqvist")
+    assert (await page.request.get(member)).status == 404
+
+
 async def test_a_message_arrives_in_the_other_window(
     console: Console, context: BrowserContext, browser: Browser
 ) -> None:

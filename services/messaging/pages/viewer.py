@@ -92,7 +92,8 @@ async def own_form(
 ) -> Viewer:
     """Route dependency of every form: the viewer, once it is sure that the form came from our own page. Problem 403."""
     origin = request.headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+    own = {request.headers.get("host"), urlsplit(console_settings().url or "").netloc}
+    if origin is not None and urlsplit(origin).netloc not in own - {""}:
         raise Problem(403, "foreign-form", "The form was sent from another site.")
     if not secrets.compare_digest(form_token.encode(), viewer.form_token.encode()):
         raise Problem(403, "foreign-form", "The form is too old or was not made here.")
