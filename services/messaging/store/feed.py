@@ -52,7 +52,7 @@ select count(*) from old
 
 
 async def save_feed_entries(connection: Connection, entries: Sequence[NewFeedEntry], *, now: datetime) -> None:
-    """Append entries for the care team of each one's member, and whoever else each names. A transaction's last write."""
+    """Append entries for the care team of their members, and whoever else each names: a transaction's last write."""
     if not entries:
         return
     extra = [(place, person) for place, entry in enumerate(entries, 1) for person in entry.also]

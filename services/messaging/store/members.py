@@ -35,7 +35,8 @@ select member_id, status, state, time_zone, language, cause, signs, goals, usual
 from jsonb_populate_recordset(null::member_profiles, $1)
 on conflict (member_id) do update set (status, state, time_zone, language, cause, signs, goals, usual_pain,
     days_per_week, enrolled_at, paused_until, consents, pt_id, coach_id, team_reason) = (excluded.status,
-    excluded.state, excluded.time_zone, excluded.language, excluded.cause, excluded.signs, excluded.goals, excluded.usual_pain,
+    excluded.state, excluded.time_zone, excluded.language, excluded.cause, excluded.signs, excluded.goals,
+    excluded.usual_pain,
     excluded.days_per_week, excluded.enrolled_at, excluded.paused_until, excluded.consents, excluded.pt_id,
     excluded.coach_id, excluded.team_reason)
 """
