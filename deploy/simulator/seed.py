@@ -35,7 +35,7 @@ DAYS = 84
 STEP = timedelta(hours=5)
 """Of clinic time, at most: it also holds where somebody has something to see or to do. Shorter
 than the six hours after which a session reminder is stale."""
-RUN_S = 0.15
+RUN_S = 0.1
 """Machine seconds of a whole step while time runs: long enough for a session to cancel a reminder hours later."""
 SETTLE_S = 90.0
 NEAR = timedelta(seconds=30)
@@ -56,15 +56,14 @@ class Seeding:
     say: Say
 
     async def run(self) -> None:
-        began, week = self.time.now(), 0
+        week = self._week()
         # From the whole stream, also what was sent before an interruption: equal whenever it is asked.
         sent = backlog(self.play.entry.cohort, until_at=wall_now())
         self._looks = [publication.at for publication in sent if publication.needs_a_look]
         while wall_now() - self.time.now() > NEAR:
             await self.step(*self._limit())
-            passed = (self.time.now() - began) // timedelta(weeks=1)
-            if passed > week:
-                week = passed
+            if self._week() > week:
+                week = self._week()
                 self.say(f"clinic week {week}: {self._tally()}")
         self.time.release()
         now = self.time.now()
@@ -72,6 +71,9 @@ class Seeding:
         await self._settle(now)
         self.play.note(now)
         self.say(f"clinic time has met the wall clock: {self._tally()}")
+
+    def _week(self) -> int:
+        return (self.time.now() - self.play.entry.cohort.starts_at) // timedelta(weeks=1)
 
     def _limit(self) -> tuple[datetime, bool]:
         """Where to hold next, and whether staff then look at their queues: after a step, or when somebody has something
