@@ -1,5 +1,6 @@
 """The pain chart's values for a template, from what the store knows."""
 
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +12,13 @@ from shared.database import Connection
 
 
 async def course_values(
-    connection: Connection, *, page: Page, member_id: UUID, usual: int | None, zone_name: str | None
+    connection: Connection,
+    *,
+    page: Page,
+    member_id: UUID,
+    usual: int | None,
+    usual_since: datetime | None,
+    zone_name: str | None,
 ) -> dict[str, Any]:
     """`chart` (None without readings) and what its template needs beside it."""
     course = await load_course(connection, member_id=member_id, since=page.now - SPAN)
@@ -26,6 +33,7 @@ async def course_values(
         ],
         spike_event_ids=course.spike_event_ids,
         usual=usual,
+        usual_since=usual_since,
         now=page.now,
         zone=zone_of(zone_name),
     )

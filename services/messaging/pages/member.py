@@ -79,6 +79,7 @@ async def _pain(asked: Asked) -> Values:
         page=asked.page,
         member_id=member.member_id,
         usual=member.usual_pain,
+        usual_since=member.enrolled_at,
         zone_name=member.time_zone,
     )
 

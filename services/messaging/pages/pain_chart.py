@@ -95,12 +95,14 @@ def draw_pain_chart(
     episodes: Sequence[Episode],
     spike_event_ids: frozenset[str],
     usual: float | None,
+    usual_since: datetime | None,
     now: datetime,
     zone: tzinfo,
 ) -> PainChart:
     """Lay out what happened in the 12 weeks up to the end of today in the member's zone.
 
-    `spike_event_ids` names the readings that a spike was found in; `usual` is the usual pain told at intake.
+    `spike_event_ids` names the readings that a spike was found in; `usual` is the usual pain told at intake,
+    at `usual_since`.
     """
     today = now.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0)
     ends_at = today + timedelta(days=1)
@@ -110,6 +112,11 @@ def draw_pain_chart(
         return round(100 * min(max((moment - starts_at) / SPAN, 0.0), 1.0), 3)
 
     shown = sorted((r for r in readings if starts_at <= r.felt_at <= ends_at), key=lambda r: r.felt_at)[-POINTS_MAX:]
+    # A session tells several scores; the spike is the highest of them.
+    marked: dict[str, Reading] = {}
+    for reading in shown:
+        if reading.event_id in spike_event_ids:
+            marked[reading.event_id] = max(marked.get(reading.event_id, reading), reading, key=lambda r: r.score)
     points = tuple(
         Point(
             x=x_of(r.felt_at),
@@ -117,7 +124,7 @@ def draw_pain_chart(
             at=r.felt_at,
             score=r.score,
             context=r.context,
-            spike=r.event_id in spike_event_ids and r.context in {"during-exercise", "now", "average-24h"},
+            spike=r is marked.get(r.event_id),
         )
         for r in shown
     )
@@ -125,7 +132,15 @@ def draw_pain_chart(
     return PainChart(
         points=points,
         line=tuple(pairwise(exercise)),
-        bands=tuple(_bands(episodes=episodes, usual=usual, starts_at=starts_at, ends_at=now, x_of=x_of)),
+        bands=tuple(
+            _bands(
+                episodes=episodes,
+                usual=usual,
+                starts_at=max(starts_at, usual_since or starts_at),
+                ends_at=now,
+                x_of=x_of,
+            )
+        ),
         flares=tuple(
             Span(
                 x=x_of(e.started_at),

@@ -22,6 +22,7 @@ def chart(
     sessions: list[datetime] | None = None,
     spikes: frozenset[str] = frozenset(),
     usual: float | None = 3,
+    usual_since: datetime | None = None,
 ) -> PainChart:
     return draw_pain_chart(
         readings=readings or [],
@@ -29,6 +30,7 @@ def chart(
         episodes=episodes or [],
         spike_event_ids=spikes,
         usual=usual,
+        usual_since=usual_since,
         now=NOW,
         zone=NEW_YORK,
     )
@@ -68,6 +70,12 @@ def test_the_usual_band_follows_what_is_known_when() -> None:
     assert drawn.bands[0].x + drawn.bands[0].width == pytest.approx(drawn.bands[1].x)
     assert drawn.usual == 5
     assert chart([reading(1, 5)], usual=None).bands == ()
+
+
+def test_the_usual_band_begins_when_it_was_first_told() -> None:
+    drawn = chart([reading(1, 3)], usual_since=NOW - 21 * DAY)
+    assert drawn.bands[0].x == pytest.approx(75, abs=1.5)
+    assert chart([reading(1, 3)], usual_since=NOW - 400 * DAY).bands[0].x == 0
 
 
 def test_an_open_flare_reaches_to_now_and_one_that_began_earlier_to_the_edge() -> None:
