@@ -7,6 +7,7 @@ chunk is taken, tried again or found guilty. A failure never skips a record: the
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from aiokafka import ConsumerRebalanceListener, ConsumerRecord, TopicPartition
@@ -22,7 +23,7 @@ from shared.database import Database, is_transient
 from shared.inbox import LateConflict
 from shared.isolating import describe_bug
 from shared.lanes import Lane, RawChunk
-from shared.positions import count_starts, ensure_positions, load_positions, record_attempt
+from shared.positions import Position, count_starts, ensure_positions, load_positions, record_attempt
 from shared.replaying import Reader
 from shared.settings import ServiceSettings
 from shared.telemetry import BUGS, CHUNK_RETRIES, CHUNK_SECONDS, EVENTS_PUBLISHED, PARTITIONS_PAUSED, RECORDS, logger
@@ -38,6 +39,15 @@ BOUNDS_CHECK_S = 30.0
 log = logger("intake")
 
 KILLER = Fault("kills-the-process", "begun several times and never ended", blocks=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a group stands in a partition, and the first and the end offset of the log."""
+
+    position: Position
+    first: int
+    end: int
 
 
 class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
@@ -119,9 +129,12 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
     # -- assignment
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        for partition in assigned:
-            self.consumer.pause(partition)
-            self._tasks[partition] = asyncio.create_task(self._own(partition))
+        partitions = list(assigned)
+        if partitions:
+            self.consumer.pause(*partitions)
+        together = asyncio.create_task(self._locate(partitions, count_start=True))
+        for partition in partitions:
+            self._tasks[partition] = asyncio.create_task(self._own(partition, together))
         self.assigned_once = True
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
@@ -142,17 +155,19 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             await asyncio.gather(*ending, return_exceptions=True)
         PARTITIONS_PAUSED.labels(self.subscription.group).set(len(self.paused_by_alarm))
 
-    async def _own(self, partition: TopicPartition) -> None:
-        """Own a partition until it is revoked: find the position, seek, take chunk after chunk; again after a gap."""
+    async def _own(self, partition: TopicPartition, located: "asyncio.Task[dict[TopicPartition, Place]]") -> None:
+        """Own a partition until it is revoked: find the position, seek, take chunk after chunk; again after a gap.
+        `located` asks for all partitions of an assignment at once; whoever starts again asks for itself."""
         first = True
         while True:
             try:
-                lane = await self._open_lane(partition, count_start=first)
+                place = (await asyncio.shield(located))[partition] if first else None
                 first = False
-                await self._run_lane(lane)
+                await self._run_lane(await self._open_lane(partition, place))
             except (BehindBase, PositionMissing) as error:
                 log.warning("position lost; seeking again", group=self.subscription.group, reason=type(error).__name__)
             except Exception as error:
+                first = False
                 if not is_transient(error) and not isinstance(error, KafkaError):
                     BUGS.labels(self.subscription.group).inc()
                     log.exception("a partition stopped", group=self.subscription.group, error=describe_bug(error))
@@ -160,24 +175,37 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
                 self.lanes.pop(partition, None)
             await asyncio.sleep(0.5)
 
-    async def _open_lane(self, partition: TopicPartition, *, count_start: bool) -> Lane:
-        """Seek to the stored position. Blocks while the log and the position disagree: an operator decides."""
+    async def _locate(
+        self, partitions: Sequence[TopicPartition], *, count_start: bool = False
+    ) -> dict[TopicPartition, Place]:
+        """Where the group stands in these partitions and what the log holds of them."""
+        if not partitions:
+            return {}
         group, topic = self.subscription.group, self.subscription.topic
+        first = await self.consumer.beginning_offsets(partitions)
+        end = await self.consumer.end_offsets(partitions)
+        numbers = [partition.partition for partition in partitions]
+        async with self._database.acquire(timeout=30) as connection:
+            await ensure_positions(connection, group, topic, {p.partition: first[p] for p in partitions})
+            stored = await load_positions(connection, group, topic, numbers)
+            pending = [p.partition for p in partitions if stored[p.partition].next_offset < end[p]]
+            if count_start and pending:
+                await count_starts(connection, group, topic, pending)
+        return {p: Place(stored[p.partition], first[p], end[p]) for p in partitions}
+
+    async def _open_lane(self, partition: TopicPartition, place: "Place | None") -> Lane:
+        """Seek to the stored position. Blocks while the log and the position disagree: an operator decides."""
+        self.consumer.pause(partition)
         while True:
-            self.consumer.pause(partition)
-            first = (await self.consumer.beginning_offsets([partition]))[partition]
-            end = (await self.consumer.end_offsets([partition]))[partition]
-            async with self._database.acquire() as connection:
-                await ensure_positions(connection, group, topic, {partition.partition: first})
-                position = (await load_positions(connection, group, topic, [partition.partition]))[partition.partition]
-                if count_start and position.next_offset < end:
-                    await count_starts(connection, group, topic, [partition.partition])
-            if first <= position.next_offset <= end:
+            place = place or (await self._locate([partition]))[partition]
+            position = place.position
+            if place.first <= position.next_offset <= place.end:
                 break
-            self._alarm(partition, position.next_offset, first, end)
+            self._alarm(partition, position.next_offset, place.first, place.end)
+            place = None
             await asyncio.sleep(5)
         self.paused_by_alarm.discard(partition)
-        PARTITIONS_PAUSED.labels(group).set(len(self.paused_by_alarm))
+        PARTITIONS_PAUSED.labels(self.subscription.group).set(len(self.paused_by_alarm))
         lane = Lane(partition, start=position.next_offset, cautious=position.stalled_starts >= STALLED_STARTS_MAX)
         self.consumer.seek(partition, lane.start)
         self.lanes[partition] = lane
@@ -316,7 +344,8 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
                     task = self._tasks.get(partition)
                     if task is not None:
                         await self.release([partition])
-                        self._tasks[partition] = asyncio.create_task(self._own(partition))
+                        located = asyncio.create_task(self._locate([partition]))
+                        self._tasks[partition] = asyncio.create_task(self._own(partition, located))
 
     async def lag(self) -> int:
         """Records in the log that the group has not committed, whichever process owns their partition. KafkaError where
