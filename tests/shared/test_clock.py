@@ -139,7 +139,7 @@ def test_every_process_tells_the_same_clinic_time(tmp_path: Path) -> None:
     write_anchor(path, Anchor(clinic_at=limit - timedelta(hours=6), wall_at=limit, speed=1e6, limit_at=limit))
     program = "import sys, pathlib; from shared.clock import open_clock; "
     program += "print(open_clock(pathlib.Path(sys.argv[1])).now())"
-    command = [sys.executable, "-c", program, path]
+    command = [sys.executable, "-c", program, str(path)]
     root = Path(__file__).parents[2]
     told = {subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout for _ in range(2)}
     assert told == {f"{AnchoredClock(path).now()}\n"} == {f"{limit}\n"}
