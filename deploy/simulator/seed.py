@@ -29,7 +29,8 @@ from deploy.simulator.playing import Play
 from deploy.simulator.publish import open_phones
 from shared.clock import wall_now
 
-SEED = 1
+SEED = 30
+"""Whichever weekday it starts on, some knees flare up in its last days, so that the console has something to show."""
 MEMBERS = 60
 DAYS = 84
 STEP = timedelta(hours=5)
