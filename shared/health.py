@@ -4,7 +4,6 @@ Live: the event loop answers and the poll tasks run; never the broker or the dat
 answers, no chunk stuck, no partition paused by an alarm.
 """
 
-import asyncio
 from typing import Any
 
 from aiokafka.errors import KafkaError
@@ -87,12 +86,11 @@ async def _progress(service: Host) -> dict[str, Any]:
         due = await count_due(connection, kinds=list(service.timers), now=now)
         held = await connection.fetchrow(COUNT_ALARMS)
         pending = {work.name: await work.count(connection, now) for work in service.pending}
+        try:
+            lag = await service.lag(connection)
+        except KafkaError as error:
+            return {"settled": False, "why": f"kafka: {type(error).__name__}"}
     assert held is not None
-    try:
-        # At once: each waits behind the long poll of its own connection.
-        lag = sum(await asyncio.gather(*(intake.lag() for intake in service.intakes)))
-    except KafkaError as error:
-        return {"settled": False, "why": f"kafka: {type(error).__name__}"}
     starting = sum(intake.opening() for intake in service.intakes)
     settled = not (outbox or due or lag or starting or any(pending.values()))
     return {

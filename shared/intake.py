@@ -347,20 +347,6 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
                         located = asyncio.create_task(self._locate([partition]))
                         self._tasks[partition] = asyncio.create_task(self._own(partition, located))
 
-    async def lag(self) -> int:
-        """Records in the log that the group has not committed, whichever process owns their partition. KafkaError where
-        no broker answers."""
-        topic = topic_name(self._settings.namespace, self.subscription.topic)
-        partitions = [TopicPartition(topic, number) for number in self.consumer.partitions_for_topic(topic) or ()]
-        end = await self.consumer.end_offsets(partitions)
-        async with self._database.acquire() as connection:
-            stored = await load_positions(
-                connection, self.subscription.group, self.subscription.topic, [p.partition for p in partitions]
-            )
-        return sum(
-            max(0, end[p] - (stored[p.partition].next_offset if p.partition in stored else 0)) for p in partitions
-        )
-
     def opening(self) -> int:
         """Partitions assigned whose position is not sought yet; one where nothing was ever assigned."""
         return len(self._tasks) - len(self.lanes) if self.assigned_once else 1

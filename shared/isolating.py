@@ -27,12 +27,15 @@ class Isolated:
 
 
 def describe_bug(error: BaseException) -> str:
-    """An exception as one line without its text: type, file and line of where it was raised."""
+    """An exception as one line without its text, which may hold health data: its type, and where it was raised;
+    of the database also the SQLSTATE and the names of table and constraint."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     place = f" at {trace.tb_frame.f_code.co_filename.rsplit('/', 1)[-1]}:{trace.tb_lineno}" if trace else ""
-    return f"{type(error).__name__}{place}"
+    names = [getattr(error, name, None) for name in ("sqlstate", "table_name", "constraint_name")]
+    said = ", ".join(str(name) for name in names if name)
+    return f"{type(error).__name__}{f' ({said})' if said else ''}{place}"
 
 
 def ref_of(event: CloudEvent) -> Ref:

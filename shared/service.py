@@ -33,6 +33,7 @@ from shared.housekeeping import expire_waiting, forget_old
 from shared.http import Problem, install_problems
 from shared.intake import Intake
 from shared.isolating import describe_bug
+from shared.lag import LogEnds
 from shared.member_locks import lock_members
 from shared.migrating import missing_migrations
 from shared.outbox import put_in_outbox
@@ -44,7 +45,7 @@ from shared.subscriptions import Subscription, TimerHandler, TimerSubscription
 from shared.telemetry import BUGS, EVENTS_PUBLISHED, TASK_RESTARTS, TIMERS_RUN, configure_logs, logger
 from shared.timers import CLAIM_MAX, run_timers
 
-TIMER_TICK_S = 0.2
+TIMER_TICK_S = 0.1
 """How often due timers are looked for, in machine time."""
 STOP_S = 8.0
 """How long background work may take to end."""
@@ -86,6 +87,7 @@ class Service:
         self.valkey: Redis = Redis.from_url(
             settings.valkey_url.get_secret_value(), socket_timeout=5, socket_connect_timeout=2, health_check_interval=15
         )
+        self._log_ends = LogEnds(settings)
         self.relay: Relay | None = None
         self.intakes: Sequence[Intake] = ()
         self.broker: KafkaBroker | None = None
@@ -152,6 +154,11 @@ class Service:
         if not member_ids or not self.readers:
             return 0
         return await settle_waiting(connection, member_ids, now, readers=self.readers, service=self.name)
+
+    async def lag(self, connection: Connection) -> int:
+        """Records that this service has not taken yet. KafkaError where no broker answers."""
+        subscriptions = [reader.subscription for reader in self.readers.values()]
+        return await self._log_ends.lag(connection, subscriptions) if subscriptions else 0
 
     def committed(self, published: int) -> None:
         """Something was committed by this process: wake whoever acts on it."""
@@ -294,6 +301,7 @@ class Service:
                 if self.broker is not None:
                     with suppress(Exception):
                         await self.broker.stop()
+                await self._log_ends.close()
         for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)

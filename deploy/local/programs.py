@@ -110,6 +110,7 @@ def service_programs(stack: Stack, ports: ProgramPorts, settings: LocalSettings)
         "CARELOOP_SMTP_PORT": str(ports.smtp),
         "CARELOOP_CONSOLE_URL": stack.console_url,
         "CARELOOP_APP_URL": stack.console_url,
+        "CARELOOP_SEND_POLL_S": "0.05",
         "CARELOOP_PAGE_MAILBOXES": json.dumps({role: f"{role}@careloop.example" for role in PAGED_ROLES}),
     }
     return [

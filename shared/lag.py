@@ -1,0 +1,59 @@
+"""How far behind the log this service's consumer groups are, whichever process owns which partition."""
+
+import asyncio
+from contextlib import suppress
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from shared.database import Connection
+from shared.kafka import client_options
+from shared.settings import ServiceSettings
+from shared.subscriptions import Subscription
+from shared.topics import topic_name
+
+NEXT_OFFSETS = "select partition, next_offset from delivery.positions where consumer_group = $1 and topic = $2"
+
+
+class LogEnds:
+    """Asks for the ends of topics on a connection of its own: a consumer's waits behind its long poll."""
+
+    def __init__(self, settings: ServiceSettings) -> None:
+        self._settings = settings
+        self._consumer: AIOKafkaConsumer | None = None
+        self._opening = asyncio.Lock()
+
+    async def lag(self, connection: Connection, subscriptions: list[Subscription]) -> int:
+        """Records that these groups have not committed. KafkaError where no broker answers."""
+        names = {s.topic: topic_name(self._settings.namespace, s.topic) for s in subscriptions}
+        consumer = await self._open(sorted(names.values()))
+        partitions = {
+            topic: [TopicPartition(name, number) for number in consumer.partitions_for_topic(name) or ()]
+            for topic, name in names.items()
+        }
+        ends = await consumer.end_offsets([one for several in partitions.values() for one in several])
+        behind = 0
+        for subscription in subscriptions:
+            rows = await connection.fetch(NEXT_OFFSETS, subscription.group, subscription.topic)
+            stored = {row["partition"]: row["next_offset"] for row in rows}
+            behind += sum(max(0, ends[p] - stored.get(p.partition, 0)) for p in partitions[subscription.topic])
+        return behind
+
+    async def _open(self, topics: list[str]) -> AIOKafkaConsumer:
+        async with self._opening:
+            if self._consumer is None:
+                consumer = AIOKafkaConsumer(*topics, **client_options(self._settings))
+                try:
+                    await consumer.start()
+                except BaseException:
+                    with suppress(Exception):
+                        await consumer.stop()
+                    raise
+                for partition in consumer.assignment():
+                    consumer.pause(partition)  # it reads nothing
+                self._consumer = consumer
+            return self._consumer
+
+    async def close(self) -> None:
+        if self._consumer is not None:
+            with suppress(Exception):
+                await self._consumer.stop()
