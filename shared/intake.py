@@ -155,6 +155,10 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             await asyncio.gather(*ending, return_exceptions=True)
         PARTITIONS_PAUSED.labels(self.subscription.group).set(len(self.paused_by_alarm))
 
+    async def release_all(self) -> None:
+        """Release every partition, also those whose position is still being looked for."""
+        await self.release(list(self._tasks))
+
     async def _own(self, partition: TopicPartition, located: "asyncio.Task[dict[TopicPartition, Place]]") -> None:
         """Own a partition until it is revoked: find the position, seek, take chunk after chunk; again after a gap.
         `located` asks for all partitions of an assignment at once; whoever starts again asks for itself."""

@@ -297,7 +297,7 @@ class Service:
         with suppress(TimeoutError):
             async with asyncio.timeout(STOP_S):
                 for intake in self.intakes:
-                    await intake.release(list(intake.lanes))
+                    await intake.release_all()
                 if self.broker is not None:
                     with suppress(Exception):
                         await self.broker.stop()

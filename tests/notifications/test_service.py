@@ -144,7 +144,7 @@ async def test_a_sender_killed_between_attempt_and_result_never_sends_twice(
         database_url = house.running.database_url
         await enrol(publish, ana)
         await publish("careloop.plans", ana.milestone())
-        await asyncio.wait_for(reached.wait(), 30)
+        await asyncio.wait_for(reached.wait(), 90)
         assert [row["state"] for row in await house.rows()] == ["sending"], (
             "the attempt was recorded before it was made"
         )

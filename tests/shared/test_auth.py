@@ -86,7 +86,7 @@ async def test_a_program_has_a_name_that_is_no_uuid_and_is_no_person(signer: Tok
     [
         {"exp": int(time.time()) - 60},
         {"exp": None},
-        {"nbf": int(time.time()) + 600},
+        {"nbf": int(time.time()) + 86_400},
         {"aud": "another-product"},
         {"aud": None},
         {"iss": "https://evil.test"},

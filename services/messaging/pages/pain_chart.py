@@ -141,16 +141,7 @@ def draw_pain_chart(
                 x_of=x_of,
             )
         ),
-        flares=tuple(
-            Span(
-                x=x_of(e.started_at),
-                width=max(round(x_of(e.settled_at or now) - x_of(e.started_at), 3), 0.6),
-                y=TOP,
-                height=HEIGHT,
-            )
-            for e in episodes
-            if (e.settled_at or now) > starts_at and e.started_at < ends_at
-        ),
+        flares=_flares(episodes=episodes, starts_at=starts_at, ends_at=ends_at, now=now, x_of=x_of),
         sessions=tuple(x_of(at) for at in sessions if starts_at <= at <= ends_at),
         weeks=tuple(
             Week(x=round(100 * n / WEEKS, 3), starts_at=starts_at + timedelta(weeks=n), labelled=n % 4 == 0)
@@ -159,6 +150,27 @@ def draw_pain_chart(
         starts_at=starts_at,
         ends_at=ends_at,
         usual=_latest_usual(episodes=episodes, usual=usual),
+    )
+
+
+def _flares(
+    *,
+    episodes: Sequence[Episode],
+    starts_at: datetime,
+    ends_at: datetime,
+    now: datetime,
+    x_of: Callable[[datetime], float],
+) -> tuple[Span, ...]:
+    """One span an episode that reaches into the chart, wide enough to be seen."""
+    return tuple(
+        Span(
+            x=x_of(e.started_at),
+            width=max(round(x_of(e.settled_at or now) - x_of(e.started_at), 3), 0.6),
+            y=TOP,
+            height=HEIGHT,
+        )
+        for e in episodes
+        if (e.settled_at or now) > starts_at and e.started_at < ends_at
     )
 
 

@@ -40,6 +40,30 @@ Token = Annotated[str, Query(max_length=400)]
 def build_router(settings: NotificationsSettings) -> APIRouter:
     """All routes of the service."""
     router = APIRouter()
+    router.include_router(_unsubscribe_router(settings))
+    router.include_router(_phone_router(settings))
+
+    @router.get("/v1/members/{member_id}/notifications", tags=["members"])
+    async def list_of_member(
+        member_id: UUID,
+        service: Service = Depends(this_service),
+        caller: Principal = Depends(require("member", "coach", "pt", "oncall", "operator")),
+    ) -> list[dict[str, Any]]:
+        """What a member was told and will be told, newest first: {topic, template, state, reason, channel, times}."""
+        async with service.database.acquire() as connection:
+            found = await show_notifications(
+                connection, member_id=member_id, asked_by=caller.subject, roles=caller.roles
+            )
+        if found is None:
+            raise Problem(404, "not-found", "There is no such member.")
+        return found
+
+    return router
+
+
+def _unsubscribe_router(settings: NotificationsSettings) -> APIRouter:
+    """The link in every email, for people and for mail programs."""
+    router = APIRouter()
 
     async def read_token(service: Service, token: str) -> UnsubscribeLink:
         configured = settings.unsubscribe_secret.get_secret_value() if settings.unsubscribe_secret else None
@@ -72,6 +96,13 @@ def build_router(settings: NotificationsSettings) -> APIRouter:
             await unsubscribe(work.connection, link=link, from_all=scope == "all", now=work.now)
         return _page(request, "done", token=token, topic=link.topic)
 
+    return router
+
+
+def _phone_router(settings: NotificationsSettings) -> APIRouter:
+    """What the SMS provider posts to us."""
+    router = APIRouter()
+
     @router.post("/v1/inbound/sms", tags=["providers"])
     async def take_sms(
         request: Request,
@@ -102,21 +133,6 @@ def build_router(settings: NotificationsSettings) -> APIRouter:
                 now=work.now,
             )
         return Response(_twiml(answer, settings), media_type="application/xml")
-
-    @router.get("/v1/members/{member_id}/notifications", tags=["members"])
-    async def list_of_member(
-        member_id: UUID,
-        service: Service = Depends(this_service),
-        caller: Principal = Depends(require("member", "coach", "pt", "oncall", "operator")),
-    ) -> list[dict[str, Any]]:
-        """What a member was told and will be told, newest first: {topic, template, state, reason, channel, times}."""
-        async with service.database.acquire() as connection:
-            found = await show_notifications(
-                connection, member_id=member_id, asked_by=caller.subject, roles=caller.roles
-            )
-        if found is None:
-            raise Problem(404, "not-found", "There is no such member.")
-        return found
 
     return router
 

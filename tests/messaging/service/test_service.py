@@ -1,0 +1,142 @@
+"""The whole service on real servers: events in, alerts out, over HTTP, live, within the limits of who may see whom."""
+
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from shared.clock import wall_now
+from tests.fixtures.eventually import eventually
+from tests.messaging.given import (
+    COACH,
+    MEMBER,
+    ONCALL,
+    OTHER_MEMBER,
+    PT,
+    STRANGER,
+    flagged,
+)
+from tests.messaging.service.clinic import Clinic, chain, raise_spike
+
+
+async def test_the_loop_from_a_spike_to_a_completed_visit(clinic: Clinic) -> None:
+    alert = await raise_spike(clinic)
+    assert (alert["summary"], alert["owner"]["name"], alert["status"]) == ("pain 7, usual 3", "Cora Coach", "open")
+    path = f"/v1/alerts/{alert['alert_id']}"
+
+    first = await clinic.ask("POST", f"{path}/acknowledge", token=clinic.coach)
+    second = await clinic.ask("POST", f"{path}/acknowledge", token=clinic.tokens.pt(PT.practitioner_id, PT.name))
+    assert (first.status_code, second.status_code) == (200, 409)
+    assert second.headers["content-type"] == "application/problem+json"
+    assert second.json()["detail"] == "Acknowledged by Cora Coach."
+
+    text = {"text": "Let us have a look together.", "alert_id": alert["alert_id"]}
+    assert (
+        await clinic.ask("POST", f"/v1/members/{MEMBER}/messages", token=clinic.coach, json=text)
+    ).status_code == 201
+    slots = await clinic.ask(
+        "GET", f"/v1/members/{MEMBER}/slots?practitioner_id={COACH.practitioner_id}", token=clinic.member
+    )
+    assert slots.status_code == 200, slots.text
+    wanted = {
+        "practitioner_id": str(COACH.practitioner_id),
+        "starts_at": slots.json()["slots"][2]["starts_at"],
+        "alert_id": alert["alert_id"],
+    }
+    held = await clinic.ask("POST", f"/v1/members/{MEMBER}/holds", token=clinic.coach, json=wanted)
+    assert held.status_code == 201, held.text
+    booking = {"hold_id": held.json()["visit_id"]}
+    booked = await clinic.ask("POST", f"/v1/members/{MEMBER}/visits", token=clinic.coach, json=booking)
+    assert (booked.status_code, booked.json()["status"], booked.json()["reason"]) == (201, "booked", "pain-spike")
+    resolved = await clinic.ask("POST", f"{path}/resolve", token=clinic.coach, json={"outcome": "visit-booked"})
+    assert resolved.json()["outcome"] == "visit-booked"
+    assert await clinic.queue(clinic.coach) == []
+
+    events = await chain(
+        clinic, alert["correlationid"], "session.completed", "alert.acknowledged", "alert.resolved", "visit.booked",
+        "message.sent",
+    )  # fmt: skip
+    by_id = {(event["source"], event["id"]): event["type"] for event in events}
+    arrows = {(by_id.get((e["causationsource"], e["causationid"])), e["type"]) for e in events}
+    assert arrows == {
+        (None, "session.completed"),
+        ("session.completed", "pain.spiked"),
+        ("pain.spiked", "alert.raised"),
+        ("alert.raised", "alert.acknowledged"),
+        ("alert.raised", "message.sent"),
+        ("alert.raised", "visit.booked"),
+        ("alert.raised", "alert.resolved"),
+    }
+
+
+async def test_who_may_see_whom(clinic: Clinic) -> None:
+    await raise_spike(clinic)
+    tokens = clinic.tokens
+    stranger, oncall = tokens.coach(STRANGER.practitioner_id), tokens.oncall(ONCALL.practitioner_id)
+    alert_id = (await clinic.queue(clinic.coach))[0]["alert_id"]
+    paths = (f"/v1/members/{MEMBER}/messages", f"/v1/members/{MEMBER}/visits", f"/v1/members/{MEMBER}/chain",
+             f"/v1/members/{MEMBER}/alerts", f"/v1/alerts/{alert_id}")  # fmt: skip
+    for path in paths:
+        assert (await clinic.ask("GET", path, token=clinic.coach)).status_code == 200
+        assert (await clinic.ask("GET", path, token=stranger)).status_code == 404
+        assert (await clinic.ask("GET", path, token=oncall)).status_code == 404
+        assert (await clinic.ask("GET", path, token=tokens.member(OTHER_MEMBER))).status_code in (403, 404)
+        assert (await clinic.ask("GET", path, token=tokens.operator)).status_code == 403
+        assert (await clinic.running.client.get(path)).status_code == 401
+    for action in ("acknowledge", "resolve"):
+        body = {"outcome": "referred"} if action == "resolve" else None
+        answer = await clinic.ask("POST", f"/v1/alerts/{alert_id}/{action}", token=stranger, json=body)
+        assert answer.status_code == 404
+    assert (await clinic.ask("GET", f"/v1/members/{MEMBER}/messages", token=clinic.member)).status_code == 200
+    assert (await clinic.ask("GET", f"/v1/members/{MEMBER}/chain", token=clinic.member)).status_code == 403
+    assert await clinic.queue(stranger) == []
+
+    await clinic.publish("careloop.plans", flagged("emergency", "hot-swollen-joint", at=wall_now()))
+    assert await eventually(lambda: clinic.queue(oncall), what="the emergency asks the on-call role")
+    assert (await clinic.ask("GET", f"/v1/members/{MEMBER}/messages", token=oncall)).status_code == 200
+
+
+async def test_a_message_is_sent_once_and_its_red_flags_are_answered_at_once(clinic: Clinic) -> None:
+    path, key = f"/v1/members/{MEMBER}/messages", str(uuid4())
+    text = {"text": "My knee is hot, red and swollen"}
+    first = await clinic.ask("POST", path, token=clinic.member, json=text, **{"Idempotency-Key": key})
+    again = await clinic.ask("POST", path, token=clinic.member, json=text, **{"Idempotency-Key": key})
+    other = await clinic.ask("POST", path, token=clinic.member, json={"text": "Hi"}, **{"Idempotency-Key": key})
+    assert (first.status_code, again.status_code, other.status_code) == (201, 201, 409)
+    assert first.json() == again.json()
+    assert "911" in first.json()["instruction"]
+    assert first.json()["message"]["sender_name"] == "Marta Muster"
+    read = await clinic.ask("GET", path, token=clinic.coach)
+    assert [m["text"] for m in read.json()["messages"]] == [text["text"]]
+    assert read.json()["read_up_to"] == 0
+    put = await clinic.ask("PUT", f"{path}/read", token=clinic.coach, json={"number": 1})
+    assert put.status_code == 200
+    assert (await clinic.ask("PUT", f"{path}/read", token=clinic.coach, json={"number": 2})).status_code == 404
+    assert (await clinic.ask("GET", path, token=clinic.coach)).json()["read_up_to"] == 1
+    (alert,) = await clinic.queue(clinic.coach)
+    assert (alert["kind"], alert["priority"]) == ("safety", "emergency")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "field"),
+    [
+        ("POST", f"/v1/members/{MEMBER}/messages", {"text": "  "}, "body.text"),
+        ("POST", f"/v1/members/{MEMBER}/messages", {"text": "x" * 4001}, "body.text"),
+        ("POST", f"/v1/members/{MEMBER}/messages", {"text": "a\x00b"}, "body.text"),
+        ("POST", f"/v1/members/{MEMBER}/messages", {"text": "Hi", "more": 1}, "body.more"),
+        ("POST", f"/v1/members/{MEMBER}/holds", {"practitioner_id": "x", "starts_at": "2026-01-01T10:00:00Z"},
+         "body.practitioner_id"),
+        ("POST", f"/v1/members/{MEMBER}/holds", {"practitioner_id": str(PT.practitioner_id),
+         "starts_at": "2026-01-01T10:00:00"}, "body.starts_at"),
+        ("PUT", "/v1/me/hours", {"time_zone": "America/New_York", "hours": [
+            {"weekday": 1, "starts_at": "10:00", "ends_at": "09:00"}]}, "body.hours.0"),
+        ("PUT", "/v1/me/hours", {"time_zone": "Mars/Olympus", "hours": []}, "body.time_zone"),
+        ("POST", "/v1/me/absences", {"starts_at": "2026-01-02T00:00:00Z", "ends_at": "2026-01-01T00:00:00Z"}, "body"),
+    ],
+)  # fmt: skip
+async def test_bad_input_names_the_field_and_changes_nothing(
+    clinic: Clinic, method: str, path: str, body: Any, field: str
+) -> None:
+    answer = await clinic.ask(method, path, token=clinic.coach, json=body)
+    assert answer.status_code == 422, answer.text
+    assert [error["field"] for error in answer.json()["errors"]] == [field]

@@ -1,0 +1,112 @@
+"""Visits, messages of a night and pages of the on-call role: what is told, when, and what became moot."""
+
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+
+from services.notifications.domain.delivery import Accepted
+from services.notifications.handlers.follow_contacts import follow_contacts
+from services.notifications.handlers.follow_conversations import follow_conversations
+from services.notifications.handlers.follow_members import follow_members
+from services.notifications.handlers.follow_plans import follow_plans
+from services.notifications.handlers.follow_visits import follow_visits
+from tests.notifications.conftest import Desk, published
+from tests.notifications.journal import MONDAY_8, Journal
+
+EVENING = MONDAY_8 + timedelta(hours=10, minutes=20)
+"""Monday 18:20 in Chicago: every reminder of 18:00 is due."""
+
+
+async def settle_in(desk: Desk, ana: Journal) -> None:
+    """A member with an address, consent to email and a plan for Monday, Wednesday and Friday at 18:00."""
+    await desk.take(follow_members, ana.enrolled())
+    await desk.take(follow_contacts, ana.contact())
+    await desk.take(follow_plans, ana.plan())
+
+
+async def test_a_visit_is_announced_three_times(desk: Desk) -> None:
+    ana = desk.member()
+    await settle_in(desk, ana)
+    starts_at = MONDAY_8 + timedelta(days=3, hours=6)
+    await desk.take(follow_visits, ana.booked(uuid4(), starts_at))
+    due = await desk.timers("reminder.visit")
+    assert [starts_at - at for at in due] == [timedelta(days=1), timedelta(hours=1), timedelta(minutes=10)]
+    sent = []
+    for at in due:
+        desk.clock.at = at
+        await desk.run_timers()
+        attempts, _ = await desk.claim()
+        sent += [one.notification.topic for one in attempts if one.notification.topic == "visit-reminder"]
+        await desk.record(attempts, Accepted())
+    assert sent == ["visit-reminder"] * 3
+
+
+async def test_a_visit_booked_for_this_afternoon_leaves_out_the_day_before(desk: Desk) -> None:
+    ana = desk.member()
+    await desk.take(follow_visits, ana.booked(uuid4(), MONDAY_8 + timedelta(hours=6)))
+    assert len(await desk.timers("reminder.visit")) == 2
+
+
+async def test_a_visit_that_moved_is_announced_for_its_new_time_only(desk: Desk) -> None:
+    ana = desk.member()
+    await settle_in(desk, ana)
+    visit_id, first = uuid4(), MONDAY_8 + timedelta(days=1, hours=2)
+    await desk.take(follow_visits, ana.booked(visit_id, first))
+    desk.clock.at = first - timedelta(days=1)
+    await desk.run_timers()
+    second = first + timedelta(days=4)
+    moved = ana.rescheduled(visit_id, second, was=first)
+    assert published(await desk.take(follow_visits, moved)) == [("notification.suppressed", "moot")]
+    due = await desk.timers("reminder.visit")
+    assert [second - at for at in due] == [timedelta(days=1), timedelta(hours=1), timedelta(minutes=10)]
+    desk.clock.at = due[0]
+    await desk.run_timers()
+    attempts, _ = await desk.claim()
+    assert [one.notification.params["starts_at"] for one in attempts if one.notification.topic == "visit-reminder"] == [
+        second.isoformat()
+    ]
+
+
+@pytest.mark.parametrize("ending", ["cancelled", "completed"])
+async def test_a_visit_that_ended_is_not_announced(desk: Desk, ending: str) -> None:
+    ana = desk.member()
+    visit_id, starts_at = uuid4(), MONDAY_8 + timedelta(days=2)
+    event = ana.cancelled(visit_id, starts_at) if ending == "cancelled" else ana.completed(visit_id)
+    await desk.take(follow_visits, ana.booked(visit_id, starts_at), event)
+    assert await desk.timers("reminder.visit") == []
+
+
+async def test_messages_of_a_night_are_announced_once(desk: Desk) -> None:
+    ana = desk.member()
+    await settle_in(desk, ana)
+    desk.clock.at = MONDAY_8 + timedelta(hours=14)
+    conversation_id = uuid4()
+    for _ in range(3):
+        await desk.take(follow_conversations, ana.message(conversation_id=conversation_id))
+        await desk.claim()
+    await desk.take(follow_conversations, ana.message(conversation_id=conversation_id, sender="member", to=("coach",)))
+    assert len(await desk.rows()) == 1
+    desk.clock.at = MONDAY_8 + timedelta(days=1, minutes=20)
+    attempts, _ = await desk.claim()
+    await desk.record(attempts, Accepted())
+    await desk.take(follow_conversations, ana.message(conversation_id=conversation_id))
+    assert len(await desk.rows()) == 2, "a new one after the announcement is announced again"
+
+
+async def test_an_emergency_is_paged_at_night_to_the_role_that_is_asked(desk: Desk) -> None:
+    ana, alert_id = desk.member(), uuid4()
+    desk.clock.at = MONDAY_8 + timedelta(hours=18)
+    await desk.take(follow_conversations, ana.alert(alert_id), ana.alert(uuid4(), priority="routine"))
+    await desk.take(follow_conversations, ana.escalated(alert_id))
+    attempts, outcomes = await desk.claim(mailboxes={"oncall": "oncall@clinic.example"})
+    assert [one.address for one in attempts] == ["oncall@clinic.example"]
+    assert published(outcomes) == [("notification.failed", "no-address")], "nobody told us how to page a PT"
+
+
+async def test_a_page_of_an_alert_that_somebody_took_is_moot(desk: Desk) -> None:
+    ana, alert_id = desk.member(), uuid4()
+    await desk.take(follow_conversations, ana.alert(alert_id))
+    assert published(await desk.take(follow_conversations, ana.acknowledged(alert_id))) == [
+        ("notification.suppressed", "moot")
+    ]
