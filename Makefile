@@ -8,6 +8,8 @@
 
 SHELL := /bin/sh
 PY := .venv/bin/python
+# Compiled modules make every later start faster.
+unexport PYTHONDONTWRITEBYTECODE
 UP_ARGS ?=
 TEST_ARGS ?= -n auto
 

@@ -47,12 +47,14 @@ def reconcile(data: Data = DATA_DEFAULT, as_json: Json = False) -> None:
 
 def show(report: Report) -> None:
     """One row a consumer group, partitions added up; then what does not add up, line by line."""
-    table = Table("consumer group", "topic", "in log", "read", *CLASSES, "missing")
+    table = Table()
+    for heading in ("consumer group", "in log", "read", *CLASSES, "missing"):
+        table.add_column(heading, no_wrap=True, justify="left" if heading == "consumer group" else "right")
     for group, topic in dict.fromkeys((line.consumer_group, line.topic) for line in report.lines):
         lines = [line for line in report.lines if (line.consumer_group, line.topic) == (group, topic)]
         sums = [sum(line.classes[name] for line in lines) for name in CLASSES]
         totals = [sum(line.in_log for line in lines), sum(line.read for line in lines), *sums]
-        table.add_row(group, topic, *map(str, totals), str(sum(line.missing for line in lines)))
+        table.add_row(group, *map(str, totals), str(sum(line.missing for line in lines)))
     console.print(table)
     for service, found in report.services.items():
         console.print(f"{service}: " + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in found.items()))

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import asyncpg
 import typer
+from rich.markup import escape
 from rich.tree import Tree
 
 from deploy.cli.options import DATA_DEFAULT, Data, Json, console, one_sentence
@@ -52,19 +53,22 @@ def why(
 
 def draw(entries: list[TimelineEntry]) -> list[Tree]:
     """One tree a chain, in order of time: an event hangs below the one that caused it."""
-    nodes: dict[tuple[str, str], Tree] = {}
-    roots: list[Tree] = []
+    known = {(entry.source, entry.event_id) for entry in entries}
+    below: dict[tuple[str, str] | None, list[TimelineEntry]] = {}
     for entry in entries:
-        label = (
-            f"[dim]{entry.occurred_at:%Y-%m-%d %H:%M:%S}[/] "
-            f"[{COLOURS.get(entry.service, 'white')}]{entry.service:<13}[/] "
-            f"[bold]{entry.event_type}[/] {entry.summary}"
-        )
-        parent = nodes.get((entry.caused_by_source or "", entry.caused_by_id or ""))
-        if parent is None:
-            node = Tree(label)
-            roots.append(node)
-        else:
-            node = parent.add(label)
-        nodes[entry.source, entry.event_id] = node
-    return roots
+        cause = (entry.caused_by_source or "", entry.caused_by_id or "")
+        below.setdefault(cause if cause in known else None, []).append(entry)
+
+    def grow(tree: Tree, entry: TimelineEntry) -> Tree:
+        for effect in below.get((entry.source, entry.event_id), ()):
+            grow(tree.add(label(effect)), effect)
+        return tree
+
+    return [grow(Tree(label(entry)), entry) for entry in below.get(None, ())]
+
+
+def label(entry: TimelineEntry) -> str:
+    """When, who, what: one line."""
+    colour = COLOURS.get(entry.service, "white")
+    when = f"{entry.occurred_at:%Y-%m-%d %H:%M:%S}"
+    return f"[dim]{when}[/] [{colour}]{entry.service:<13}[/] [bold]{entry.event_type}[/] {escape(entry.summary)}"

@@ -42,7 +42,7 @@ if ! cmp -s requirements/uv.txt "$installer/uv.txt"; then
     cp requirements/uv.txt "$installer/uv.txt"
 fi
 echo "Installing requirements/$wanted.txt into .venv ..."
-"$installer/bin/python" -m uv pip sync --python .venv/bin/python --require-hashes "requirements/$wanted.txt" ||
+"$installer/bin/python" -m uv pip sync --quiet --compile-bytecode --python .venv/bin/python --require-hashes "requirements/$wanted.txt" ||
     fail "What requirements/$wanted.txt lists could not be installed (see above): a network and about 1 GB of disk are needed."
 "$installer/bin/python" -m uv pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation -e . ||
     fail "This project could not be installed into .venv (see above)."

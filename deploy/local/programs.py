@@ -58,8 +58,10 @@ def choose_program_ports(settings: LocalSettings) -> ProgramPorts:
 
 
 def inherited_environment() -> dict[str, str]:
-    """Our environment without what would change a program's settings by accident."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("CARELOOP_", "PG"))}
+    """Our environment without what would change a program's settings by accident, or keep it from starting quickly:
+    without its compiled modules a service reads its sources for a second."""
+    dropped = ("CARELOOP_", "PG", "PYTHONDONTWRITEBYTECODE")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
     return {**kept, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT)}
 
 
