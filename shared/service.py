@@ -18,7 +18,6 @@ import uvicorn
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import Response
 from faststream.kafka import KafkaBroker
-from redis.asyncio import Redis
 
 from shared.auth import Authenticator
 from shared.broker import build_broker
@@ -84,9 +83,6 @@ class Service:
         self.pending = pending
         self.wakes = list(wakes)
         """Called after each commit of this process: cheap, never the truth."""
-        self.valkey: Redis = Redis.from_url(
-            settings.valkey_url.get_secret_value(), socket_timeout=5, socket_connect_timeout=2, health_check_interval=15
-        )
         self._log_ends = LogEnds(settings)
         self.relay: Relay | None = None
         self.intakes: Sequence[Intake] = ()
@@ -307,8 +303,6 @@ class Service:
         await asyncio.gather(*self._running, return_exceptions=True)
         with suppress(Exception):
             await self.app.state.authenticator.close()
-        with suppress(Exception):
-            await self.valkey.aclose()
         if self._database is not None:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._database.close(), 3)

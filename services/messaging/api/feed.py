@@ -16,6 +16,7 @@ from uuid import UUID
 import orjson
 from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
@@ -60,10 +61,18 @@ class FeedHub:
 
     async def run(self, service: Service) -> None:
         """Background work of the service: watch the table, listen to Valkey, tell Valkey."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._watch(service))
-            group.create_task(self._listen(service))
-            group.create_task(self._announce(service))
+        valkey = Redis.from_url(
+            service.settings.valkey_url.get_secret_value(), socket_timeout=5, socket_connect_timeout=2,
+            health_check_interval=15,
+        )  # fmt: skip
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._watch(service))
+                group.create_task(self._listen(service, valkey))
+                group.create_task(self._announce(service, valkey))
+        finally:
+            with suppress(Exception):
+                await valkey.aclose()
 
     async def _watch(self, service: Service) -> None:
         while True:
@@ -89,10 +98,10 @@ class FeedHub:
                     self._tell.set()
             await asyncio.sleep(REST_S)
 
-    async def _listen(self, service: Service) -> None:
+    async def _listen(self, service: Service, valkey: Redis) -> None:
         while True:
             try:
-                async with service.valkey.pubsub() as subscription:
+                async with valkey.pubsub() as subscription:
                     await subscription.subscribe(_channel(service))
                     self._look.set()  # whatever was announced before we listened
                     while True:
@@ -102,12 +111,12 @@ class FeedHub:
             except (RedisError, OSError, TimeoutError):
                 await asyncio.sleep(POLL_S)
 
-    async def _announce(self, service: Service) -> None:
+    async def _announce(self, service: Service, valkey: Redis) -> None:
         while True:
             await self._tell.wait()
             self._tell.clear()
             with suppress(RedisError, OSError, TimeoutError):
-                await service.valkey.publish(_channel(service), b"")
+                await valkey.publish(_channel(service), b"")
 
     # -- readers
 
