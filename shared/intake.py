@@ -16,17 +16,27 @@ from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 from faststream.kafka.message import KafkaMessage
 
-from shared.arrivals import Fault, read_arrival
+from shared.arrivals import Arrival, Fault, read_arrival
 from shared.clock import Clock, monotonic
 from shared.consuming import BehindBase, Chunk, PositionMissing, SettleWaiting, Taken, take_chunk
 from shared.database import Database, is_transient
 from shared.inbox import LateConflict
 from shared.isolating import describe_bug
+from shared.kafka import Partitioner
 from shared.lanes import Lane, RawChunk
 from shared.positions import Position, count_starts, ensure_positions, load_positions, record_attempt
 from shared.replaying import Reader
 from shared.settings import ServiceSettings
-from shared.telemetry import BUGS, CHUNK_RETRIES, CHUNK_SECONDS, EVENTS_PUBLISHED, PARTITIONS_PAUSED, RECORDS, logger
+from shared.telemetry import (
+    BUGS,
+    CHUNK_RETRIES,
+    CHUNK_SECONDS,
+    EVENTS_PUBLISHED,
+    PARTITIONS_PAUSED,
+    RECORDS,
+    WRONG_PARTITION,
+    logger,
+)
 from shared.topics import group_name, topic_name
 
 STALLED_STARTS_MAX = 3
@@ -74,6 +84,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         self._settle_waiting, self._committed = settle_waiting, committed
         self._tasks: dict[TopicPartition, asyncio.Task[None]] = {}
         self._subscriber: Any = None
+        self._partitioner = Partitioner()
         self._high = settings.chunk_records * 6
         self._low = settings.chunk_records * 2
 
@@ -279,6 +290,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         arrivals = [
             read_arrival(r, decoder=self.reader.decoder, group=group, topic=topic, now=now) for r in raw.records
         ]
+        self._count_misplaced(arrivals, lane.partition)
         if condemned:
             arrivals[0].fault = arrivals[0].fault or KILLER
         began = monotonic()
@@ -295,6 +307,18 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             )
         CHUNK_SECONDS.labels(group).observe(monotonic() - began)
         return taken
+
+    def _count_misplaced(self, arrivals: Sequence[Arrival], partition: TopicPartition) -> None:
+        """A publisher with another partitioner: the members' locks keep the effects exact, but somebody should know."""
+        partitions = len(self.consumer.partitions_for_topic(partition.topic) or ())
+        misplaced = sum(
+            1
+            for arrival in arrivals
+            if arrival.event is not None
+            and self._partitioner.partition(arrival.event.subject, partitions) != partition.partition
+        )
+        if misplaced:
+            WRONG_PARTITION.labels(self.subscription.topic).inc(misplaced)
 
     async def _count_attempt(self, lane: Lane, raw: RawChunk) -> int:
         while True:

@@ -8,7 +8,9 @@ import orjson
 import pytest
 
 from shared.events.codec import encode
+from shared.kafka import Partitioner
 from shared.migrating import migrate
+from shared.telemetry import WRONG_PARTITION
 from tests.fixtures.databases import DatabaseFactory
 from tests.fixtures.eventually import eventually
 from tests.fixtures.services import Consume, Publish, RunningService, RunService, member_key
@@ -192,6 +194,22 @@ async def test_the_same_identity_with_another_body_is_a_dead_letter(
     await probe.settled()
     assert await effects_of(probe, member) == [1, 3]
     assert [row["reason"] for row in await held(probe)] == ["identity-conflict"]
+
+
+async def test_a_publisher_with_another_partitioner_is_counted_and_its_events_take_effect(
+    probe: RunningService, publish: Publish
+) -> None:
+    def counted() -> float:
+        return float(WRONG_PARTITION.labels(ACTIVITY)._value.get())
+
+    member, before = uuid4(), counted()
+    right = Partitioner().partition(member, 2)
+    await publish.raw(ACTIVITY, encode_pain(member, 1), key=member_key(member), partition=right)
+    await publish.raw(ACTIVITY, encode_pain(member, 2), key=member_key(member), partition=1 - right)
+    await probe.settled()
+    assert sorted(await effects_of(probe, member)) == [1, 2]
+    groups_of_the_topic = 2
+    assert counted() - before == groups_of_the_topic
 
 
 async def test_counts_add_up(probe: RunningService, publish: Publish) -> None:
