@@ -20,6 +20,7 @@ from shared.arrivals import Arrival, Fault, read_arrival
 from shared.clock import Clock, monotonic
 from shared.consuming import BehindBase, Chunk, PositionMissing, SettleWaiting, Taken, take_chunk
 from shared.database import Database, is_transient
+from shared.ending import end_tasks
 from shared.inbox import LateConflict
 from shared.isolating import describe_bug
 from shared.kafka import Partitioner
@@ -163,7 +164,8 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
                 task.cancel()
                 ending.append(task)
         if ending:
-            await asyncio.gather(*ending, return_exceptions=True)
+            await asyncio.wait(ending, timeout=DRAIN_S + 1)
+            await end_tasks(ending, within_s=DRAIN_S)
         PARTITIONS_PAUSED.labels(self.subscription.group).set(len(self.paused_by_alarm))
 
     async def release_all(self) -> None:
@@ -173,12 +175,13 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
     async def _own(self, partition: TopicPartition, located: "asyncio.Task[dict[TopicPartition, Place]]") -> None:
         """Own a partition until it is revoked: find the position, seek, take chunk after chunk; again after a gap.
         `located` asks for all partitions of an assignment at once; whoever starts again asks for itself."""
-        first = True
-        while True:
+        first, lane = True, None
+        while self._tasks.get(partition) is asyncio.current_task():
             try:
                 place = (await asyncio.shield(located))[partition] if first else None
                 first = False
-                await self._run_lane(await self._open_lane(partition, place))
+                lane = await self._open_lane(partition, place)
+                await self._run_lane(lane)
             except (BehindBase, PositionMissing) as error:
                 log.warning("position lost; seeking again", group=self.subscription.group, reason=type(error).__name__)
             except Exception as error:
@@ -187,7 +190,8 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
                     BUGS.labels(self.subscription.group).inc()
                     log.exception("a partition stopped", group=self.subscription.group, error=describe_bug(error))
             finally:
-                self.lanes.pop(partition, None)
+                if lane is not None and self.lanes.get(partition) is lane:
+                    del self.lanes[partition]
             await asyncio.sleep(0.5)
 
     async def _locate(
@@ -219,6 +223,8 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             self._alarm(partition, position.next_offset, place.first, place.end)
             place = None
             await asyncio.sleep(5)
+        if self._tasks.get(partition) is not asyncio.current_task():
+            raise asyncio.CancelledError  # revoked meanwhile, and the cancellation was lost on the way
         self.paused_by_alarm.discard(partition)
         PARTITIONS_PAUSED.labels(self.subscription.group).set(len(self.paused_by_alarm))
         lane = Lane(partition, start=position.next_offset, cautious=position.stalled_starts >= STALLED_STARTS_MAX)

@@ -118,7 +118,8 @@ class Relay:
             acknowledged = []
             if not rows:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._woken.wait(), IDLE_S)
+                    async with asyncio.timeout(IDLE_S):
+                        await self._woken.wait()
                 continue
             acknowledged = await self._hand_over(rows)
         if acknowledged:

@@ -24,6 +24,7 @@ from shared.broker import build_broker
 from shared.clock import Clock, open_clock
 from shared.commands import Work, new_command
 from shared.database import Connection, Database, is_transient, open_database
+from shared.ending import end_tasks
 from shared.events.catalogue import TOPIC_OF
 from shared.events.codec import Decoder
 from shared.health import health_routes
@@ -298,9 +299,8 @@ class Service:
                     with suppress(Exception):
                         await self.broker.stop()
                 await self._log_ends.close()
-        for task in self._running:
-            task.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
+        if not await end_tasks(self._running, within_s=STOP_S):
+            log.error("some background work did not end")
         with suppress(Exception):
             await self.app.state.authenticator.close()
         if self._database is not None:

@@ -32,6 +32,7 @@ async def test_everything_works_without_script(console: Console, browser: Browse
     page.set_default_timeout(10_000)
     await sign_in(page, console, "Ana Ruiz")
     await page.locator(".who", has_text="Marta").click()
+    await expect(page.locator("#detail")).to_contain_text("Marta")
     await page.get_by_role("button", name="Acknowledge").click()
     await expect(page.locator(".toast")).to_contain_text("Acknowledged: Marta Muster")
     await page.get_by_role("button", name="Undo").click()

@@ -42,6 +42,11 @@ class House:
     def mail(self, to: str = "") -> list[Summary]:
         return self.sink.mailbox.latest(to=to, limit=1_000)
 
+    async def knows_contacts(self) -> bool:
+        """Whether whoever joined can be reached: topics have no order, and an event may come before the contact."""
+        count = "select count(*) from contacts having count(*) > 0 and count(*) = (select count(*) from enrollments)"
+        return bool(await self.running.service.database.fetchval(count))
+
     async def rows(self) -> list[dict[str, Any]]:
         found = await self.running.service.database.fetch("select * from notifications order by planned_at, about")
         return [dict(row) for row in found]
@@ -143,6 +148,7 @@ async def test_a_sender_killed_between_attempt_and_result_never_sends_twice(
     async with open_house(run_service, sink, clock) as house:
         database_url = house.running.database_url
         await enrol(publish, ana)
+        await eventually(house.knows_contacts, what="the contact is known")
         await publish("careloop.plans", ana.milestone())
         await asyncio.wait_for(reached.wait(), 90)
         assert [row["state"] for row in await house.rows()] == ["sending"], (
@@ -152,6 +158,7 @@ async def test_a_sender_killed_between_attempt_and_result_never_sends_twice(
 
     async with open_house(run_service, sink, clock, database_url=database_url) as house:
         await enrol(publish, ben)
+        await eventually(house.knows_contacts, what="the contact is known")
         await publish("careloop.plans", ben.milestone())
         await eventually(lambda: house.mail("ben"), what="the next sender works")
         assert [row["state"] for row in await house.rows() if row["member_id"] == ana.member_id] == ["sending"]
@@ -215,6 +222,7 @@ async def test_mail_waits_for_a_server_that_is_down(
         port = other.smtp_port
     async with open_house(run_service, sink, clock, smtp_port=port) as house:
         await enrol(publish, ana)
+        await eventually(house.knows_contacts, what="the contact is known")
         await publish("careloop.plans", ana.milestone())
 
         async def refused() -> bool:
@@ -235,6 +243,7 @@ async def test_one_click_in_a_mail_program_leaves_that_list_and_no_other(
     ana = Journal(clock)
     async with open_house(run_service, sink, clock) as house:
         await enrol(publish, ana)
+        await eventually(house.knows_contacts, what="the contact is known")
         await publish("careloop.plans", ana.milestone("first-week"))
         await eventually(house.mail)
         opened = house.sink.mailbox.open(house.mail()[0].id)
@@ -323,6 +332,7 @@ async def test_a_stop_from_an_unknown_phone_holds_for_whoever_has_it_later(
         assert (await say(house, "ALTO", sid="SM1", phone="+15550199")).status_code == 200
         await publish("careloop.contacts", ana.contact())
         await publish("careloop.members", enrolled)
+        await eventually(house.knows_contacts, what="the contact is known")
         await publish("careloop.plans", ana.lapsed())
 
         async def ended() -> bool:
@@ -338,6 +348,7 @@ async def test_who_may_read_what_a_member_was_told(
     ana = Journal(clock)
     async with open_house(run_service, sink, clock) as house:
         await enrol(publish, ana)
+        await eventually(house.knows_contacts, what="the contact is known")
         await publish("careloop.plans", ana.milestone())
         await eventually(house.mail)
         await house.running.settled()
