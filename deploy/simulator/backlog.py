@@ -76,7 +76,10 @@ async def play_backlog(stack: Stack, *, cohort: Cohort, via: Via, show: Show) ->
     except* (Away, KafkaError, Refused) as groups:
         raise LocalProblem(f"The simulation could not go on: {first_of(groups)}.") from groups
     return Played(
-        population=entry.cohort.name, sent=sent, forgotten=len(publications) - len(kept), settled=settled,
+        population=entry.cohort.name,
+        sent=sent,
+        forgotten=len(publications) - len(kept),
+        settled=settled,
         digest=digest.hexdigest(),
     )
 
@@ -86,5 +89,3 @@ def first_of(failure: BaseException) -> BaseException:
     while isinstance(failure, BaseExceptionGroup):
         failure = failure.exceptions[0]
     return failure
-
-

@@ -210,9 +210,15 @@ class CareTeam:
         begins = now if acknowledged or acknowledge_at is None else acknowledge_at
         visit = alert["kind"] == "safety" or rng.random() < p.visit_after_alert_share
         return Handling(
-            alert_id=UUID(alert["alert_id"]), member_id=UUID(alert["member_id"]), kind=alert["kind"], by=by,
-            level=level, soon=alert["priority"] in SOON,
-            raised_at=raised_at, acknowledge_at=acknowledge_at, acknowledged=acknowledged,
+            alert_id=UUID(alert["alert_id"]),
+            member_id=UUID(alert["member_id"]),
+            kind=alert["kind"],
+            by=by,
+            level=level,
+            soon=alert["priority"] in SOON,
+            raised_at=raised_at,
+            acknowledge_at=acknowledge_at,
+            acknowledged=acknowledged,
             resolve_at=begins + draw_delay(rng, median=timedelta(hours=p.resolve_median_h)),
             visit=visit and alert["kind"] in FOR_A_VISIT,
         )
@@ -242,8 +248,11 @@ class CareTeam:
         if handling.visit:
             said = "visit-booked"
         await self.access.ask(
-            "POST", "messaging", f"/v1/alerts/{handling.alert_id}/resolve",
-            headers=await self.access.as_staff(handling.by), json={"outcome": said, "note": NOTE_OF_ALERT},
+            "POST",
+            "messaging",
+            f"/v1/alerts/{handling.alert_id}/resolve",
+            headers=await self.access.as_staff(handling.by),
+            json={"outcome": said, "note": NOTE_OF_ALERT},
         )
 
     # -- conversations
@@ -301,13 +310,17 @@ class CareTeam:
         if rng.random() < self.p.visit_missed_share:
             action = None
         self._visits[visit_id] = Visit(
-            visit_id=visit_id, practitioner_id=UUID(visit["practitioner"]["practitioner_id"]),
-            ends_at=datetime.fromisoformat(visit["ends_at"]), action=action,
+            visit_id=visit_id,
+            practitioner_id=UUID(visit["practitioner"]["practitioner_id"]),
+            ends_at=datetime.fromisoformat(visit["ends_at"]),
+            action=action,
         )
 
     async def _complete(self, visit: Visit) -> None:
         await self.access.ask(
-            "POST", "messaging", f"/v1/visits/{visit.visit_id}/complete",
+            "POST",
+            "messaging",
+            f"/v1/visits/{visit.visit_id}/complete",
             headers=await self.access.as_staff(visit.practitioner_id),
             json={"action": visit.action, "note": NOTE_OF_VISIT},
         )

@@ -34,7 +34,8 @@ async def prepare_clinic(access: Access, *, members: Sequence[Member], now: date
     covers_from = (now - timedelta(days=COVERED_BEFORE_DAYS)).date()
     for sponsor in sponsors():
         terms = {
-            "name": sponsor.name, "covers_from": covers_from.isoformat(),
+            "name": sponsor.name,
+            "covers_from": covers_from.isoformat(),
             "states": sorted(state for states in STATES.values() for state in states),
         }
         await access.ask("PUT", "enrollment", f"/v1/sponsors/{sponsor.sponsor_id}", headers=operator, json=terms)
@@ -48,8 +49,11 @@ def add_people(issuer_data: Path) -> None:
     known = {person.subject: person for person in load_people(issuer_data)}
     staff = {
         clinician.practitioner_id: Person(
-            subject=clinician.practitioner_id, name=clinician.name, roles=(clinician.role,),
-            language=clinician.languages[0], title=TITLES[clinician.role],
+            subject=clinician.practitioner_id,
+            name=clinician.name,
+            roles=(clinician.role,),
+            language=clinician.languages[0],
+            title=TITLES[clinician.role],
         )
         for clinician in clinicians()
     }
@@ -59,9 +63,12 @@ def add_people(issuer_data: Path) -> None:
 
 def practitioner_body(clinician: Clinician) -> dict[str, object]:
     return {
-        "practitioner_id": str(clinician.practitioner_id), "role": clinician.role, "name": clinician.name,
+        "practitioner_id": str(clinician.practitioner_id),
+        "role": clinician.role,
+        "name": clinician.name,
         "licensed_states": list(clinician.states) if clinician.role == "pt" else [],
-        "languages": list(clinician.languages), "time_zone": clinician.time_zone,
+        "languages": list(clinician.languages),
+        "time_zone": clinician.time_zone,
         "panel_limit": clinician.panel_size_max,
     }
 
@@ -79,8 +86,12 @@ def roster(members: Sequence[Member], *, covered_from: str) -> bytes:
 async def _import_roster(access: Access, sponsor: Sponsor, members: Sequence[Member], *, covered_from: str) -> None:
     headers = {**await access.as_operator(), "Content-Type": "text/csv"}
     answer = await access.ask(
-        "POST", "enrollment", f"/v1/sponsors/{sponsor.sponsor_id}/imports", headers=headers,
-        params={"mode": "delta", "rows": len(members)}, content=roster(members, covered_from=covered_from),
+        "POST",
+        "enrollment",
+        f"/v1/sponsors/{sponsor.sponsor_id}/imports",
+        headers=headers,
+        params={"mode": "delta", "rows": len(members)},
+        content=roster(members, covered_from=covered_from),
     )
     path, deadline = f"/v1/imports/{answer.json()['import_id']}", monotonic() + IMPORT_S
     while (state := (await access.ask("GET", "enrollment", path, headers=headers)).json()["state"]) not in FINISHED:

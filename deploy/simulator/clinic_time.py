@@ -72,7 +72,8 @@ def unsettled(answers: dict[str, dict[str, Any]]) -> str:
     kept = ("why", "lag", "outbox", "due_timers", "pending", "partitions_opening")
     parts: Sequence[str] = [
         f"{name}: " + ", ".join(f"{key} {answer[key]}" for key in kept if answer.get(key))
-        for name, answer in answers.items() if answer.get("settled") is not True
+        for name, answer in answers.items()
+        if answer.get("settled") is not True
     ]
     return "; ".join(parts) or "clinic time has not come to the services"
 

@@ -32,7 +32,11 @@ class CohortEntry(BaseModel):
     def new(cohort: Cohort, *, via: Via) -> "CohortEntry":
         """Of a population of which nothing has been sent."""
         return CohortEntry(
-            seed=cohort.seed, members=cohort.members, days=cohort.days, starts_on=cohort.starts_on, via=via,
+            seed=cohort.seed,
+            members=cohort.members,
+            days=cohort.days,
+            starts_on=cohort.starts_on,
+            via=via,
             sent_until=datetime.min.replace(tzinfo=UTC),
         )
 

@@ -24,15 +24,18 @@ def intake_body(member: Member, *, joins_on: date) -> dict[str, Any]:
         "days_per_week": member.days_per_week,
         "preferred_time": member.preferred_time,
         "contact": {
-            "given_name": member.given_name, "family_name": member.family_name,
-            "email": member.email, "phone": member.phone,
+            "given_name": member.given_name,
+            "family_name": member.family_name,
+            "email": member.email,
+            "phone": member.phone,
         },
         "consents": ["email", "sms"] if member.index % 3 else ["email"],
     }
     if member.cause == "post-surgical":
         performed_on = joins_on - timedelta(days=45 + member.index % 40)
         body["surgery"] = {
-            "procedure": "Arthroscopic partial meniscectomy", "performed_on": performed_on.isoformat(),
+            "procedure": "Arthroscopic partial meniscectomy",
+            "performed_on": performed_on.isoformat(),
             "surgeon_cleared": True,
         }
     return body

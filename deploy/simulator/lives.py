@@ -105,9 +105,7 @@ class Life:
         self._phone = self._chance("phone")
         joined_on = self.cohort.starts_on + timedelta(days=self.member.joins_on_day)
         self._joined_at = at_local(joined_on, minute=self.member.joins_at_min, zone=self._zone)
-        self._training = Training(
-            rng=self._chance("training"), member=self.member, joined_at=self._joined_at, p=self.p
-        )
+        self._training = Training(rng=self._chance("training"), member=self.member, joined_at=self._joined_at, p=self.p)
 
     def _chance(self, what: str) -> random.Random:
         return chance(self.cohort.name, self.member.index, what)
@@ -178,12 +176,24 @@ class Life:
         findings = self._findings(body)
         results = self._training.do_session(at=started_at, weekday=day.isoweekday(), rise=body.rise)
         spiked = self._training.send_session(
-            sent_at=sent_at, ended_at=ended_at, results=results, pain=during, last_morning=last_morning,
+            sent_at=sent_at,
+            ended_at=ended_at,
+            results=results,
+            pain=during,
+            last_morning=last_morning,
             findings=findings,
         )
         return SessionDone(
-            at=ended_at, sent_at=sent_at, started_at=started_at, duration_min=duration_min, exercises=results,
-            pain_before=before, pain_during=during, pain_last_morning=last_morning, findings=findings, spiked=spiked,
+            at=ended_at,
+            sent_at=sent_at,
+            started_at=started_at,
+            duration_min=duration_min,
+            exercises=results,
+            pain_before=before,
+            pain_during=during,
+            pain_last_morning=last_morning,
+            findings=findings,
+            spiked=spiked,
         )
 
     def _delay(self) -> timedelta:

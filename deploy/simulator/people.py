@@ -17,8 +17,28 @@ from shared.events.vocabulary import Cause, Finding, Intent, Language, PainScore
 
 T = TypeVar("T")
 
-GIVEN_NAMES: Final = ("Alex", "Blake", "Casey", "Devon", "Emery", "Finley", "Gray", "Harper", "Indigo", "Jules", "Kai",
-                      "Lane", "Morgan", "Noel", "Oakley", "Parker", "Quinn", "Robin", "Sage", "Taylor")
+GIVEN_NAMES: Final = (
+    "Alex",
+    "Blake",
+    "Casey",
+    "Devon",
+    "Emery",
+    "Finley",
+    "Gray",
+    "Harper",
+    "Indigo",
+    "Jules",
+    "Kai",
+    "Lane",
+    "Morgan",
+    "Noel",
+    "Oakley",
+    "Parker",
+    "Quinn",
+    "Robin",
+    "Sage",
+    "Taylor",
+)
 FAMILY_NAMES: Final = ("Sample", "Example", "Placeholder", "Simulated", "Fixture", "Testcase")
 STATES: Final[Mapping[str, tuple[str, ...]]] = {
     "ET": ("NY", "NJ", "PA", "GA", "NC", "OH"),
@@ -28,13 +48,25 @@ STATES: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """States that lie in one time zone; states in two would need a county."""
 ZONES: Final[Mapping[str, str]] = {
-    "ET": "America/New_York", "CT": "America/Chicago", "MT": "America/Denver", "PT": "America/Los_Angeles",
+    "ET": "America/New_York",
+    "CT": "America/Chicago",
+    "MT": "America/Denver",
+    "PT": "America/Los_Angeles",
 }
 SIGNS: Final[tuple[Sign, ...]] = ("pain-daily", "limited-motion", "instability", "return-to-activity", "persistent")
-GOALS: Final = ("Climb the stairs at home without stopping", "Walk the dog for half an hour", "Kneel in the garden",
-                "Get back to tennis", "Stand through a shift at work", "Sleep through the night")
+GOALS: Final = (
+    "Climb the stairs at home without stopping",
+    "Walk the dog for half an hour",
+    "Kneel in the garden",
+    "Get back to tennis",
+    "Stand through a shift at work",
+    "Sleep through the night",
+)
 BLOCKING_AT_INTAKE: Final[tuple[Finding, ...]] = (
-    "hot-swollen-joint", "locked-knee", "progressive-weakness", "cannot-take-4-steps",
+    "hot-swollen-joint",
+    "locked-knee",
+    "progressive-weakness",
+    "cannot-take-4-steps",
 )
 MILD_AT_INTAKE: Final[tuple[Finding, ...]] = ("giving-way", "catching")
 LOOKS_AROUND: Final[frozenset[Intent]] = frozenset({"researching", "what-is-this"})
@@ -164,9 +196,12 @@ def clinicians() -> tuple[Clinician, ...]:
     every = tuple(state for states in STATES.values() for state in states)
     return tuple(
         Clinician(
-            practitioner_id=uuid5(NAMESPACE, f"simulated-practitioner/{name}"), role=role, name=name,
+            practitioner_id=uuid5(NAMESPACE, f"simulated-practitioner/{name}"),
+            role=role,
+            name=name,
             states=tuple(state for zone in zones for state in STATES[zone]) if role == "pt" else every,
-            languages=languages, time_zone=ZONES[zones[0]],
+            languages=languages,
+            time_zone=ZONES[zones[0]],
         )
         for role, name, zones, languages in rows
     )
@@ -198,21 +233,29 @@ def make_member(*, cohort: Cohort, index: int, p: Parameters) -> Member:
     stays = rng.random() < p.completion_share
     member_id, number = member_id_of(cohort, index), f"{cohort.name}-{index + 1:05}"
     return Member(
-        index=index, member_id=member_id,
-        given_name=given, family_name=f"{family} {index + 1}",
+        index=index,
+        member_id=member_id,
+        given_name=given,
+        family_name=f"{family} {index + 1}",
         birth_date=cohort.starts_on - timedelta(days=round(age * 365.25)),
         email=f"{given}.{family}.{number}@members.example.org".lower(),
         phone=f"+1555{member_id.int % 10_000_000:07}",
-        sponsor=rng.choices(sponsors(), weights=(60, 30, 10))[0], sponsor_reference=f"SIM-{number}",
-        state=rng.choice(STATES[zone]), time_zone=ZONES[zone],
+        sponsor=rng.choices(sponsors(), weights=(60, 30, 10))[0],
+        sponsor_reference=f"SIM-{number}",
+        state=rng.choice(STATES[zone]),
+        time_zone=ZONES[zone],
         language="es" if rng.random() < p.spanish_share else "en",
-        cause=pick(rng, causes), intent=pick(rng, intents),
+        cause=pick(rng, causes),
+        intent=pick(rng, intents),
         signs=tuple(sign for sign in SIGNS if rng.random() < 0.45) or ("pain-daily",),
-        findings=findings_at_intake(rng, p), goal=rng.choice(GOALS),
+        findings=findings_at_intake(rng, p),
+        goal=rng.choice(GOALS),
         usual_pain=min(9.0, max(2.0, rng.gauss(p.usual_pain_mean, p.usual_pain_sd))),
         days_per_week=pick(rng, p.planned_days_weights),
-        hour=rng.choices(range(24), weights=p.hour_weights)[0], minute=rng.choice((0, 15, 30, 45)),
-        joins_on_day=day, joins_at_min=minute,
+        hour=rng.choices(range(24), weights=p.hour_weights)[0],
+        minute=rng.choice((0, 15, 30, 45)),
+        joins_on_day=day,
+        joins_at_min=minute,
         leaves_after_days=None if stays else rng.randint(10, 77),
     )
 

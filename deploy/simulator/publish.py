@@ -83,9 +83,7 @@ class Phones:
         async for attempt in stamina.retry_context(on=KafkaError, timeout=PATIENCE_S, attempts=None, wait_max=2.0):
             with attempt:
                 waiting = [
-                    await self.producer.send(
-                        self._topic, p.body, key=str(p.member.member_id).encode(), headers=headers
-                    )
+                    await self.producer.send(self._topic, p.body, key=str(p.member.member_id).encode(), headers=headers)
                     for p in publications
                 ]
                 await asyncio.gather(*waiting)

@@ -59,18 +59,30 @@ def _event(cohort: Cohort, member: Member, happening: SessionDone | PainTold, nu
     key = uuid5(NAMESPACE, f"simulated-activity/{cohort.name}/{member.index}/{number}")
     if isinstance(happening, PainTold):
         return PainReported(
-            id=str(key), source=source_of(member), time=happening.at, subject=member.member_id,
+            id=str(key),
+            source=source_of(member),
+            time=happening.at,
+            subject=member.member_id,
             dataschema=schema_uri(PainReported),
             data=PainReportedData(score=happening.score, context=happening.context),
         )
     data = SessionCompletedData(
-        session_id=uuid5(key, "session"), started_at=happening.started_at, duration_min=happening.duration_min,
-        exercises=happening.exercises, pain_before=happening.pain_before, pain_during=happening.pain_during,
-        pain_last_morning=happening.pain_last_morning, findings=happening.findings,
+        session_id=uuid5(key, "session"),
+        started_at=happening.started_at,
+        duration_min=happening.duration_min,
+        exercises=happening.exercises,
+        pain_before=happening.pain_before,
+        pain_during=happening.pain_during,
+        pain_last_morning=happening.pain_last_morning,
+        findings=happening.findings,
     )
     return SessionCompleted(
-        id=str(key), source=source_of(member), time=happening.at, subject=member.member_id,
-        dataschema=schema_uri(SessionCompleted), data=data,
+        id=str(key),
+        source=source_of(member),
+        time=happening.at,
+        subject=member.member_id,
+        dataschema=schema_uri(SessionCompleted),
+        data=data,
     )
 
 

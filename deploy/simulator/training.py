@@ -28,9 +28,15 @@ NOBODY: Final = UUID(int=0)
 
 def _plan_of(member: Member, joined_at: datetime) -> CarePlan:
     intake = Intake(
-        member_id=member.member_id, event=("simulated", "intake"), at_s=int(joined_at.timestamp()), cause=member.cause,
-        usual_pain=member.usual_pain_told, days_per_week=member.days_per_week, local_time=member.preferred_time,
-        time_zone=member.time_zone, disposition=screen(findings=member.findings).disposition,
+        member_id=member.member_id,
+        event=("simulated", "intake"),
+        at_s=int(joined_at.timestamp()),
+        cause=member.cause,
+        usual_pain=member.usual_pain_told,
+        days_per_week=member.days_per_week,
+        local_time=member.preferred_time,
+        time_zone=member.time_zone,
+        disposition=screen(findings=member.findings).disposition,
     )
     return issue_plan(intake=intake, plan_id=NOBODY, library=load_library()).plan
 
@@ -64,21 +70,43 @@ class Training:
         return tuple(self._do_exercise(item, rise=rise) for item in wanted)
 
     def send_session(
-        self, *, sent_at: datetime, ended_at: datetime, results: tuple[ExerciseResult, ...], pain: PainScore,
-        last_morning: PainScore | None, findings: tuple[Finding, ...],
+        self,
+        *,
+        sent_at: datetime,
+        ended_at: datetime,
+        results: tuple[ExerciseResult, ...],
+        pain: PainScore,
+        last_morning: PainScore | None,
+        findings: tuple[Finding, ...],
     ) -> bool:
         """The app sends the answers at `sent_at`: from then on its plan follows them. True where they are a pain spike,
         unless the phone was late."""
         ref = self._ref()
-        self._unsent.append((sent_at, Session(
-            event=ref, at_s=int(ended_at.timestamp()), session_id=self.rng.getrandbits(48), plan_id=None, pain=pain,
-            pain_last_morning=last_morning, disposition=screen(findings=findings).disposition,
-            results=tuple(
-                Result(exercise=r.exercise, step=r.step, sets_done=r.sets_done, reps=r.last_set_reps,
-                       hold_s=r.last_set_hold_s, rpe=r.rpe)
-                for r in results
-            ),
-        )))
+        self._unsent.append(
+            (
+                sent_at,
+                Session(
+                    event=ref,
+                    at_s=int(ended_at.timestamp()),
+                    session_id=self.rng.getrandbits(48),
+                    plan_id=None,
+                    pain=pain,
+                    pain_last_morning=last_morning,
+                    disposition=screen(findings=findings).disposition,
+                    results=tuple(
+                        Result(
+                            exercise=r.exercise,
+                            step=r.step,
+                            sets_done=r.sets_done,
+                            reps=r.last_set_reps,
+                            hold_s=r.last_set_hold_s,
+                            rpe=r.rpe,
+                        )
+                        for r in results
+                    ),
+                ),
+            )
+        )
         return sent_at == ended_at and self._receive(sent_at)
 
     def send_pain(self, *, sent_at: datetime, at: datetime, score: PainScore, context: PainContext) -> bool:
@@ -116,8 +144,11 @@ class Training:
         extra = round(p.extra_reps_per_session * practised - 0.5 * rise + rng.gauss(0, 0.8))
         held = item.hold_s if complete or item.hold_s is None else item.hold_s // 2
         return ExerciseResult(
-            exercise=item.exercise, step=item.step, sets_prescribed=item.sets,
+            exercise=item.exercise,
+            step=item.step,
+            sets_prescribed=item.sets,
             sets_done=item.sets if complete else item.sets - 1,
             last_set_reps=None if item.reps is None else max(1, item.reps + extra),
-            last_set_hold_s=held, rpe=min(10, max(1, round(rpe))),
+            last_set_hold_s=held,
+            rpe=min(10, max(1, round(rpe))),
         )

@@ -155,7 +155,9 @@ def test_sessions_follow_the_hours_of_the_day(lives: list[LivedLife]) -> None:
         assert hours[hour] / 6000 * 100 == pytest.approx(weight, abs=1.3), hour
     done = Counter(
         h.started_at.astimezone(ZoneInfo(life.member.time_zone)).hour
-        for life in lives for h in life.happenings if isinstance(h, SessionDone)
+        for life in lives
+        for h in life.happenings
+        if isinstance(h, SessionDone)
     )
     total = sum(done.values())
     assert sum(done[h] for h in range(5)) / total < 0.06

@@ -66,8 +66,14 @@ def test_everyone_gets_a_care_team_of_the_simulated_clinic() -> None:
     bodies = [PractitionerBody.model_validate(practitioner_body(c)) for c in clinicians() if c.role != "oncall"]
     panel = [
         PanelMember(
-            practitioner_id=b.practitioner_id, role=b.role, name=b.name, licensed_states=frozenset(b.licensed_states),
-            languages=frozenset(b.languages), time_zone=b.time_zone, panel_limit=b.panel_limit, panel_size=0,
+            practitioner_id=b.practitioner_id,
+            role=b.role,
+            name=b.name,
+            licensed_states=frozenset(b.licensed_states),
+            languages=frozenset(b.languages),
+            time_zone=b.time_zone,
+            panel_limit=b.panel_limit,
+            panel_size=0,
             accepting=True,
         )
         for b in bodies
@@ -89,9 +95,7 @@ def test_staff_can_sign_in_and_whoever_could_before_still_can(tmp_path_factory) 
     add_people(data)
     people = load_people(data)
     assert other in people
-    assert Counter(role for person in people for role in person.roles) == Counter(
-        pt=4, coach=3, oncall=1, operator=1
-    )
+    assert Counter(role for person in people for role in person.roles) == Counter(pt=4, coach=3, oncall=1, operator=1)
 
 
 def test_a_request_holds_neighbouring_events_in_order() -> None:

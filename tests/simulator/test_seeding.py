@@ -55,9 +55,21 @@ class SignedAccess(Access):
 
 def stack_of(running: dict[str, RunningService], *, data: Path, bootstrap: str, namespace: str) -> Stack:
     return Stack(
-        state="seeding", supervisor_pid=0, supervisor_mark="", data=data, namespace=namespace,
-        kafka_bootstrap=bootstrap, postgres_url="", valkey_url="", embedded=(), console_url="", issuer_url="",
-        issuer_data=data / "issuer", mail_url="", smtp_port=0, clock_file=data / "clock.json",
+        state="seeding",
+        supervisor_pid=0,
+        supervisor_mark="",
+        data=data,
+        namespace=namespace,
+        kafka_bootstrap=bootstrap,
+        postgres_url="",
+        valkey_url="",
+        embedded=(),
+        console_url="",
+        issuer_url="",
+        issuer_data=data / "issuer",
+        mail_url="",
+        smtp_port=0,
+        clock_file=data / "clock.json",
         services={name: StackService(url=f"http://{name}.test", database_url="") for name in running},
     )
 
@@ -152,7 +164,9 @@ async def count_messages(access: Access, seeding: Seeding) -> int:
     count = 0
     for member in seeding.play.members:
         answer = await access.ask(
-            "GET", "messaging", f"/v1/members/{member.member_id}/messages",
+            "GET",
+            "messaging",
+            f"/v1/members/{member.member_id}/messages",
             headers=await access.as_member(member.member_id),
         )
         count += sum(message["sender_role"] == "member" for message in answer.json()["messages"])

@@ -43,8 +43,11 @@ def test_another_process_with_other_hashes_gives_the_same_bytes() -> None:
     program = "from tests.simulator.test_stream import digest; print(digest(seed=42))"
     answers = {
         subprocess.run(
-            [sys.executable, "-c", program], env={**os.environ, "PYTHONHASHSEED": number, "PYTHONPATH": "."},
-            capture_output=True, text=True, check=True,
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONHASHSEED": number, "PYTHONPATH": "."},
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout.strip()
         for number in ("1", "2")
     }
