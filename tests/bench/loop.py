@@ -74,9 +74,10 @@ async def main() -> None:
     settings = ServiceSettings()
     run, table = JOBS[os.environ["BENCH_JOB"]]
     database = await open_database(settings.database_url.get_secret_value(), connections=2, application="bench loop")
+    group = f"{settings.namespace}.{GROUP}.{os.environ['BENCH_RUN']}"
     topic, decoder, clock = topic_name(settings.namespace, TOPIC), Decoder(TOPIC_OF[TOPIC]), WallClock()
     consumer = AIOKafkaConsumer(
-        topic, bootstrap_servers=settings.kafka_bootstrap, group_id=f"{settings.namespace}.{GROUP}",
+        topic, bootstrap_servers=settings.kafka_bootstrap, group_id=group,
         auto_offset_reset="earliest", enable_auto_commit=False, max_poll_records=500, fetch_max_wait_ms=100,
     )  # fmt: skip
     await consumer.start()

@@ -32,7 +32,7 @@ async def raw(message: KafkaMessage) -> object:
 
 
 @broker.subscriber(
-    topic_name(settings.namespace, TOPIC), group_id=f"{settings.namespace}.bench.message",
+    topic_name(settings.namespace, TOPIC), group_id=f"{settings.namespace}.bench.message.{os.environ['BENCH_RUN']}",
     auto_offset_reset="earliest", ack_policy=AckPolicy.NACK_ON_ERROR, decoder=raw,
 )  # fmt: skip
 async def follow_one(record: object) -> None:

@@ -64,6 +64,7 @@ class Stage:
             "CARELOOP_PORT": "0",
             "CARELOOP_LOG_LEVEL": "ERROR",
             "BENCH_JOB": job,
+            "BENCH_RUN": secrets.token_hex(4),
             "BENCH_SERVICE": "plans" if job == "consume_rules" else "bench",
         }
 
