@@ -18,6 +18,9 @@ from deploy.reconciliation.reconcile import Report
 from deploy.reconciliation.reconcile import reconcile as reconcile_stack
 from shared.clock import open_clock
 
+WIDTH_MIN = 110
+"""Columns: a narrower terminal wraps lines rather than losing figures."""
+
 
 @one_sentence
 def reconcile(data: Data = DATA_DEFAULT, as_json: Json = False) -> None:
@@ -55,7 +58,7 @@ def show(report: Report) -> None:
         sums = [sum(line.classes[name] for line in lines) for name in CLASSES]
         totals = [sum(line.in_log for line in lines), sum(line.read for line in lines), *sums]
         table.add_row(group, *map(str, totals), str(sum(line.missing for line in lines)))
-    console.print(table)
+    console.print(table, width=max(console.width, WIDTH_MIN), crop=False)
     for service, found in report.services.items():
         console.print(f"{service}: " + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in found.items()))
     problems = report.problems + [
