@@ -78,7 +78,6 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         self.reader = reader
         self.subscription = reader.subscription
         self.assigned_once = False
-        self.last_poll = monotonic()
         self.paused_by_alarm: set[TopicPartition] = set()
         self.lanes: dict[TopicPartition, Lane] = {}
         self._service, self._settings, self._database, self._clock = service, settings, database, clock
@@ -125,7 +124,6 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
     # -- the poll side: never raises, never waits
 
     def _receive(self, records: Sequence[ConsumerRecord]) -> None:
-        self.last_poll = monotonic()
         by_partition: dict[TopicPartition, list[ConsumerRecord]] = {}
         for record in records:
             by_partition.setdefault(TopicPartition(record.topic, record.partition), []).append(record)

@@ -12,7 +12,7 @@ from uuid import UUID, uuid5
 from shared.database import Connection
 from shared.events.catalogue import TOPIC_OF_TYPE
 from shared.events.codec import encode
-from shared.events.envelope import EVENT_SIZE_MAX, NAMESPACE, CloudEvent, event_type
+from shared.events.envelope import NAMESPACE, CloudEvent, event_type
 from shared.outcomes import Cause, Command, Draft, Timer, cause_of
 
 INSERT = """
@@ -20,10 +20,6 @@ insert into delivery.outbox (topic, member_id, value)
 select topic, member_id, value
 from unnest($1::text[], $2::uuid[], $3::bytea[]) with ordinality as o(topic, member_id, value, place) order by place
 """
-
-
-class OversizedEvent(Exception):
-    """A handler made an event larger than any consumer accepts: a bug of the handler."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +81,8 @@ def finish_events(drafts: Sequence[Draft], *, service: str, scope: str, now: dat
 
 
 def to_rows(events: Sequence[CloudEvent]) -> list[OutboxRow]:
-    """Encoded events with their topics; OversizedEvent where one is larger than the limit."""
-    rows: list[OutboxRow] = []
-    for event in events:
-        value = encode(event)
-        if len(value) > EVENT_SIZE_MAX:
-            raise OversizedEvent(f"{event.NAME} of {len(value)} bytes; the limit is {EVENT_SIZE_MAX}")
-        rows.append(OutboxRow(TOPIC_OF_TYPE[event.type].name, event.subject, value))
-    return rows
+    """Encoded events with their topics; TooLarge (shared/events/codec.py) where no consumer would accept one."""
+    return [OutboxRow(TOPIC_OF_TYPE[event.type].name, event.subject, encode(event)) for event in events]
 
 
 async def put_in_outbox(

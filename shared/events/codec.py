@@ -81,11 +81,6 @@ def body_digest(event: CloudEvent) -> bytes:
     return digest.digest()
 
 
-def identity_digest(source: str, id: str) -> bytes:
-    """16 bytes for an event's identity. Neither part holds a space, so that no two pairs meet."""
-    return blake2b(f"{source} {id}".encode(), digest_size=16).digest()
-
-
 class Decoder:
     """Reads the records of one topic."""
 

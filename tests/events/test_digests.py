@@ -7,7 +7,8 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.events.codec import body_digest, encode, identity_digest
+from shared.events.codec import body_digest, encode
+from shared.inbox import inbox_identity
 from tests.events.test_codec import ACTIVITY, PAIN, STRUCTURED, changed
 
 
@@ -49,7 +50,11 @@ def test_a_default_that_is_said_does_not_change_the_body() -> None:
 
 @given(source=st.text("ab:/", min_size=1), id=st.text("ab:/", min_size=1), other=st.text("ab:/", min_size=1))
 def test_identity_is_the_pair(source: str, id: str, other: str) -> None:
-    assert len(identity_digest(source, id)) == 16
-    assert identity_digest(source, id) == identity_digest(source, id)
-    assert (identity_digest(source, id) == identity_digest(source + other, id)) is False
-    assert (identity_digest(source, other + id) == identity_digest(source + other, id)) is False
+    assert len(inbox_identity("plans.activity", source, id)) == 16
+    assert inbox_identity("plans.activity", source, id) == inbox_identity("plans.activity", source, id)
+    assert (
+        inbox_identity("plans.activity", source, id) == inbox_identity("plans.activity", source + other, id)
+    ) is False
+    assert (
+        inbox_identity("plans.activity", source, other + id) == inbox_identity("plans.activity", source + other, id)
+    ) is False
