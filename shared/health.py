@@ -14,6 +14,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from shared.clock import monotonic
 from shared.database import is_transient
 from shared.hosting import Host
+from shared.lag import load_positions
 from shared.timers import count_due
 
 STUCK_S = 10.0
@@ -77,19 +78,27 @@ async def _reasons(service: Host) -> list[str]:
 
 
 async def _progress(service: Host) -> dict[str, Any]:
-    """What is under way: lag, outbox, due timers, queued and pending work; `settled` when there is none."""
+    """What is under way: lag, outbox, due timers, queued and pending work; `settled` when there is none.
+
+    Work moves from log to timers to outbox and back to the log. One snapshot sees it in one place, and the ends of the
+    log are read after it: what left the outbox before the snapshot is behind them, so nothing under way goes unseen.
+    """
     if not service.health.started:
         return {"settled": False, "why": service.health.why}
-    async with service.database.acquire(timeout=10) as connection:
+    async with (
+        service.database.acquire(timeout=10) as connection,
+        connection.transaction(isolation="repeatable_read", readonly=True),
+    ):
         now = service.clock.now()
         outbox = await connection.fetchval(COUNT_OUTBOX)
         due = await count_due(connection, kinds=list(service.timers), now=now)
         held = await connection.fetchrow(COUNT_ALARMS)
         pending = {work.name: await work.count(connection, now) for work in service.pending}
-        try:
-            lag = await service.lag(connection)
-        except KafkaError as error:
-            return {"settled": False, "why": f"kafka: {type(error).__name__}"}
+        positions = await load_positions(connection)
+    try:
+        lag = await service.lag(positions)
+    except KafkaError as error:
+        return {"settled": False, "why": f"kafka: {type(error).__name__}"}
     assert held is not None
     starting = sum(intake.opening() for intake in service.intakes)
     settled = not (outbox or due or lag or starting or any(pending.values()))

@@ -8,6 +8,7 @@ from typing import Protocol
 from shared.clock import Clock
 from shared.database import Connection, Database
 from shared.intake import Intake
+from shared.lag import Positions
 from shared.replaying import Reader
 from shared.subscriptions import TimerHandler
 
@@ -44,6 +45,6 @@ class Host(Protocol):
     @property
     def database(self) -> Database: ...
 
-    async def lag(self, connection: Connection) -> int: ...
+    async def lag(self, positions: Positions) -> int: ...
 
     def committed(self, published: int) -> None: ...

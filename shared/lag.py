@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import suppress
+from typing import TypeAlias
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
@@ -11,7 +12,14 @@ from shared.settings import ServiceSettings
 from shared.subscriptions import Subscription
 from shared.topics import topic_name
 
-NEXT_OFFSETS = "select partition, next_offset from delivery.positions where consumer_group = $1 and topic = $2"
+NEXT_OFFSETS = "select consumer_group, topic, partition, next_offset from delivery.positions"
+Positions: TypeAlias = dict[tuple[str, str, int], int]
+"""The next offset by consumer group, topic and partition."""
+
+
+async def load_positions(connection: Connection) -> Positions:
+    rows = await connection.fetch(NEXT_OFFSETS)
+    return {(row["consumer_group"], row["topic"], row["partition"]): row["next_offset"] for row in rows}
 
 
 class LogEnds:
@@ -22,8 +30,10 @@ class LogEnds:
         self._consumer: AIOKafkaConsumer | None = None
         self._opening = asyncio.Lock()
 
-    async def lag(self, connection: Connection, subscriptions: list[Subscription]) -> int:
-        """Records that these groups have not committed. KafkaError where no broker answers."""
+    async def behind(self, positions: Positions, subscriptions: list[Subscription]) -> int:
+        """Records between these positions and the end. KafkaError where no broker answers."""
+        if not subscriptions:
+            return 0
         names = {s.topic: topic_name(self._settings.namespace, s.topic) for s in subscriptions}
         consumer = await self._open(sorted(names.values()))
         partitions = {
@@ -31,12 +41,11 @@ class LogEnds:
             for topic, name in names.items()
         }
         ends = await consumer.end_offsets([one for several in partitions.values() for one in several])
-        behind = 0
-        for subscription in subscriptions:
-            rows = await connection.fetch(NEXT_OFFSETS, subscription.group, subscription.topic)
-            stored = {row["partition"]: row["next_offset"] for row in rows}
-            behind += sum(max(0, ends[p] - stored.get(p.partition, 0)) for p in partitions[subscription.topic])
-        return behind
+        return sum(
+            max(0, ends[partition] - positions.get((s.group, s.topic, partition.partition), 0))
+            for s in subscriptions
+            for partition in partitions[s.topic]
+        )
 
     async def _open(self, topics: list[str]) -> AIOKafkaConsumer:
         async with self._opening:

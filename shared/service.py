@@ -33,7 +33,7 @@ from shared.housekeeping import expire_waiting, forget_old
 from shared.http import Problem, install_problems
 from shared.intake import Intake
 from shared.isolating import describe_bug
-from shared.lag import LogEnds
+from shared.lag import LogEnds, Positions
 from shared.member_locks import lock_members
 from shared.migrating import missing_migrations
 from shared.outbox import put_in_outbox
@@ -152,10 +152,9 @@ class Service:
             return 0
         return await settle_waiting(connection, member_ids, now, readers=self.readers, service=self.name)
 
-    async def lag(self, connection: Connection) -> int:
-        """Records that this service has not taken yet. KafkaError where no broker answers."""
-        subscriptions = [reader.subscription for reader in self.readers.values()]
-        return await self._log_ends.lag(connection, subscriptions) if subscriptions else 0
+    async def lag(self, positions: Positions) -> int:
+        """Records between these positions and the end of the log. KafkaError where no broker answers."""
+        return await self._log_ends.behind(positions, [reader.subscription for reader in self.readers.values()])
 
     def committed(self, published: int) -> None:
         """Something was committed by this process: wake whoever acts on it."""

@@ -42,10 +42,18 @@ class House:
     def mail(self, to: str = "") -> list[Summary]:
         return self.sink.mailbox.latest(to=to, limit=1_000)
 
-    async def knows_contacts(self) -> bool:
-        """Whether whoever joined can be reached: topics have no order, and an event may come before the contact."""
-        count = "select count(*) from contacts having count(*) > 0 and count(*) = (select count(*) from enrollments)"
-        return bool(await self.running.service.database.fetchval(count))
+    async def enrol(self, publish: Publish, *journals: Journal, **consent: Any) -> None:
+        """Until they can be reached: topics have no order, and the next event may come before the contact."""
+        for one in journals:
+            await publish("careloop.plans", one.plan())
+            await publish("careloop.contacts", one.contact())
+            await publish("careloop.members", one.enrolled(**consent))
+        for one in journals:
+            await eventually(partial(self.knows, one), what="the contact is known")
+
+    async def knows(self, one: Journal) -> bool:
+        find = "select exists (select from contacts join enrollments using (member_id) where member_id = $1)"
+        return bool(await self.running.service.database.fetchval(find, one.member_id))
 
     async def rows(self) -> list[dict[str, Any]]:
         found = await self.running.service.database.fetch("select * from notifications order by planned_at, about")
@@ -70,19 +78,13 @@ async def open_house(run_service: RunService, sink: MailSink, clock: Clock, **op
         yield House(running, sink, clock)
 
 
-async def enrol(publish: Publish, ana: Journal, **consent: Any) -> None:
-    await publish("careloop.plans", ana.plan())
-    await publish("careloop.contacts", ana.contact())
-    await publish("careloop.members", ana.enrolled(**consent))
-
-
 async def test_a_reminder_goes_out_and_the_next_is_cancelled_by_the_session(
     run_service: RunService, streams: None, publish: Publish, consume: Consume, sink: MailSink
 ) -> None:
     clock = Clock()
     ana = Journal(clock)
     async with open_house(run_service, sink, clock) as house:
-        await enrol(publish, ana)
+        await house.enrol(publish, ana)
         await house.running.settled()
         assert house.mail() == []
 
@@ -114,7 +116,7 @@ async def test_an_event_that_comes_twice_sends_once(
     clock = Clock()
     ana = Journal(clock)
     async with open_house(run_service, sink, clock) as house:
-        await enrol(publish, ana)
+        await house.enrol(publish, ana)
         milestone = ana.milestone()
         await publish("careloop.plans", milestone, milestone, ana.milestone())
         await publish("careloop.plans", milestone)
@@ -147,8 +149,7 @@ async def test_a_sender_killed_between_attempt_and_result_never_sends_twice(
     monkeypatch.setattr(MailLine, "send", die)
     async with open_house(run_service, sink, clock) as house:
         database_url = house.running.database_url
-        await enrol(publish, ana)
-        await eventually(house.knows_contacts, what="the contact is known")
+        await house.enrol(publish, ana)
         await publish("careloop.plans", ana.milestone())
         await asyncio.wait_for(reached.wait(), 90)
         assert [row["state"] for row in await house.rows()] == ["sending"], (
@@ -157,8 +158,7 @@ async def test_a_sender_killed_between_attempt_and_result_never_sends_twice(
     monkeypatch.undo()
 
     async with open_house(run_service, sink, clock, database_url=database_url) as house:
-        await enrol(publish, ben)
-        await eventually(house.knows_contacts, what="the contact is known")
+        await house.enrol(publish, ben)
         await publish("careloop.plans", ben.milestone())
         await eventually(lambda: house.mail("ben"), what="the next sender works")
         assert [row["state"] for row in await house.rows() if row["member_id"] == ana.member_id] == ["sending"]
@@ -192,9 +192,7 @@ async def test_stopping_finishes_what_is_on_the_line_and_gives_back_the_rest(
 
     async with open_house(run_service, sink, clock, smtp_connections=1) as house:
         database_url = house.running.database_url
-        for one in members:
-            await enrol(publish, one)
-        await house.running.settled()
+        await house.enrol(publish, *members)
         monkeypatch.setattr(MailLine, "send", slowly)
         await publish("careloop.plans", *(one.milestone() for one in members))
         await asyncio.wait_for(begun.wait(), 30)
@@ -221,8 +219,7 @@ async def test_mail_waits_for_a_server_that_is_down(
     async with MailSink(MailSinkSettings(smtp_port=0, port=0, data=tmp_path / "other")) as other:
         port = other.smtp_port
     async with open_house(run_service, sink, clock, smtp_port=port) as house:
-        await enrol(publish, ana)
-        await eventually(house.knows_contacts, what="the contact is known")
+        await house.enrol(publish, ana)
         await publish("careloop.plans", ana.milestone())
 
         async def refused() -> bool:
@@ -242,8 +239,7 @@ async def test_one_click_in_a_mail_program_leaves_that_list_and_no_other(
     clock = Clock()
     ana = Journal(clock)
     async with open_house(run_service, sink, clock) as house:
-        await enrol(publish, ana)
-        await eventually(house.knows_contacts, what="the contact is known")
+        await house.enrol(publish, ana)
         await publish("careloop.plans", ana.milestone("first-week"))
         await eventually(house.mail)
         opened = house.sink.mailbox.open(house.mail()[0].id)
@@ -300,7 +296,7 @@ async def test_stop_is_confirmed_once_and_holds_at_once(
     clock = Clock()
     ana = Journal(clock, email=None)
     async with open_house(run_service, sink, clock, **SMS) as house:
-        await enrol(publish, ana, channels=("sms",))
+        await house.enrol(publish, ana, channels=("sms",))
         await house.running.settled()
         forged = await say(house, "STOP", sid="SM1", token="guess")
         assert forged.status_code == 403
@@ -332,7 +328,7 @@ async def test_a_stop_from_an_unknown_phone_holds_for_whoever_has_it_later(
         assert (await say(house, "ALTO", sid="SM1", phone="+15550199")).status_code == 200
         await publish("careloop.contacts", ana.contact())
         await publish("careloop.members", enrolled)
-        await eventually(house.knows_contacts, what="the contact is known")
+        await eventually(partial(house.knows, ana), what="the contact is known")
         await publish("careloop.plans", ana.lapsed())
 
         async def ended() -> bool:
@@ -347,8 +343,7 @@ async def test_who_may_read_what_a_member_was_told(
     clock = Clock()
     ana = Journal(clock)
     async with open_house(run_service, sink, clock) as house:
-        await enrol(publish, ana)
-        await eventually(house.knows_contacts, what="the contact is known")
+        await house.enrol(publish, ana)
         await publish("careloop.plans", ana.milestone())
         await eventually(house.mail)
         await house.running.settled()

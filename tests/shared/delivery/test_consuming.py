@@ -1,13 +1,16 @@
 """Given records on a real broker, when a service consumes them, then the rows tell what took effect."""
 
 from collections.abc import AsyncIterator
+from datetime import datetime
 from uuid import UUID, uuid4
 
 import asyncpg
 import orjson
 import pytest
 
+from shared.database import Connection
 from shared.events.codec import encode
+from shared.hosting import Pending
 from shared.kafka import Partitioner
 from shared.migrating import migrate
 from shared.telemetry import WRONG_PARTITION
@@ -59,6 +62,24 @@ async def test_events_take_effect_once_in_order(probe: RunningService, publish: 
     )
     assert position
     assert dict(position) == {"read": 30, "new": 15, "duplicate": 15}
+
+
+async def test_work_that_moves_on_while_progress_is_read_is_not_missed(probe: RunningService, publish: Publish) -> None:
+    """What was still in the log when the effects were counted is not done when the log is asked next."""
+    await probe.settled()
+    counted = 0
+
+    async def count_effects(connection: Connection, now: datetime) -> int:
+        nonlocal counted
+        counted = await connection.fetchval("select count(*) from effects")
+        await publish(ACTIVITY, pain(uuid4(), 1))
+        await eventually(lambda: probe.service.database.fetchval("select count(*) > $1 from effects", counted))
+        return 0
+
+    probe.service.pending = [Pending("effects", count_effects)]
+    answer = (await probe.client.get("/health/progress")).json()
+    assert not answer["settled"], answer
+    assert counted == 0
 
 
 async def test_what_a_handler_publishes_reaches_kafka_once_in_order_with_its_cause(
