@@ -9,8 +9,7 @@ from starlette.requests import Request
 
 from shared.database import Connection
 from shared.events.envelope import NAMESPACE
-from shared.outbox import service_source
-from shared.outcomes import Cause, Command, Outcomes
+from shared.outcomes import Cause, Command, Outcomes, service_source
 
 
 @dataclass(slots=True)

@@ -3,7 +3,6 @@
 The id of a produced event derives from what caused it, so that a decision made again after a restore is the same event.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +12,7 @@ from shared.database import Connection
 from shared.events.catalogue import TOPIC_OF_TYPE
 from shared.events.codec import encode
 from shared.events.envelope import NAMESPACE, CloudEvent, event_type
-from shared.outcomes import Cause, Command, Draft, Timer, cause_of
+from shared.outcomes import Draft, cause_of, service_source, step_of, trace_of
 
 INSERT = """
 insert into delivery.outbox (topic, member_id, value)
@@ -29,40 +28,20 @@ class OutboxRow:
     value: bytes
 
 
-def service_source(service: str) -> str:
-    """The CloudEvents `source` of everything a service publishes."""
-    return f"urn:careloop:{service}"
-
-
-def _step(because: CloudEvent | Command | Timer, scope: str) -> str:
-    """What tells apart several steps that name the same cause: the consumer group, the timer, the command."""
-    match because:
-        case Timer():
-            return f"timer {because.kind} {because.key} {because.due_at.isoformat()}"
-        case Command():
-            return f"command {because.name} {because.id}"
-        case _:
-            return scope
-
-
-def trace_of(cause: Cause, event_id: UUID) -> str:
-    """W3C trace context of an event: the cause's trace, or one of the chain's own, with a span for this event."""
-    if cause.traceparent:
-        version, trace, _, flags = cause.traceparent.split("-")
-        return f"{version}-{trace}-{event_id.hex[-16:]}-{flags}"
-    return f"00-{hashlib.blake2b(cause.chain.encode(), digest_size=16).hexdigest()}-{event_id.hex[-16:]}-01"
-
-
 def finish_events(drafts: Sequence[Draft], *, service: str, scope: str, now: datetime) -> list[CloudEvent]:
     """Give drafts their identity, time and place in the chain. `scope` is the consumer group or what else decided."""
     ordinals: dict[tuple[str, str, str], int] = {}
     source = service_source(service)
     events: list[CloudEvent] = []
     for draft in drafts:
-        cause, step = cause_of(draft.because), _step(draft.because, scope)
-        place = (step, cause.source, cause.id)
-        ordinals[place] = ordinal = ordinals.get(place, -1) + 1
-        event_id = uuid5(NAMESPACE, f"{service} {step} {cause.source} {cause.id} {ordinal}")
+        cause = cause_of(draft.because)
+        if draft.named is None:
+            step = step_of(draft.because) or scope
+            place = (step, cause.source, cause.id)
+            ordinals[place] = ordinal = ordinals.get(place, -1) + 1
+            event_id = uuid5(NAMESPACE, f"{service} {step} {cause.source} {cause.id} {ordinal}")
+        else:
+            event_id = UUID(draft.named.id)
         events.append(
             draft.event(
                 id=str(event_id),

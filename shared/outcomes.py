@@ -4,13 +4,14 @@ A handler never publishes, commits or catches. It returns these values; the runt
 events in the outbox in the same transaction as the handler's own writes.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid5
 
-from shared.events.envelope import CloudEvent, Record
+from shared.events.envelope import NAMESPACE, CloudEvent, Record
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,6 +60,41 @@ def cause_of(because: CloudEvent | Command | Timer) -> Cause:
     return because.cause
 
 
+def service_source(service: str) -> str:
+    """The CloudEvents `source` of everything a service publishes."""
+    return f"urn:careloop:{service}"
+
+
+def step_of(because: CloudEvent | Command | Timer) -> str | None:
+    """What tells apart several steps that name the same cause: the timer or the command. None for an event, where it is
+    the consumer group."""
+    match because:
+        case Timer():
+            return f"timer {because.kind} {because.key} {because.due_at.isoformat()}"
+        case Command():
+            return f"command {because.name} {because.id}"
+        case _:
+            return None
+
+
+def trace_of(cause: Cause, event_id: UUID) -> str:
+    """W3C trace context of an event: the cause's trace, or one of the chain's own, with a span for this event."""
+    if cause.traceparent:
+        version, trace, _, flags = cause.traceparent.split("-")
+        return f"{version}-{trace}-{event_id.hex[-16:]}-{flags}"
+    return f"00-{hashlib.blake2b(cause.chain.encode(), digest_size=16).hexdigest()}-{event_id.hex[-16:]}-01"
+
+
+def name_event(event: type[CloudEvent], *, service: str, about: UUID, because: CloudEvent | Command | Timer) -> Cause:
+    """The identity of an event that is going to be published about this thing because of that, as the cause of what
+    follows from it: known in the transaction that decides, before the event has been anywhere."""
+    cause = cause_of(because)
+    event_id = uuid5(NAMESPACE, f"{event.NAME} {about} {step_of(because) or ''} {cause.source} {cause.id}")
+    return Cause(
+        source=service_source(service), id=str(event_id), chain=cause.chain, traceparent=trace_of(cause, event_id)
+    )
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Draft:
     """An event to publish, before it has its id, source and time."""
@@ -67,6 +103,7 @@ class Draft:
     data: Record
     because: CloudEvent | Command | Timer
     member_id: UUID
+    named: Cause | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +129,15 @@ class Outcomes:
         *,
         because: CloudEvent | Command | Timer,
         member_id: UUID | None = None,
+        named: Cause | None = None,
     ) -> None:
         """Publish an event of this class and data because of that event, command or timer. The member is the cause's
-        unless another is given."""
+        unless another is given; `named` is the identity that name_event gave it, where something refers to it."""
         owner = because.subject if isinstance(because, CloudEvent) else because.member_id
         member = member_id or owner
         if member is None:
             raise ValueError("a command about several members names the member of each event")
-        self.published.append(Draft(event=event, data=data, because=because, member_id=member))
+        self.published.append(Draft(event=event, data=data, because=because, member_id=member, named=named))
 
     def refuse(self, event: CloudEvent, *, reason: str, detail: str = "") -> None:
         """The domain refuses this event: recorded as its outcome, nothing is parked, later events go on."""

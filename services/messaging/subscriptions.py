@@ -34,7 +34,7 @@ SUBSCRIPTIONS = (
         events=(SafetyFlagged,),
         stateless=True,
     ),
-    # Our own events come back for the timeline, and for the identities that what follows names as its cause.
+    # Our own events come back for the timeline and the feed.
     Subscription(topic="careloop.visits", group="messaging.visits", run=follow_visits),
     Subscription(topic="careloop.conversations", group="messaging.conversations", run=follow_conversations),
     Subscription(topic="careloop.notifications", group="messaging.notifications", run=follow_notifications),

@@ -34,6 +34,9 @@ class Clinic:
     database: Database
     now: datetime = NOW
     published: list[Any] = field(default_factory=list)
+    is_behind: bool = False
+    """Its own events have not come back from Kafka yet."""
+    _unread: list[CloudEvent] = field(default_factory=list)
     _commands: int = 0
 
     @asynccontextmanager
@@ -64,9 +67,17 @@ class Clinic:
     async def follow(self, outcomes: Outcomes, *, scope: str) -> list[Any]:
         events = finish_events(outcomes.published, service="messaging", scope=scope, now=self.now)
         self.published += events
-        for event in events:
-            await self.take(OWN[event.NAME.split(".")[0]], event)
+        self._unread += events
+        if not self.is_behind:
+            await self.catch_up()
         return events
+
+    async def catch_up(self) -> None:
+        """Its own events come back."""
+        self.is_behind = False
+        while self._unread:
+            event = self._unread.pop(0)
+            await self.take(OWN[event.NAME.split(".")[0]], event)
 
     async def pass_time(self, span: timedelta) -> list[Any]:
         """Let the time pass, run every timer when it is due, in order; what was published meanwhile."""

@@ -188,7 +188,10 @@ def test_undo_is_for_some_seconds_and_for_who_did_it() -> None:
         at = NOW + timedelta(seconds=after_s)
         return undo_acknowledgement(alert=seen, by=by, because=COMMAND, rules=RULES, now=at)
 
-    assert changed(undo(COACH, 15)) == alert
+    undone = changed(undo(COACH, 15))
+    assert replace(undone, cause=alert.cause) == alert
+    assert undone.cause.chain == COMMAND.cause.chain
+    assert undone.cause.id != alert.cause.id, "it asks anew"
     assert refused(undo(COACH, 16)) == "too-late"
     assert refused(undo(PT, 1)) == "not-yours"
     again = undo_acknowledgement(alert=alert, by=COACH, because=COMMAND, rules=RULES, now=NOW)

@@ -296,7 +296,10 @@ async def test_a_visit_nobody_completes_is_missed_alerts_and_may_be_documented_l
     assert "She did come" not in str([event.model_dump() for event in clinic.published]), "the note stays here"
 
 
-async def test_the_chain_from_a_session_to_the_visit_is_connected(clinic: Clinic) -> None:
+@pytest.mark.parametrize("is_behind", [False, True])
+async def test_the_chain_from_a_session_to_the_visit_is_connected(clinic: Clinic, is_behind: bool) -> None:
+    """Also for a coach who answers before the alert's own event has come back from Kafka."""
+    clinic.is_behind = is_behind
     done = session(pain=7)
     spike = spiked(causationid=done.id, causationsource=done.source, correlationid=done.chain)
     revised = plan_revised(causationid=done.id, causationsource=done.source, correlationid=done.chain)
@@ -313,6 +316,7 @@ async def test_the_chain_from_a_session_to_the_visit_is_connected(clinic: Clinic
     clinic.now = TUESDAY_10 + 30 * MINUTE
     advice = VisitRecommendation(action="step-back", exercises=("mini-squat",))
     await clinic.command(complete_booking, visit_id=visit.visit_id, recommendation=advice, note=None)
+    await clinic.catch_up()
 
     async with clinic.database.acquire() as connection:
         chain = await load_chain(connection, member_ids=[MEMBER], correlation_id=done.chain)

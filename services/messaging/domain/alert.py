@@ -6,10 +6,10 @@ from datetime import datetime, timedelta
 from typing import Final, Literal
 from uuid import UUID
 
-from shared.events.conversations import AlertOutcome
+from shared.events.conversations import AlertOutcome, AlertRaised
 from shared.events.envelope import CloudEvent, Decision
 from shared.events.vocabulary import AlertKind, AlertPriority, Practitioner, PractitionerRole
-from shared.outcomes import Cause, Command, Timer
+from shared.outcomes import Cause, Command, Timer, name_event
 
 AlertStatus = Literal["open", "acknowledged", "resolved"]
 AlertAction = Literal[
@@ -51,7 +51,7 @@ class Alert:
     """Rung of the ladder that is asked now, 0 first."""
     respond_by: datetime
     cause: Cause
-    """What is done about the alert names this: the trigger, then the alert.raised event itself."""
+    """The alert.raised event that asked last: what is done about the alert names it."""
     snoozed_until: datetime | None = None
     settled_at: datetime | None = None
     """When the pain went back to usual; the alert still waits for a person."""
@@ -62,6 +62,11 @@ class Alert:
     resolved_at: datetime | None = None
     outcome: AlertOutcome | None = None
     note: str | None = None
+
+
+def raised_event(*, alert_id: UUID, because: CloudEvent | Command | Timer) -> Cause:
+    """The alert.raised event that asks because of this."""
+    return name_event(AlertRaised, service="messaging", about=alert_id, because=because)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -34,7 +34,7 @@ def announce_alerts(*, outcomes: Outcomes, changes: Sequence[AlertChange]) -> No
                 repeated=change.action != "raised",
                 decision=alert.decision,
             )
-            outcomes.publish(AlertRaised, raised, because=change.because, member_id=alert.member_id)
+            outcomes.publish(AlertRaised, raised, because=change.because, member_id=alert.member_id, named=alert.cause)
         elif change.action == "acknowledged" and change.by:
             seen = AlertAcknowledgedData(alert_id=alert.alert_id, acknowledged_by=change.by)
             outcomes.publish(AlertAcknowledged, seen, because=change.because, member_id=alert.member_id)

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import datetime
 
-from services.messaging.domain.alert import Alert, AlertChange, AlertRules, Owner
+from services.messaging.domain.alert import Alert, AlertChange, AlertRules, Owner, raised_event
 from services.messaging.domain.alert_raising import choose_owner
 from services.messaging.domain.people import CareTeam
 from shared.events.conversations import AlertOutcome
@@ -38,7 +38,12 @@ def undo_acknowledgement(
     if now - alert.acknowledged_at > rules.undo_within:
         return Refusal("too-late", "The time to undo is over; hand the alert over instead.")
     asking = replace(
-        alert, status="open", acknowledged_by=None, acknowledged_at=None, respond_by=max(alert.respond_by, now)
+        alert,
+        status="open",
+        acknowledged_by=None,
+        acknowledged_at=None,
+        respond_by=max(alert.respond_by, now),
+        cause=raised_event(alert_id=alert.alert_id, because=because),
     )
     return AlertChange(alert=asking, action="undone", because=because, by=by, previous_role=alert.owner.role)
 
@@ -87,6 +92,7 @@ def wake_alert(*, alert: Alert, team: CareTeam, because: Timer, rules: AlertRule
         owner=owner,
         level=level,
         respond_by=now + rules.respond_within[alert.priority],
+        cause=raised_event(alert_id=alert.alert_id, because=because),
     )
     return AlertChange(alert=awake, action="woke", because=because, previous_role=alert.owner.role)
 
@@ -121,6 +127,7 @@ def hand_over_alert(
         owner=owner,
         level=ladder.index(to_role) if to_role in ladder else alert.level,
         respond_by=now + rules.respond_within[alert.priority],
+        cause=raised_event(alert_id=alert.alert_id, because=because),
     )
     return AlertChange(
         alert=given,
@@ -187,6 +194,7 @@ def follow_care_team(
         owner=owner,
         level=level,
         respond_by=now + rules.respond_within[alert.priority],
+        cause=raised_event(alert_id=alert.alert_id, because=because),
     )
     return AlertChange(
         alert=moved,

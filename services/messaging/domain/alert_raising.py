@@ -13,11 +13,12 @@ from services.messaging.domain.alert import (
     AlertRules,
     Owner,
     Trigger,
+    raised_event,
 )
 from services.messaging.domain.people import NO_TEAM, CareTeam
 from shared.events.envelope import NAMESPACE
 from shared.events.vocabulary import PractitionerRole
-from shared.outcomes import Timer, cause_of
+from shared.outcomes import Timer
 
 
 def choose_owner(*, ladder: Sequence[PractitionerRole], team: CareTeam, from_level: int) -> tuple[int, Owner]:
@@ -78,8 +79,9 @@ def raise_alerts(
 def _open(*, trigger: Trigger, team: CareTeam, rules: AlertRules, now: datetime) -> Alert:
     ladder = rules.ladder(kind=trigger.kind, priority=trigger.priority)
     level, owner = choose_owner(ladder=ladder, team=team, from_level=0)
+    alert_id = uuid5(NAMESPACE, f"alert {trigger.member_id} {trigger.kind} {trigger.episode_key}")
     return Alert(
-        alert_id=uuid5(NAMESPACE, f"alert {trigger.member_id} {trigger.kind} {trigger.episode_key}"),
+        alert_id=alert_id,
         member_id=trigger.member_id,
         kind=trigger.kind,
         episode_key=trigger.episode_key,
@@ -93,7 +95,7 @@ def _open(*, trigger: Trigger, team: CareTeam, rules: AlertRules, now: datetime)
         owner=owner,
         level=level,
         respond_by=now + rules.respond_within[trigger.priority],
-        cause=cause_of(trigger.because),
+        cause=raised_event(alert_id=alert_id, because=trigger.because),
     )
 
 
@@ -118,7 +120,7 @@ def _repeat(*, alert: Alert, trigger: Trigger, team: CareTeam, rules: AlertRules
         owner=owner,
         level=level,
         respond_by=respond_by,
-        cause=cause_of(trigger.because),
+        cause=raised_event(alert_id=alert.alert_id, because=trigger.because),
         snoozed_until=None,
         settled_at=None,
         acknowledged_by=None,

@@ -48,7 +48,7 @@ class Visit:
     alert_id: UUID | None = None
     """The alert in whose context it was booked."""
     cause: Cause | None = None
-    """What follows for the visit names this: the visit.booked (or visit.rescheduled) event once it is known."""
+    """What follows for the visit names this: what led to the hold, then the visit's own last event."""
 
     @property
     def span(self) -> Span:

@@ -1,9 +1,11 @@
 """Which event tells the other services about a change of a visit."""
 
+from dataclasses import replace
 from typing import Literal
 
 from services.messaging.domain.visit import Visit
 from shared.events import CloudEvent, VisitBooked, VisitCancelled, VisitCompleted, VisitMissed, VisitRescheduled
+from shared.events.envelope import Record
 from shared.events.visits import (
     VisitBookedData,
     VisitCancelledData,
@@ -11,7 +13,7 @@ from shared.events.visits import (
     VisitMissedData,
     VisitRescheduledData,
 )
-from shared.outcomes import Command, Outcomes, Timer
+from shared.outcomes import Command, Outcomes, Timer, name_event
 
 
 def announce_visit(
@@ -21,10 +23,20 @@ def announce_visit(
     before: Visit,
     because: CloudEvent | Command | Timer,
     by: Literal["member", "practitioner", "system"],
-) -> None:
-    """Publish what happened between `before` and `visit`. Holds concern nobody else."""
+) -> Visit:
+    """Publish what happened between `before` and `visit`; the visit to keep, whose next event names this one as its
+    cause."""
+    event, data = _describe(visit, before, by)
+    named = name_event(event, service="messaging", about=visit.visit_id, because=because)
+    outcomes.publish(event, data, because=because, member_id=visit.member_id, named=named)
+    return replace(visit, cause=named)
+
+
+def _describe(
+    visit: Visit, before: Visit, by: Literal["member", "practitioner", "system"]
+) -> tuple[type[CloudEvent], Record]:
     if visit.status == "booked" and before.status == "held":
-        booked = VisitBookedData(
+        return VisitBooked, VisitBookedData(
             visit_id=visit.visit_id,
             practitioner=visit.practitioner,
             starts_at=visit.starts_at,
@@ -32,9 +44,8 @@ def announce_visit(
             time_zone=visit.time_zone,
             reason=visit.reason,
         )
-        outcomes.publish(VisitBooked, booked, because=because, member_id=visit.member_id)
-    elif visit.status == "booked":
-        moved = VisitRescheduledData(
+    if visit.status == "booked":
+        return VisitRescheduled, VisitRescheduledData(
             visit_id=visit.visit_id,
             practitioner=visit.practitioner,
             starts_at=visit.starts_at,
@@ -43,15 +54,14 @@ def announce_visit(
             time_zone=visit.time_zone,
             rescheduled_by=by,
         )
-        outcomes.publish(VisitRescheduled, moved, because=because, member_id=visit.member_id)
-    elif visit.status == "cancelled":
-        cancelled = VisitCancelledData(visit_id=visit.visit_id, starts_at=visit.starts_at, cancelled_by=by)
-        outcomes.publish(VisitCancelled, cancelled, because=because, member_id=visit.member_id)
-    elif visit.status == "completed" and visit.recommendation:
-        done = VisitCompletedData(
-            visit_id=visit.visit_id, practitioner=visit.practitioner, recommendation=visit.recommendation
+    if visit.status == "cancelled":
+        return VisitCancelled, VisitCancelledData(visit_id=visit.visit_id, starts_at=visit.starts_at, cancelled_by=by)
+    if visit.status == "missed":
+        return VisitMissed, VisitMissedData(
+            visit_id=visit.visit_id, practitioner=visit.practitioner, starts_at=visit.starts_at
         )
-        outcomes.publish(VisitCompleted, done, because=because, member_id=visit.member_id)
-    elif visit.status == "missed":
-        missed = VisitMissedData(visit_id=visit.visit_id, practitioner=visit.practitioner, starts_at=visit.starts_at)
-        outcomes.publish(VisitMissed, missed, because=because, member_id=visit.member_id)
+    if visit.recommendation is None:
+        raise ValueError(f"a visit that is {visit.status} is not told to anybody")
+    return VisitCompleted, VisitCompletedData(
+        visit_id=visit.visit_id, practitioner=visit.practitioner, recommendation=visit.recommendation
+    )

@@ -1,17 +1,16 @@
-"""careloop.conversations, our own: the timeline, the causes that answers will name, and the wait for an answer."""
+"""careloop.conversations, our own: the timeline, and the wait for an answer."""
 
 from collections.abc import Sequence
 from datetime import datetime
 
 from services.messaging.domain.feed import NewFeedEntry
 from services.messaging.domain.timeline import describe_event
-from services.messaging.store.alerts import save_alert_causes
 from services.messaging.store.conversations import FIRST_RESPONSE, load_conversations
 from services.messaging.store.feed import save_feed_entries
 from services.messaging.store.rules import load_alert_rules
 from services.messaging.store.timeline import save_timeline
 from shared.database import Connection
-from shared.events import AlertRaised, CloudEvent, MessageSent
+from shared.events import CloudEvent, MessageSent
 from shared.outcomes import Outcomes, Timer, cause_of
 from shared.timers import save_timers
 
@@ -19,10 +18,6 @@ from shared.timers import save_timers
 async def follow_conversations(connection: Connection, events: Sequence[CloudEvent], /, *, now: datetime) -> Outcomes:
     """Record; start the first-response timer of a member's message that still waits for an answer."""
     await save_timeline(connection, [describe_event(event, service="messaging") for event in events])
-    raised = [event for event in events if isinstance(event, AlertRaised)]
-    await save_alert_causes(
-        connection, alert_ids=[event.data.alert_id for event in raised], causes=[cause_of(event) for event in raised]
-    )
     sent = {event.data.message_id: event for event in events if isinstance(event, MessageSent)}
     within = load_alert_rules().first_response_within
     conversations = await load_conversations(connection, member_ids={event.subject for event in sent.values()})

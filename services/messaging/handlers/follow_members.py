@@ -99,11 +99,18 @@ async def _cancel_visits(
     if not gone:
         return []
     ahead = await load_visits_ahead(connection, member_ids=gone, now=now)
-    cancelled = [(visit, replace(visit, status="cancelled")) for visit in ahead]
-    await save_visits(connection, [after for _, after in cancelled])
+    cancelled = [
+        announce_visit(
+            outcomes=outcomes,
+            visit=replace(visit, status="cancelled"),
+            before=visit,
+            because=gone[visit.member_id],
+            by="system",
+        )
+        for visit in ahead
+    ]
+    await save_visits(connection, cancelled)
     await cancel_timers(connection, kind=MISSED, keys=[str(visit.visit_id) for visit in ahead])
-    for before, after in cancelled:
-        announce_visit(outcomes=outcomes, visit=after, before=before, because=gone[after.member_id], by="system")
     return [
         NewFeedEntry(
             kind="visit",

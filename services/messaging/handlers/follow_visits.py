@@ -1,4 +1,4 @@
-"""careloop.visits, our own: the timeline, and the identity of the event that what follows will name as its cause."""
+"""careloop.visits, our own: the timeline, and the alert about a visit that was missed."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -13,20 +13,15 @@ from services.messaging.domain.triggers import on_visit_missed
 from services.messaging.store.alerts import load_alert_book, load_standing_alerts, save_alert_changes
 from services.messaging.store.rules import load_alert_rules, load_trigger_rules
 from services.messaging.store.timeline import save_timeline
-from services.messaging.store.visits import save_visit_causes
 from shared.database import Connection
-from shared.events import CloudEvent, VisitBooked, VisitCompleted, VisitMissed, VisitRescheduled
-from shared.outcomes import Outcomes, cause_of
+from shared.events import CloudEvent, VisitCompleted, VisitMissed
+from shared.outcomes import Outcomes
 
 
 async def follow_visits(connection: Connection, events: Sequence[CloudEvent], /, *, now: datetime) -> Outcomes:
     """Record; alert about a missed visit; resolve that alert when the visit is documented after all."""
     outcomes = Outcomes()
     await save_timeline(connection, [describe_event(event, service="messaging") for event in events])
-    planned = [event for event in events if isinstance(event, VisitBooked | VisitRescheduled | VisitMissed)]
-    await save_visit_causes(
-        connection, visit_ids=[event.data.visit_id for event in planned], causes=[cause_of(event) for event in planned]
-    )
     missed = [event for event in events if isinstance(event, VisitMissed)]
     triggers = [on_visit_missed(event=event, rules=load_trigger_rules()) for event in missed]
     book = await load_alert_book(connection, triggers=triggers, now=now)

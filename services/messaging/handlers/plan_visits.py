@@ -239,19 +239,20 @@ async def _save(
     connection: Connection, visit: Visit, *, before: Visit, command: Command, now: datetime, by_member: bool = False
 ) -> VisitPlanned | Refusal:
     """Write the visit as it is now, its timer, its event (caused by what happened to it last) and its feed entry."""
+    outcomes = Outcomes()
+    because = replace(command, cause=visit.cause) if visit.cause else command
+    visit = announce_visit(
+        outcomes=outcomes, visit=visit, before=before, because=because, by="member" if by_member else "practitioner"
+    )
     if not await save_visits(connection, [visit]):
         return TAKEN
-    because = replace(command, cause=visit.cause) if visit.cause else command
     if visit.status == "booked":
+        assert visit.cause is not None, "it was announced"
         due = visit.ends_at + load_visit_rules().missed_after
-        timer = Timer(kind=MISSED, key=str(visit.visit_id), member_id=visit.member_id, due_at=due, cause=because.cause)
+        timer = Timer(kind=MISSED, key=str(visit.visit_id), member_id=visit.member_id, due_at=due, cause=visit.cause)
         await save_timers(connection, [timer])
     else:
         await cancel_timers(connection, kind=MISSED, keys=[str(visit.visit_id)])
-    outcomes = Outcomes()
-    announce_visit(
-        outcomes=outcomes, visit=visit, before=before, because=because, by="member" if by_member else "practitioner"
-    )
     await _show(connection, visit, now=now, also=before.practitioner.practitioner_id)
     return VisitPlanned(visit=visit, outcomes=outcomes)
 

@@ -33,10 +33,11 @@ create table alerts (
     resolved_at timestamptz,
     outcome text,
     note text,
-    -- the event that what is done about the alert names as its cause: first the trigger, then the alert.raised itself
+    -- the alert.raised event that asked last: what is done about the alert names it as its cause
     cause_source text not null,
     cause_id text not null,
     cause_chain text not null,
+    cause_traceparent text,
     unique (member_id, kind, episode_key),
     check ((status = 'resolved') = (resolved_at is not null)),
     check ((status = 'acknowledged') <= (acknowledged_at is not null))

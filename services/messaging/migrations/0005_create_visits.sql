@@ -19,10 +19,11 @@ create table visits (
     recommended_exercises text[] not null default '{}',
     note text,
     alert_id uuid references alerts,
-    -- the event that what follows for the visit names as its cause: the trigger of the booking, then visit.booked itself
+    -- the event that what follows for the visit names as its cause: what led to the hold, then the visit's own last one
     cause_source text,
     cause_id text,
     cause_chain text,
+    cause_traceparent text,
     check ((status = 'held') = (hold_expires_at is not null)),
     check (status <> 'completed' or recommendation is not null),
     constraint visits_practitioner_once exclude using gist (practitioner_id with =, during with &&)

@@ -32,14 +32,14 @@ on conflict (alert_id) do update set (
     priority, status, summary, reason, rule_id, rule_version, evidence, raised_at, last_raised_at, repeats, owner_id,
     owner_role, owner_name, level, respond_by, snoozed_until, settled_at, acknowledged_by, acknowledged_by_role,
     acknowledged_by_name, acknowledged_at, resolved_by, resolved_by_name, resolved_at, outcome, note, cause_source,
-    cause_id, cause_chain
+    cause_id, cause_chain, cause_traceparent
 ) = (
     excluded.priority, excluded.status, excluded.summary, excluded.reason, excluded.rule_id, excluded.rule_version,
     excluded.evidence, excluded.raised_at, excluded.last_raised_at, excluded.repeats, excluded.owner_id,
     excluded.owner_role, excluded.owner_name, excluded.level, excluded.respond_by, excluded.snoozed_until,
     excluded.settled_at, excluded.acknowledged_by, excluded.acknowledged_by_role, excluded.acknowledged_by_name,
     excluded.acknowledged_at, excluded.resolved_by, excluded.resolved_by_name, excluded.resolved_at, excluded.outcome,
-    excluded.note, excluded.cause_source, excluded.cause_id, excluded.cause_chain
+    excluded.note, excluded.cause_source, excluded.cause_id, excluded.cause_chain, excluded.cause_traceparent
 )
 """
 
@@ -98,7 +98,12 @@ def _alert(row: asyncpg.Record) -> Alert:
         acknowledged_by=acknowledged_by,
         owner=Owner(role=row["owner_role"], practitioner=owner),
         resolved_by_id=row["resolved_by"],
-        cause=Cause(source=row["cause_source"], id=row["cause_id"], chain=row["cause_chain"]),
+        cause=Cause(
+            source=row["cause_source"],
+            id=row["cause_id"],
+            chain=row["cause_chain"],
+            traceparent=row["cause_traceparent"],
+        ),
     )
 
 
@@ -141,6 +146,7 @@ def _row(alert: Alert) -> dict[str, Any]:
         "cause_source": alert.cause.source,
         "cause_id": alert.cause.id,
         "cause_chain": alert.cause.chain,
+        "cause_traceparent": alert.cause.traceparent,
     }
 
 
@@ -246,22 +252,6 @@ def _entry(change: AlertChange) -> NewFeedEntry:
         subject_id=change.alert.alert_id,
         also=(owner.practitioner.practitioner_id,) if owner.practitioner else (),
         oncall="oncall" in (owner.role, change.previous_role),
-    )
-
-
-async def save_alert_causes(connection: Connection, *, alert_ids: Sequence[UUID], causes: Sequence[Cause]) -> None:
-    """From now on what is done about these alerts names these events (their alert.raised) as the cause."""
-    await connection.execute(
-        """update alerts a set cause_source = n.source, cause_id = n.id, cause_chain = n.chain
-        from (
-            select distinct on (alert_id) * from unnest($1::uuid[], $2::text[], $3::text[], $4::text[])
-                with ordinality as u(alert_id, source, id, chain, place) order by alert_id, place desc
-        ) n
-        where a.alert_id = n.alert_id""",
-        list(alert_ids),
-        [c.source for c in causes],
-        [c.id for c in causes],
-        [c.chain for c in causes],
     )
 
 

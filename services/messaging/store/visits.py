@@ -25,7 +25,16 @@ def _visit(row: asyncpg.Record) -> Visit:
     person = Practitioner(
         practitioner_id=row["practitioner_id"], role=row["practitioner_role"], name=row["practitioner_name"]
     )
-    cause = Cause(source=row["cause_source"], id=row["cause_id"], chain=row["cause_chain"]) if row["cause_id"] else None
+    cause = (
+        Cause(
+            source=row["cause_source"],
+            id=row["cause_id"],
+            chain=row["cause_chain"],
+            traceparent=row["cause_traceparent"],
+        )
+        if row["cause_id"]
+        else None
+    )
     recommendation = (
         VisitRecommendation(action=row["recommendation"], exercises=tuple(row["recommended_exercises"]))
         if row["recommendation"]
@@ -73,6 +82,7 @@ def _values(visit: Visit) -> list[Any]:
         cause.source if cause else None,
         cause.id if cause else None,
         cause.chain if cause else None,
+        cause.traceparent if cause else None,
     ]
 
 
@@ -97,12 +107,13 @@ async def hold_visits(connection: Connection, visits: Sequence[Visit], *, now: d
         row["visit_id"]
         for row in await connection.fetch(
             """insert into visits (visit_id, member_id, practitioner_id, practitioner_role, practitioner_name, during,
-                time_zone, reason, status, hold_expires_at, alert_id, cause_source, cause_id, cause_chain)
+                time_zone, reason, status, hold_expires_at, alert_id, cause_source, cause_id, cause_chain,
+                cause_traceparent)
             select * from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::tstzrange[],
                 $7::text[], $8::text[], $9::text[], $10::timestamptz[], $11::uuid[], $12::text[], $13::text[],
-                $14::text[])
+                $14::text[], $15::text[])
             on conflict do nothing returning visit_id""",
-            *([row[column] for row in rows] for column in (*range(10), 14, 15, 16, 17)),
+            *([row[column] for row in rows] for column in (*range(10), 14, 15, 16, 17, 18)),
         )
     }
 
@@ -115,7 +126,8 @@ async def save_visits(connection: Connection, visits: Sequence[Visit]) -> bool:
                 """update visits set practitioner_id = $3, practitioner_role = $4, practitioner_name = $5, during = $6,
                     time_zone = $7, reason = $8, status = $9, hold_expires_at = $10, booked_at = $11,
                     recommendation = $12, recommended_exercises = $13, note = $14, alert_id = $15,
-                    cause_source = $16, cause_id = $17, cause_chain = $18
+                    cause_source = $16, cause_id = $17, cause_chain = $18,
+                    cause_traceparent = $19
                 where visit_id = $1 and member_id = $2""",
                 [_values(visit) for visit in visits],
             )
@@ -167,22 +179,6 @@ async def load_practitioner_visits(
         asyncpg.Range(window.starts_at, window.ends_at),
     )
     return [_visit(row) for row in rows]
-
-
-async def save_visit_causes(connection: Connection, *, visit_ids: Sequence[UUID], causes: Sequence[Cause]) -> None:
-    """From now on what follows for these visits names these events (visit.booked, visit.rescheduled) as the cause."""
-    await connection.execute(
-        """update visits v set cause_source = n.source, cause_id = n.id, cause_chain = n.chain
-        from (
-            select distinct on (visit_id) * from unnest($1::uuid[], $2::text[], $3::text[], $4::text[])
-                with ordinality as u(visit_id, source, id, chain, place) order by visit_id, place desc
-        ) n
-        where v.visit_id = n.visit_id""",
-        list(visit_ids),
-        [c.source for c in causes],
-        [c.id for c in causes],
-        [c.chain for c in causes],
-    )
 
 
 async def load_calendars(
