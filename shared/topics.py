@@ -137,6 +137,12 @@ class _admin:
         await self._client.close()
 
 
+async def kafka_cluster(bootstrap: str) -> str:
+    """What tells this Kafka cluster from every other, wherever it answers. KafkaError where it cannot be asked."""
+    async with _admin(bootstrap, None) as admin:
+        return str((await admin.describe_cluster())["cluster_id"])
+
+
 async def _describe(admin: AIOKafkaAdminClient, names: Sequence[str]) -> list[BrokerTopic]:
     found = {topic["topic"]: topic for topic in await admin.describe_topics(list(names)) if not topic["error_code"]}
     settings = await _load_settings(admin, [name for name in names if name in found])

@@ -36,3 +36,12 @@ async def create_databases(superuser_url: str, passwords: dict[str, str]) -> Non
             await connection.execute(f'revoke all on database "{name}" from public')
     finally:
         await connection.close()
+
+
+async def database_cluster(superuser_url: str) -> str:
+    """What tells this database cluster from every other, also after it moved. Raises what asyncpg raises."""
+    connection = await asyncpg.connect(superuser_url, timeout=10)
+    try:
+        return str(await connection.fetchval("select system_identifier from pg_control_system()"))
+    finally:
+        await connection.close()

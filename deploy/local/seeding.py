@@ -19,25 +19,31 @@ BEGUN = "seeding.json"
 SEEDED = "seeded.json"
 
 
-def is_seeded(data: Path) -> bool:
-    return (data / SEEDED).exists()
+def simulation_directory(data: Path, servers_id: str) -> Path:
+    """What belongs to a population is kept apart for each set of servers that a data directory was started on."""
+    return data / "simulations" / servers_id
 
 
-def mark_seeded(data: Path) -> None:
-    write_private(data / SEEDED, json.dumps({"seeded_at": wall_now().isoformat()}))
+def is_seeded(simulation: Path) -> bool:
+    return (simulation / SEEDED).exists()
 
 
-def hold_clinic_time(data: Path, clock_file: Path) -> None:
+def mark_seeded(simulation: Path) -> None:
+    write_private(simulation / SEEDED, json.dumps({"seeded_at": wall_now().isoformat()}))
+
+
+def hold_clinic_time(simulation: Path, clock_file: Path) -> None:
     """Puts clinic time to where seeding begins and holds it there, before any service reads it: it never goes back.
 
     Once only: an anchor that is there belongs to a seeding that was interrupted, and one that is gone again to a
     seeding that had just met the wall clock when it was interrupted.
     """
-    if clock_file.exists() or (data / BEGUN).exists():
+    if clock_file.exists() or (simulation / BEGUN).exists():
         return
     now = wall_now()
     write_anchor(clock_file, Anchor(clinic_at=now - timedelta(weeks=WEEKS), wall_at=now, speed=0.0))
-    write_private(data / BEGUN, json.dumps({"began_at": now.isoformat()}))
+    simulation.mkdir(parents=True, exist_ok=True)
+    write_private(simulation / BEGUN, json.dumps({"began_at": now.isoformat()}))
 
 
 def seed_command(data: Path) -> list[str]:

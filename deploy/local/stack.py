@@ -47,6 +47,8 @@ class Stack(BaseModel):
     mail_url: str
     smtp_port: int
     clock_file: Path
+    simulation: Path
+    """What the simulator remembers of these very servers: its populations, and how far each was played."""
 
     def is_supervised(self) -> bool:
         """True while the process that started it lives."""

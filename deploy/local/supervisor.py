@@ -1,6 +1,7 @@
 """`careloop up`: servers, databases, topics, issuer, mail sink, services, population; watch; stop in order."""
 
 import asyncio
+import hashlib
 import os
 import signal
 import time
@@ -13,7 +14,7 @@ import asyncpg
 from aiokafka.errors import KafkaError
 
 from deploy.local import seeding
-from deploy.local.databases import create_databases, database_name, service_database_url
+from deploy.local.databases import create_databases, database_cluster, database_name, service_database_url
 from deploy.local.ports import HOST
 from deploy.local.problems import LocalProblem
 from deploy.local.processes import Child, ProcessFile, last_lines, start_child, start_mark
@@ -41,7 +42,7 @@ from deploy.local.servers import (
 from deploy.local.settings import LocalSettings
 from deploy.local.stack import SERVICES, Stack, StackService, load_stack, save_stack
 from shared.migrating import MigrationError, migrate
-from shared.topics import TopicDiffers, create_topics
+from shared.topics import TopicDiffers, create_topics, kafka_cluster
 
 FOLLOW_S = 0.1
 STOP_LIMIT_S = 14.0
@@ -117,16 +118,17 @@ class Supervisor:
             self._start_services(last, ports)
         with self.progress.step("starting Kafka, PostgreSQL and Valkey"):
             servers = await self._servers.start()
-        stack = self._stack = self._describe(servers, ports)
+        servers_id = await identify_servers(servers, namespace=self.settings.namespace)
+        stack = self._stack = self._describe(servers, servers_id, ports)
         save_stack(stack)
-        if last is not None and addresses(last) != addresses(stack):
+        seeding_due = self.seed and not seeding.is_seeded(stack.simulation)
+        if last is not None and (seeding_due or addresses(last) != addresses(stack)):
             await self._programs.stop(SERVICES)
             last = None
         with self.progress.step("preparing databases and topics"):
             await prepare_servers(stack)
-        seeding_due = self.seed and not seeding.is_seeded(self.data)
         if seeding_due:
-            seeding.hold_clinic_time(self.data, stack.clock_file)
+            seeding.hold_clinic_time(stack.simulation, stack.clock_file)
         with self.progress.step("starting the services"):
             if last is None:
                 self._start_services(stack, ports)
@@ -141,21 +143,24 @@ class Supervisor:
 
     def _last_stack(self, ports: ProgramPorts) -> Stack | None:
         """The stack as it was last started here, if this start will most likely be the same: played in, same ports."""
-        stack = load_stack(self.data)
-        if stack is None or (self.seed and not seeding.is_seeded(self.data)):
+        try:
+            stack = load_stack(self.data)
+        except LocalProblem:  # of another version: it is written anew
+            return None
+        if stack is None or (self.seed and not seeding.is_seeded(stack.simulation)):
             return None
         return stack if all(ports.url(name) == service.url for name, service in stack.services.items()) else None
 
     async def _populate(self, stack: Stack, *, due: bool) -> None:
         if due:
             save_stack(stack.model_copy(update={"state": "seeding"}))
-            await self._seed()
+            await self._seed(stack)
         self._programs.start(self.population(self.data))
         self._stack = stack.model_copy(update={"state": "running"})
         save_stack(self._stack)
         self.on_running(self._stack)
 
-    def _describe(self, servers: Servers, ports: ProgramPorts) -> Stack:
+    def _describe(self, servers: Servers, servers_id: str, ports: ProgramPorts) -> Stack:
         namespace = self.settings.namespace
         names = {service: database_name(service, namespace=namespace) for service in SERVICES}
         passwords = load_secrets(self.data, list(names.values()))
@@ -182,9 +187,10 @@ class Supervisor:
             mail_url=f"http://{HOST}:{ports.mail}",
             smtp_port=ports.smtp,
             clock_file=self.data / "clock.json",
+            simulation=seeding.simulation_directory(self.data, servers_id),
         )
 
-    async def _seed(self) -> None:
+    async def _seed(self, stack: Stack) -> None:
         log = self.data / "logs" / "seed.log"
         before = log.stat().st_size if log.exists() else 0
         child = start_child(
@@ -205,7 +211,7 @@ class Supervisor:
             raise LocalProblem(
                 f"The population was not played in to the end: {said} (see {log}; `up` again continues)."
             )
-        seeding.mark_seeded(self.data)
+        seeding.mark_seeded(stack.simulation)
 
     async def _follow(self, child: Child, log: Path, offset: int) -> None:
         """Shows what it prints until it ends."""
@@ -268,6 +274,16 @@ async def prepare_servers(stack: Stack) -> None:
         raise LocalProblem(f"The data in {stack.data} does not fit this version: {error}.") from error
     except (asyncpg.PostgresError, KafkaError) as error:
         raise LocalProblem(f"The servers could not be prepared: {type(error).__name__}: {error}.") from error
+
+
+async def identify_servers(servers: Servers, *, namespace: str) -> str:
+    """The same for the same clinic's data on the same database and Kafka clusters, wherever they answer. LocalProblem
+    where one cannot be asked."""
+    try:
+        names = [await database_cluster(servers.postgres_url), await kafka_cluster(servers.kafka_bootstrap), namespace]
+    except (asyncpg.PostgresError, KafkaError, OSError) as error:
+        raise LocalProblem(f"The servers could not be asked who they are: {type(error).__name__}: {error}.") from error
+    return hashlib.blake2b(" ".join(names).encode(), digest_size=8).hexdigest()
 
 
 async def _prepare_databases(stack: Stack) -> None:

@@ -49,7 +49,7 @@ async def play_backlog(stack: Stack, *, cohort: Cohort, via: Via, show: Show) ->
 
     A population that was played before sends the same again, from the day it began then. Raises LocalProblem.
     """
-    known = load_diary(stack.data).entry_of(cohort)
+    known = load_diary(stack.simulation).entry_of(cohort)
     entry = known or CohortEntry.new(cohort, via=via)
     publications = backlog(entry.cohort)
     digest = hashlib.sha256()
@@ -66,7 +66,7 @@ async def play_backlog(stack: Stack, *, cohort: Cohort, via: Via, show: Show) ->
                 show(min(start + BATCH, len(kept)), len(kept), "sending")
             if known is None:
                 ends_at = entry.cohort.starts_at + timedelta(days=cohort.days)
-                save_entry(stack.data, entry.model_copy(update={"sent_until": ends_at}))
+                save_entry(stack.simulation, entry.model_copy(update={"sent_until": ends_at}))
             show(len(kept), len(kept), "waiting until it is worked off")
             try:
                 await wait_settled(access.client, stack, at=now, within_s=SETTLE_S)

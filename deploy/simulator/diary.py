@@ -73,6 +73,7 @@ def load_diary(data: Path) -> Diary:
 
 def save_entry(data: Path, entry: CohortEntry) -> None:
     """Notes how far a population has been played. Several programs may write, each about its own population."""
+    data.mkdir(parents=True, exist_ok=True)
     with (data / LOCK_FILE).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         write_private(data / DIARY_FILE, load_diary(data).with_entry(entry).model_dump_json(indent=1))

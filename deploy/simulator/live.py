@@ -51,7 +51,7 @@ class Living:
             tick = 0
             while not stopping.is_set():
                 try:
-                    for entry in load_diary(self.stack.data).cohorts:
+                    for entry in load_diary(self.stack.simulation).cohorts:
                         if entry.cohort.name not in self._plays:
                             await self._add(entry, Phones(access=self.access, producer=producer, via=entry.via))
                     await self._tick(tick)
@@ -62,7 +62,7 @@ class Living:
                 await _wait(stopping, TICK_S)
 
     async def _add(self, entry: CohortEntry, phones: Phones) -> None:
-        play = Play(entry=entry, phones=phones, data=self.stack.data)
+        play = Play(entry=entry, phones=phones, data=self.stack.simulation)
         await self._team.add_members(entry.cohort.name, play.members)
         self._plays[entry.cohort.name] = play
 

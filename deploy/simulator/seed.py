@@ -117,13 +117,13 @@ async def seed(stack: Stack, *, members: int = MEMBERS, days: int = DAYS, seed: 
     """
     time = ClinicTime(clock_file=stack.clock_file)
     cohort = Cohort(seed=seed, members=members, days=days, starts_on=time.now().date())
-    entry = load_diary(stack.data).entry_of(cohort)
+    entry = load_diary(stack.simulation).entry_of(cohort)
     if entry is None:
         entry = CohortEntry.new(cohort, via="both")
-        save_entry(stack.data, entry)
+        save_entry(stack.simulation, entry)
     try:
         async with open_access(stack) as access, open_phones(access, via=entry.via) as phones:
-            play = Play(entry=entry, phones=phones, data=stack.data)
+            play = Play(entry=entry, phones=phones, data=stack.simulation)
             await prepare_clinic(access, members=play.members, now=time.now())
             team = CareTeam(access=access, p=load_parameters())
             await team.add_members(cohort.name, play.members)

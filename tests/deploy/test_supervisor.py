@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -224,6 +225,16 @@ def test_a_population_is_played_in_once_also_when_it_was_interrupted(data: Path)
     assert not (data / "clock.json").exists()
     third.process.send_signal(signal.SIGTERM)
     assert third.process.wait(15) == 0
+
+    # The same directory, but other servers: nobody was played into these.
+    shutil.move(data / "postgres", data.parent / "elsewhere")
+    shutil.move(data / "kafka", data.parent / "elsewhere-too")
+    (data / "stack.json").write_text("{}")
+    fourth = start_up(data, str(gate))
+    fourth.wait_for("RUNNING")
+    assert fourth.said.count("seed starts at") == 1
+    fourth.process.send_signal(signal.SIGTERM)
+    assert fourth.process.wait(15) == 0
 
 
 def test_a_taken_port_ends_up_with_one_sentence_and_nothing_running(data: Path) -> None:

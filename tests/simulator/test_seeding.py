@@ -70,6 +70,7 @@ def stack_of(running: dict[str, RunningService], *, data: Path, bootstrap: str, 
         mail_url="",
         smtp_port=0,
         clock_file=data / "clock.json",
+        simulation=data / "simulations" / "test",
         services={name: StackService(url=f"http://{name}.test", database_url="") for name in running},
     )
 
@@ -100,7 +101,7 @@ async def held_stack(
 
 
 async def play_to_the_present(access: SignedAccess, cohort: Cohort) -> Seeding:
-    data = access.stack.data
+    data = access.stack.simulation
     entry = load_diary(data).entry_of(cohort) or CohortEntry.new(cohort, via="both")
     time = ClinicTime(clock_file=access.stack.clock_file)
     async with open_phones(access, via="both") as phones:
@@ -135,10 +136,10 @@ async def test_a_population_lives_through_its_days_and_is_not_doubled(held_stack
     messages = await count_messages(access, first)
 
     # Its diary lost, it is all sent again: the same bytes, and nobody notices.
-    (access.stack.data / "simulation.json").unlink(missing_ok=True)
+    (access.stack.simulation / "simulation.json").unlink(missing_ok=True)
     entry = CohortEntry.new(cohort, via="both")
     async with open_phones(access, via="both") as phones:
-        again = Play(entry=entry, phones=phones, data=access.stack.data)
+        again = Play(entry=entry, phones=phones, data=access.stack.simulation)
         await again.send_due(wall_now())
     assert set(again.sent.refused) <= {"intake: already-enrolled"}
     await first._settle(wall_now() - timedelta(minutes=1))
