@@ -12,9 +12,9 @@ from datetime import timedelta
 from pathlib import Path
 
 from deploy.local.processes import write_private
+from deploy.local.settings import LocalSettings
 from shared.clock import Anchor, wall_now, write_anchor
 
-WEEKS = 12
 BEGUN = "seeding.json"
 SEEDED = "seeded.json"
 
@@ -32,7 +32,7 @@ def mark_seeded(simulation: Path) -> None:
     write_private(simulation / SEEDED, json.dumps({"seeded_at": wall_now().isoformat()}))
 
 
-def hold_clinic_time(simulation: Path, clock_file: Path) -> None:
+def hold_clinic_time(simulation: Path, clock_file: Path, *, weeks: int) -> None:
     """Puts clinic time to where seeding begins and holds it there, before any service reads it: it never goes back.
 
     Once only: an anchor that is there belongs to a seeding that was interrupted, and one that is gone again to a
@@ -41,10 +41,11 @@ def hold_clinic_time(simulation: Path, clock_file: Path) -> None:
     if clock_file.exists() or (simulation / BEGUN).exists():
         return
     now = wall_now()
-    write_anchor(clock_file, Anchor(clinic_at=now - timedelta(weeks=WEEKS), wall_at=now, speed=0.0))
+    write_anchor(clock_file, Anchor(clinic_at=now - timedelta(weeks=weeks), wall_at=now, speed=0.0))
     simulation.mkdir(parents=True, exist_ok=True)
     write_private(simulation / BEGUN, json.dumps({"began_at": now.isoformat()}))
 
 
-def seed_command(data: Path) -> list[str]:
-    return [sys.executable, "-m", "deploy.simulator.seed", "--data", str(data)]
+def seed_command(data: Path, settings: LocalSettings) -> list[str]:
+    given = ["--data", str(data), "--members", str(settings.population_members)]
+    return [sys.executable, "-m", "deploy.simulator.seed", *given, "--days", str(7 * settings.population_weeks)]

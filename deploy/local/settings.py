@@ -41,5 +41,9 @@ class LocalSettings(BaseSettings):
     """PostgreSQL, where one is started."""
     valkey_port: int = Field(default=8479, ge=0, le=65535)
     """Valkey, where one is started."""
+    population_members: int = Field(default=60, ge=1, le=10_000)
+    """How many simulated members the first start plays in."""
+    population_weeks: int = Field(default=12, ge=1, le=52)
+    """How many clinic weeks ago their lives begin."""
     log_level: str = "INFO"
     """Least severe entry that the services log."""

@@ -70,7 +70,7 @@ class Supervisor:
     on_running: Callable[[Stack], None] = lambda stack: None
     services: Callable[[Stack, ProgramPorts, LocalSettings], list[Program]] = service_programs
     population: Callable[[Path], Program] = population_program
-    seed_command: Callable[[Path], list[str]] = seeding.seed_command
+    seed_command: Callable[[Path, LocalSettings], list[str]] = seeding.seed_command
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     _stack: Stack | None = None
 
@@ -128,7 +128,7 @@ class Supervisor:
         with self.progress.step("preparing databases and topics"):
             await prepare_servers(stack)
         if seeding_due:
-            seeding.hold_clinic_time(stack.simulation, stack.clock_file)
+            seeding.hold_clinic_time(stack.simulation, stack.clock_file, weeks=self.settings.population_weeks)
         with self.progress.step("starting the services"):
             if last is None:
                 self._start_services(stack, ports)
@@ -194,7 +194,7 @@ class Supervisor:
         log = self.data / "logs" / "seed.log"
         before = log.stat().st_size if log.exists() else 0
         child = start_child(
-            self.seed_command(self.data),
+            self.seed_command(self.data, self.settings),
             name="seed",
             log=log,
             record_in=self._programs.record,
@@ -202,7 +202,7 @@ class Supervisor:
             env=inherited_environment(),
         )
         try:
-            with self.progress.step(f"playing {seeding.WEEKS} weeks of a simulated population"):
+            with self.progress.step(f"playing {self.settings.population_weeks} weeks of a simulated population"):
                 await self._follow(child, log, before)
         finally:
             await child.stop()

@@ -138,10 +138,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--members", type=int, default=MEMBERS)
+    parser.add_argument("--days", type=int, default=DAYS)
     parser.add_argument("--seed", type=int, default=SEED)
     given = parser.parse_args()
     try:
-        asyncio.run(seed(running_stack(given.data.absolute()), members=given.members, seed=given.seed, say=_say))
+        asyncio.run(
+            seed(
+                running_stack(given.data.absolute()), members=given.members, days=given.days, seed=given.seed, say=_say
+            )
+        )
     except LocalProblem as problem:
         raise SystemExit(f"careloop: {problem}") from None
 

@@ -48,7 +48,7 @@ if __name__ == "__main__":
         seed=len(sys.argv) > 2,
         services=tiny_services,
         population=lambda data: replace(population_program(data), module="tests.deploy.tiny_service", arguments=("0",)),
-        seed_command=lambda data: [sys.executable, "-u", "-c", SEED, sys.argv[2], str(data)],
+        seed_command=lambda data, settings: [sys.executable, "-u", "-c", SEED, sys.argv[2], str(data)],
         on_running=lambda stack: progress.say("RUNNING"),
     )
     try:
