@@ -10,6 +10,7 @@ from starlette.requests import Request
 from shared.database import Connection
 from shared.events.envelope import NAMESPACE
 from shared.outcomes import Cause, Command, Outcomes, service_source
+from shared.trace_context import traceparent_of
 
 
 @dataclass(slots=True)
@@ -42,21 +43,12 @@ def new_command(
     """
     identity = command_id or str(uuid4())
     if because is None:
-        traceparent = request.headers.get("traceparent") if request is not None else None
         source = f"{service_source(service)}:commands"
         because = Cause(
             source=source,
             id=identity,
             chain=str(uuid5(NAMESPACE, f"{source} {identity}")),
-            traceparent=traceparent if traceparent and is_traceparent(traceparent) else None,
+            traceparent=traceparent_of(request.headers) if request is not None else None,
         )
     member_id = member_ids[0] if len(member_ids) == 1 else None
     return Command(name=name, id=identity, member_id=member_id, cause=because)
-
-
-def is_traceparent(text: str) -> bool:
-    """Whether this is a W3C traceparent header, version 00."""
-    parts = text.split("-")
-    return [len(part) for part in parts] == [2, 32, 16, 2] and all(
-        character in "0123456789abcdef" for part in parts for character in part
-    )

@@ -6,9 +6,13 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import bind_contextvars, unbind_contextvars
+
+from shared.trace_context import trace_id_of, traceparent_of
 
 BODY_SIZE_MAX = 8 * 1024 * 1024
 """Bytes of a request body, unless a route sets its own (the roster import streams)."""
@@ -82,6 +86,22 @@ def install_problems(app: FastAPI) -> None:
     app.add_exception_handler(StarletteHTTPException, of_http)
     app.add_exception_handler(Exception, of_bug)
     app.add_middleware(BodyLimit)
+    app.add_middleware(TraceInLogs)
+
+
+class TraceInLogs:
+    """Log lines of a request name the trace that its caller is in."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # Not taken back at the end: the server gives each request a task of its own, and logs a bug after this.
+        unbind_contextvars("trace_id")
+        traceparent = traceparent_of(Headers(scope=scope)) if scope["type"] == "http" else None
+        if traceparent is not None:
+            bind_contextvars(trace_id=trace_id_of(traceparent))
+        await self._app(scope, receive, send)
 
 
 class BodyLimit:

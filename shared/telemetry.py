@@ -1,10 +1,24 @@
-"""Structured logs and the catalogue of metrics. Neither ever holds member data: no member ids, no values, no text."""
+"""Structured logs and the catalogue of metrics. Neither ever holds member data: no member ids, no values, no text.
+
+Every line is one JSON object, whoever wrote it: own code, a library, Python itself. A failure is told by its type and
+place only, because its text may quote what a member said (PostgreSQL's `Key (...)=(...)`).
+"""
 
 import logging
-from typing import Any
+import re
+import sys
+import threading
+from collections.abc import Iterator, MutableMapping
+from types import TracebackType
+from typing import Any, TextIO
 
 import structlog
+import uvicorn.config
 from prometheus_client import Counter, Gauge, Histogram
+
+from shared.isolating import describe_bug
+
+Entry = MutableMapping[str, Any]
 
 RECORDS = Counter("careloop_records", "Records read, by what became of them.", ["consumer_group", "outcome"])
 EVENTS_PUBLISHED = Counter("careloop_events_published", "Events put in the outbox.", ["decided_by"])
@@ -35,22 +49,114 @@ TASK_RESTARTS = Counter("careloop_task_restarts", "Background tasks that failed 
 
 def configure_logs(level: str, *, service: str) -> None:
     """JSON lines on stdout. Libraries log through the same pipe, warnings and up."""
-    logging.basicConfig(
-        level=logging.WARNING, format='{"level": "%(levelname)s", "logger": "%(name)s", "event": "%(message)s"}'
-    )
+
+    def name_service(_: Any, __: str, entry: Entry) -> Entry:
+        entry["service"] = service  # not a context variable: threads have none of ours
+        return entry
+
+    chain: list[structlog.types.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        name_service,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _describe_failure,
+    ]
+    render = structlog.processors.JSONRenderer(default=_as_text)
     structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.JSONRenderer(),
-        ],
+        processors=[*chain, render],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level)),
+        logger_factory=structlog.WriteLoggerFactory(),
         cache_logger_on_first_use=True,
     )
-    structlog.contextvars.bind_contextvars(service=service)
+    pipe = _Pipe(sys.stdout)
+    pipe.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, _without_failure_texts, *chain],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
+            pass_foreign_args=True,
+        )
+    )
+    logging.basicConfig(level=logging.WARNING, handlers=[pipe], force=True)
+    logging.captureWarnings(True)
+    # The server would give its own loggers handlers that print the text of what went wrong.
+    uvicorn.config.LOGGING_CONFIG.clear()
+    uvicorn.config.LOGGING_CONFIG.update(version=1, incremental=True)
+    _log_what_nobody_catches(logger("python"))
 
 
 def logger(name: str) -> Any:
     """A structured logger; `event` is a short fixed phrase, details are keywords without member data."""
     return structlog.get_logger(part=name)
+
+
+class _Pipe(logging.StreamHandler[TextIO]):
+    """The one way out. A line that cannot be formatted is told of in a line."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        logger("python").error("a line of a library could not be written", logger=record.name, exc_info=True)
+
+
+def _describe_failure(_: Any, __: str, entry: Entry) -> Entry:
+    """An exception that comes with a line, as its type and place."""
+    entry.pop("stack_info", None)
+    error = _failure_of(entry.pop("exc_info", None))
+    if error is not None:
+        entry.setdefault("error", describe_bug(error))
+    return entry
+
+
+def _without_failure_texts(_: Any, __: str, entry: Entry) -> Entry:
+    """What a library said, in one line and without the text of an exception: libraries put it among the arguments or
+    into the line itself."""
+    record: logging.LogRecord = entry["_record"]
+    said, values = str(entry["event"]), entry.pop("positional_args", None)
+    if isinstance(values, tuple) and any(isinstance(value, BaseException) for value in values):
+        said = str(record.msg) % tuple(map(_described, values))
+    if record.name == "asyncio":
+        # It quotes callbacks and tasks, with their arguments and results: "Exception in callback note('...')".
+        said = re.split(r"[(<{=]", said, maxsplit=1)[0]
+    for error in _chain_of(_failure_of(entry.get("exc_info"))):
+        for text in sorted({str(error), repr(error)} - {""}, key=len, reverse=True):
+            said = said.replace(text, type(error).__name__)
+    entry["event"] = next(iter(said.strip().splitlines()), "")
+    return entry
+
+
+def _described(value: object) -> object:
+    return describe_bug(value) if isinstance(value, BaseException) else value
+
+
+def _as_text(value: object) -> str:
+    """A value of a line that JSON has no type for."""
+    return describe_bug(value) if isinstance(value, BaseException) else repr(value)
+
+
+def _failure_of(exc_info: object) -> BaseException | None:
+    """The exception that `exc_info` means, in any of the ways in which it is given."""
+    if isinstance(exc_info, BaseException):
+        return exc_info
+    if isinstance(exc_info, tuple):
+        return exc_info[1] if len(exc_info) == 3 else None
+    return sys.exception() if exc_info else None
+
+
+def _chain_of(error: BaseException | None) -> Iterator[BaseException]:
+    """An exception and those it came from."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _log_what_nobody_catches(log: Any) -> None:
+    """Python's own last words are lines like any other, too."""
+
+    def at_the_end(_: type[BaseException], error: BaseException, __: TracebackType | None) -> None:
+        log.critical("ended by a failure", exc_info=error)
+
+    def in_thread(args: threading.ExceptHookArgs) -> None:
+        log.error("a thread failed", exc_info=args.exc_value)
+
+    def unraisable(args: "sys.UnraisableHookArgs") -> None:
+        log.error("a failure while something was put away", exc_info=args.exc_value)
+
+    sys.excepthook, threading.excepthook, sys.unraisablehook = at_the_end, in_thread, unraisable
