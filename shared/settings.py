@@ -25,7 +25,7 @@ class ServiceSettings(BaseSettings):
     kafka_ca_file: Path | None = None
     """Certificate authority of the broker, with an SSL security; the system's own if not given."""
     valkey_url: SecretStr = SecretStr("redis://127.0.0.1:8479/0")
-    """Redis protocol. Carries wake-ups and presence only; nothing is lost with it."""
+    """Redis protocol. Carries wake-ups only; nothing is lost with it."""
     namespace: str = Field(default="", pattern=r"^[a-z0-9-]{0,40}$")
     """Put before topic and group names, so that several stacks can share one broker. Empty in production."""
     host: str = "127.0.0.1"

@@ -5,6 +5,8 @@
 set -eu
 wanted=$1
 installer=.careloop-tools/installer
+# What is downloaded stays in the clone, unless somebody keeps a cache elsewhere on purpose.
+export UV_CACHE_DIR="${UV_CACHE_DIR:-$PWD/.careloop-tools/uv-cache}"
 
 fail() {
     echo "careloop: $1" >&2
@@ -37,7 +39,7 @@ if ! new_enough .venv/bin/python || ! new_enough "$installer/bin/python"; then
 fi
 if ! cmp -s requirements/uv.txt "$installer/uv.txt"; then
     echo "Installing the installer (uv) ..."
-    "$installer/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements/uv.txt ||
+    "$installer/bin/python" -m pip install --quiet --no-cache-dir --disable-pip-version-check --require-hashes --only-binary :all: -r requirements/uv.txt ||
         fail "The installer could not be downloaded (see above): a network is needed the first time."
     cp requirements/uv.txt "$installer/uv.txt"
 fi

@@ -8,6 +8,7 @@ import subprocess
 import time
 import uuid
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from deploy.local.jars import kafka_jars
@@ -15,8 +16,8 @@ from deploy.local.java import find_java
 from deploy.local.ports import HOST, choose_port
 from deploy.local.problems import LocalProblem
 from deploy.local.processes import POLL_S, Child, ProcessFile, last_lines, open_log, start_child
+from shared.topics import TIMESTAMP_AGE_MAX
 
-DAY_MS = 24 * 3600 * 1000
 START_LIMIT_S = 120.0
 STOP_SIGNAL = signal.SIGTERM
 STOP_GRACE_S = 10.0  # it writes its snapshot; cut short, it only takes longer to start the next time
@@ -57,9 +58,8 @@ def broker_properties(
         # A laptop that was shut for weeks must find its positions again: the default forgets them after seven days.
         "offsets.retention.minutes": str(400 * 24 * 60),
         "log.segment.bytes": str(64 * 1024 * 1024),
-        # An event may be 30 days old (a phone that was offline); two more days for clocks and queues. An older one is
-        # refused by the producer's broker already, one from the future by the default of one hour.
-        "log.message.timestamp.before.max.ms": str(32 * DAY_MS),
+        # As each topic of the catalogue has it; one from the future is refused by Kafka's default of one hour.
+        "log.message.timestamp.before.max.ms": str(TIMESTAMP_AGE_MAX // timedelta(milliseconds=1)),
         "message.max.bytes": str(1024 * 1024),
         "num.network.threads": "2",
         "num.io.threads": "4",

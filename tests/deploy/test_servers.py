@@ -13,10 +13,12 @@ import pytest
 
 from deploy.local import as_user
 from deploy.local import servers as local_servers
-from deploy.local.kafka import kafka_answers
+from deploy.local.kafka import broker_properties, kafka_answers
 from deploy.local.problems import LocalProblem
 from deploy.local.servers import embedded_servers, lock_data, require_space
 from deploy.local.valkey import valkey_answers
+from shared.events.catalogue import TOPICS
+from shared.topics import topic_settings
 from tests.fixtures.topics import admin_client
 
 LONG = Path(*(["a folder whose name is long enough to make paths unwieldy"] * 9))
@@ -27,6 +29,13 @@ def closed_folder() -> Iterator[Path]:
     """A folder as mkdtemp makes it: closed to everyone but us."""
     with tempfile.TemporaryDirectory(prefix="careloop test ") as folder:
         yield Path(folder)
+
+
+def test_the_broker_refuses_records_of_the_age_that_its_topics_refuse() -> None:
+    of_broker = broker_properties(listener_port=1, advertised_port=1, controller_port=2)
+    of_topic = topic_settings(TOPICS[0], replication=1)
+    age = "message.timestamp.before.max.ms"
+    assert of_broker[f"log.{age}"] == of_topic[age]
 
 
 @pytest.mark.stack

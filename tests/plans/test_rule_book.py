@@ -9,7 +9,7 @@ from tests.plans.test_library import rules_of
 
 
 def test_the_page_is_what_the_data_says() -> None:
-    assert PAGE.read_text("utf-8") == rule_book(), "run `python -m deploy.rule_book.generate`"
+    assert PAGE.read_text("utf-8") == rule_book(), "run `.venv/bin/python -m deploy.contracts.generate`"
 
 
 def test_the_page_holds_every_rule_with_its_mark_and_source() -> None:
