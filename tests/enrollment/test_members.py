@@ -146,7 +146,7 @@ async def test_who_may_read_and_act(enrolled: tuple[Clinic, UUID]) -> None:
     for token, expected in (
         (tokens.pt(pt), 200),
         (tokens.coach(coach), 200),
-        (tokens.oncall(uuid4()), 200),
+        (tokens.oncall(uuid4()), 404),
         (tokens.app, 200),
         (tokens.pt(uuid4()), 404),
         (tokens.coach(uuid4()), 404),
@@ -163,6 +163,23 @@ async def test_who_may_read_and_act(enrolled: tuple[Clinic, UUID]) -> None:
     assert missing.json() == stranger.json()
     assert (await clinic.client.get(path)).status_code == 401
     assert (await clinic.call("PUT", f"{path}/contact", tokens.pt(pt), json={})).status_code in (403, 422)
+
+
+async def test_who_is_on_call_sees_a_member_until_somebody_cares_for_them(clinic: Clinic) -> None:
+    await clinic.import_roster(roster("E-1"))
+    member = (await clinic.enrol())["member_id"]
+    path, tokens, pt = f"/v1/members/{member}", clinic.tokens, uuid4()
+    assert (await clinic.call("GET", path, tokens.oncall(uuid4()))).json()["status"] == "waitlisted"
+    assert (await clinic.call("GET", path, tokens.pt(pt))).status_code == 404
+    await clinic.add_practitioner("coach")
+    await clinic.add_practitioner("pt", practitioner_id=pt)
+    await clinic.timers_done()
+    assert (await clinic.call("GET", path, tokens.oncall(uuid4()))).status_code == 404
+    # Who is of the team and on call, too, stays of the team.
+    assert (await clinic.call("GET", path, tokens.person(pt, "pt", "oncall"))).status_code == 200
+    left = await clinic.call("POST", f"{path}/disenroll", json={"reason": "operator"})
+    assert left.status_code == 200
+    assert (await clinic.call("GET", path, tokens.oncall(uuid4()))).status_code == 404
 
 
 async def test_a_roster_that_ends_coverage_disenrols_when_the_last_day_is_over(enrolled: tuple[Clinic, UUID]) -> None:

@@ -84,6 +84,8 @@ async def test_a_hand_over_moves_a_whole_panel_and_nobody_else(clinic: Clinic) -
     waiting = (await clinic.call("GET", "/v1/waitlist")).json()["waiting"]
     assert {(each["status"], each["reason"]) for each in waiting} == {("enrolled", "no-pt-has-room")}
     assert len(waiting) == 6
+    # They have somebody, even if it should be somebody else: not for who is on call to see.
+    assert (await clinic.call("GET", "/v1/waitlist", clinic.tokens.oncall(uuid4()))).json()["waiting"] == []
     other = await clinic.add_practitioner("pt", name="Otis Therapist", panel_limit=4)
     clinic.clock.step(hours=6)
     await clinic.timers_done()

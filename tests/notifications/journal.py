@@ -9,6 +9,7 @@ from shared.events import (
     AlertAcknowledged,
     AlertEscalated,
     AlertRaised,
+    CareTeamAssigned,
     CloudEvent,
     ConsentChanged,
     ContactChanged,
@@ -73,6 +74,13 @@ class Journal:
             "disposition": "none", "consented_channels": channels,
         }  # fmt: skip
         return self._event(MemberEnrolled, "urn:careloop:enrollment", {**data, **changes})  # type: ignore[no-any-return]
+
+    def team(self, *, pt_id: UUID, coach_id: UUID) -> CareTeamAssigned:
+        pt = {"practitioner_id": str(pt_id), "role": "pt", "name": "Sam Therapist"}
+        coach = {"practitioner_id": str(coach_id), "role": "coach", "name": "Kim Coach"}
+        data = {"pt": pt, "coach": coach, "reason": "because"}
+        event: CareTeamAssigned = self._event(CareTeamAssigned, "urn:careloop:enrollment", data)
+        return event
 
     def contact(self, **changes: Any) -> ContactChanged:
         data = {

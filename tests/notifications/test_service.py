@@ -352,12 +352,17 @@ async def test_who_may_read_what_a_member_was_told(
             headers = tokens.bearer(token) if token else {}
             return await house.running.client.get(f"/v1/members/{ana.member_id}/notifications", headers=headers)
 
-        for token in (tokens.member(ana.member_id), tokens.operator, tokens.oncall(uuid4())):
+        oncall, pt, coach = uuid4(), uuid4(), uuid4()
+        for token in (tokens.member(ana.member_id), tokens.operator, tokens.oncall(oncall)):
             (told,) = (await read(token)).json()
             assert (told["topic"], told["state"], told["channel"]) == ("milestone", "sent", "email")
             assert "ana@example.org" not in str(told)
         for token in (tokens.member(uuid4()), tokens.coach(uuid4()), tokens.pt(uuid4())):
             assert (await read(token)).status_code == 404
+        await publish("careloop.members", ana.team(pt_id=pt, coach_id=coach))
+        await house.running.settled()
+        for token, expected in ((tokens.pt(pt), 200), (tokens.coach(coach), 200), (tokens.oncall(oncall), 404)):
+            assert (await read(token)).status_code == expected
         assert (await read(None)).status_code == 401
         assert (await read(tokens.sponsor_admin)).status_code == 403
 

@@ -21,17 +21,19 @@ def wrong_field(field: str, message: str) -> Problem:
 
 
 async def find_membership(connection: Connection, *, principal: Principal, member_id: UUID) -> Membership:
-    """The member, if this caller may act for them: themself, the platform, an operator, an on-call clinician, or
-    their own care team. Raises Problem 404."""
+    """The member, if this caller may act for them: themself, the platform, an operator, their own care team, or who is
+    on call while nobody cares for them (docs/decisions/0008). Raises Problem 404."""
     membership = (await load_memberships(connection, member_ids=[member_id])).get(member_id)
     if membership is None:
         raise not_found()
     roles, subject = principal.roles, principal.subject
-    if roles & {"app", "operator", "oncall"}:
+    if roles & {"app", "operator"}:
         return membership
     if "member" in roles and subject == member_id:
         return membership
     if ("pt" in roles and subject == membership.pt_id) or ("coach" in roles and subject == membership.coach_id):
+        return membership
+    if "oncall" in roles and membership.awaits_team:
         return membership
     raise not_found()
 

@@ -28,7 +28,7 @@ from shared.service import Service, this_service
 router = APIRouter(prefix="/v1/members/{member_id}", tags=["members"])
 Anyone = Annotated[Principal, Depends(require("member", "app", "operator", "pt", "coach", "oncall"))]
 Self = Annotated[Principal, Depends(require("member", "app", "operator"))]
-Clinician = Annotated[Principal, Depends(require("pt", "oncall"))]
+OnCall = Annotated[Principal, Depends(require("oncall"))]
 ThisService = Annotated[Service, Depends(this_service)]
 
 
@@ -185,9 +185,10 @@ async def put_consents(
 
 @router.post("/clearance")
 async def post_clearance(
-    member_id: UUID, body: ClearanceBody, request: Request, service: ThisService, principal: Clinician
+    member_id: UUID, body: ClearanceBody, request: Request, service: ThisService, principal: OnCall
 ) -> dict[str, Any]:
-    """A PT or the on-call clinician has looked at what blocked this person: a new intake may enrol them."""
+    """Who is on call has looked at what blocked this person, who has no care team yet: a new intake may enrol them."""
+    await _check(service, principal, member_id)
     async with service.command("clear-screening", member_ids=[member_id], request=request) as work:
         _settle(
             work,

@@ -115,12 +115,12 @@ async def post_hand_over(
 @router.get("/waitlist")
 async def get_waitlist(
     service: ThisService,
-    _: Annotated[Principal, Depends(require("operator", "oncall"))],
+    principal: Annotated[Principal, Depends(require("operator", "oncall"))],
     limit: Annotated[int, Query(ge=1, le=1000)] = 200,
 ) -> dict[str, Any]:
-    """Who has no care team, or one that should have changed, and what is missing: for the operator to act on."""
+    """Who has no care team, and what is missing; for an operator also who has one that should have changed."""
     async with service.database.acquire() as connection:
-        found = await list_unplaced(connection, limit=limit)
+        found = await list_unplaced(connection, with_team="operator" in principal.roles, limit=limit)
     return {"waiting": [asdict(each) for each in found]}
 
 

@@ -48,6 +48,11 @@ class Membership:
     def in_care(self) -> bool:
         return self.status in IN_CARE
 
+    @property
+    def awaits_team(self) -> bool:
+        """On the way into care with nobody who cares for them yet. Who has left is nobody's any more."""
+        return self.pt_id is None and self.coach_id is None and self.status != "disenrolled"
+
 
 def decide_intake(*, known: Membership | None, sponsor_id: UUID, person_id: str, blocks: bool) -> Refusal | None:
     """Whether this person may take an intake now. `blocks`: its screening does.

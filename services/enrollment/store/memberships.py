@@ -42,8 +42,8 @@ FIND_WAITING = "select member_id from memberships where status = 'waitlisted' or
 LIST_UNPLACED = """
 select member_id, status, coalesce(reassignment_problem, status_reason) as reason, status_since, state, language,
     time_zone
-from memberships where status = 'waitlisted' or reassignment_problem is not null order by status_since, member_id
-    limit $1
+from memberships where status = 'waitlisted' or ($2 and reassignment_problem is not null)
+order by status_since, member_id limit $1
 """
 COUNT_UNPLACED = """
 select count(*) filter (where status = 'waitlisted') as waiting,
@@ -137,8 +137,9 @@ async def find_waiting(connection: Connection, *, limit: int) -> list[UUID]:
     return [row["member_id"] for row in await connection.fetch(FIND_WAITING, limit)]
 
 
-async def list_unplaced(connection: Connection, *, limit: int) -> list[Unplaced]:
-    rows = await connection.fetch(LIST_UNPLACED, limit)
+async def list_unplaced(connection: Connection, *, with_team: bool, limit: int) -> list[Unplaced]:
+    """Longest waiting first: who has no care team, and `with_team` also who could not be moved to another."""
+    rows = await connection.fetch(LIST_UNPLACED, limit, with_team)
     return [
         Unplaced(
             member_id=row["member_id"],

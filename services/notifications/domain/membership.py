@@ -40,6 +40,11 @@ class Membership:
     pt_id: UUID | None = None
     coach_id: UUID | None = None
 
+    @property
+    def awaits_team(self) -> bool:
+        """Nobody cares for them yet."""
+        return self.pt_id is None and self.coach_id is None and self.status != "disenrolled"
+
 
 def follow_membership(*, membership: Membership, event: MemberEvent) -> Membership:
     """The membership after one event of its topic."""
