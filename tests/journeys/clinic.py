@@ -120,14 +120,18 @@ class Clinic:
         await self.settled()
         return UUID(answer["member_id"])
 
-    async def train(self, member: UUID, *, pain: int, hours_ago: float = 1.0, **data: Any) -> dict[str, Any]:
-        """The member's app publishes a finished session over HTTP; the event as it was sent."""
+    async def train(
+        self, member: UUID, *, pain: int, hours_ago: float = 1.0, traceparent: str | None = None, **data: Any
+    ) -> dict[str, Any]:
+        """The member's app publishes a finished session over HTTP, in its own trace; the event as it was sent."""
         plan = await self.ask("plans", "GET", f"/v1/members/{member}/plan", self.tokens.member(member))
         at = self.now() - timedelta(hours=hours_ago)
         event = session_event(member, plan, pain=pain, at=at, **data)
         answer = await self.ask(
             "plans", "POST", "/v1/events", self.tokens.member(member), status=202, content=orjson.dumps(event),
-            headers={"content-type": "application/cloudevents+json"},
+            headers={
+                "content-type": "application/cloudevents+json", **({"traceparent": traceparent} if traceparent else {})
+            },
         )  # fmt: skip
         return {"event": event, "answer": answer}
 

@@ -7,9 +7,12 @@ from uuid import UUID, uuid4
 import pytest
 
 from tests.fixtures.eventually import eventually
+from tests.fixtures.servers import RunningServers
 from tests.journeys.clinic import Clinic
+from tests.journeys.reading import read_topic
 
 pytestmark = pytest.mark.timeout(180)
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 WHOLE_CHAIN = (
     "session.completed",
     "pain.spiked",
@@ -27,7 +30,9 @@ async def open_alerts(clinic: Clinic, token: str, member: UUID) -> list[dict[str
     return found
 
 
-async def test_from_a_painful_session_to_a_changed_plan(clinic: Clinic) -> None:
+async def test_from_a_painful_session_to_a_changed_plan(
+    clinic: Clinic, servers: RunningServers, namespace: str
+) -> None:
     member = await clinic.enrol()
     coach, patient, pt = (
         clinic.tokens.coach(clinic.coach_id), clinic.tokens.member(member), clinic.tokens.pt(clinic.pt_id),
@@ -37,7 +42,7 @@ async def test_from_a_painful_session_to_a_changed_plan(clinic: Clinic) -> None:
     assert len({item["exercise"] for item in plan["items"]}) == 5
 
     await clinic.train(member, pain=3, hours_ago=60)
-    sent = await clinic.train(member, pain=8, hours_ago=1)
+    sent = await clinic.train(member, pain=8, hours_ago=1, traceparent=f"00-{TRACE}-00f067aa0ba902b7-01")
     await clinic.settled()
 
     (alert,) = await open_alerts(clinic, coach, member)
@@ -61,6 +66,26 @@ async def test_from_a_painful_session_to_a_changed_plan(clinic: Clinic) -> None:
     assert revised["version"] > plan["version"]
     told = await clinic.ask("plans", "GET", f"/v1/events/urn%3Atest%3Aapp/{sent['event']['id']}", patient)
     assert "applied" in str(told)
+    published = [
+        event
+        for topic in ("careloop.plans", "careloop.conversations", "careloop.visits")
+        for event in await read_topic(servers, namespace, topic)
+    ]
+    assert_traced(published, root=sent["event"]["id"])
+
+
+def assert_traced(published: list[dict[str, Any]], *, root: str) -> None:
+    """Whatever plans and messaging publish because of the session is in the trace of the request that brought it, each
+    event as a span of its own."""
+    found = {event["id"]: event for event in published}
+    reached = {root}
+    while more := {one["id"] for one in found.values() if one["causationid"] in reached} - reached:
+        reached |= more
+    followed = [found[identity] for identity in reached - {root}]
+    names = {event["type"].removeprefix("org.careloop.").removesuffix(".v1") for event in followed}
+    assert names >= set(WHOLE_CHAIN) - {"session.completed"}
+    assert {event["traceparent"].split("-")[1] for event in followed} == {TRACE}
+    assert len({event["traceparent"] for event in followed}) == len(followed)
 
 
 def assert_connected(events: list[dict[str, Any]], *, root: str) -> None:

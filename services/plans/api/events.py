@@ -16,11 +16,13 @@ from shared.auth import Principal, require
 from shared.events import CloudEvent, PainReported, SessionCompleted
 from shared.events.catalogue import TOPIC_OF
 from shared.events.codec import Decoder, Undecodable, body_digest
+from shared.events.envelope import EVENT_SIZE_MAX
 from shared.http import Problem
 from shared.inbox import Found, find_outcomes
 from shared.publishing import Outgoing, Publisher
 from shared.red_flags import screen
 from shared.service import Service, this_service
+from shared.trace_context import TRACEPARENT, traceparent_of
 
 TOPIC: Final = "careloop.activity"
 DECODER: Final = Decoder(TOPIC_OF[TOPIC])
@@ -96,7 +98,10 @@ async def publish_events(
     """
     is_batch, items = await read_events(request)
     now = service.clock.now()
-    entries = [_check(index, item, principal=principal, now=now) for index, item in enumerate(items)]
+    traceparent = traceparent_of(request.headers)
+    entries = [
+        _check(index, _in_trace(item, traceparent), principal=principal, now=now) for index, item in enumerate(items)
+    ]
     _refuse_conflicts(entries)
     await _publish(entries, publisher=publisher)
     status = _status_of(entries)
@@ -140,6 +145,14 @@ async def read_event(
     elif status in ("refused", "dead"):
         body["reason"] = detail
     return body
+
+
+def _in_trace(item: Any, traceparent: str | None) -> Any:
+    """An event that names no trace itself is in the trace of its request, as long as it then is not too large."""
+    if traceparent is None or not isinstance(item, dict) or item.get(TRACEPARENT) is not None:
+        return item
+    traced = {**item, TRACEPARENT: traceparent}
+    return traced if len(orjson.dumps(traced)) <= EVENT_SIZE_MAX else item
 
 
 def _check(index: int, item: Any, *, principal: Principal, now: datetime) -> Entry:

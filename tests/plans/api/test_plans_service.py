@@ -17,6 +17,7 @@ from shared.clock import wall_now
 from shared.events import CloudEvent, SafetyFlagged
 from shared.events.catalogue import TOPIC_OF
 from shared.events.codec import Decoder, encode
+from shared.events.envelope import EVENT_SIZE_MAX
 from tests.fixtures.eventually import eventually
 from tests.fixtures.servers import RunningServers
 from tests.fixtures.services import Publish, RunningService, RunService
@@ -165,6 +166,26 @@ async def test_a_body_that_cannot_be_read_is_a_problem(
     answer = await post(plans, tokens.app, body, content_type=content_type)
     assert (answer.status_code, answer.json()["type"].rsplit(":", 1)[1]) == (status, code)
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_an_event_is_in_the_trace_of_its_request_unless_it_names_one(
+    plans: RunningService, tokens: Tokens, servers: RunningServers, namespace: str
+) -> None:
+    given, own = (f"00-{digit * 32}-00f067aa0ba902b7-01" for digit in "ab")
+    member_id = uuid4()
+    plain, named = (as_json(pain_reported(member_id, at=now(), score=3)) for _ in range(2))
+    # As large as an event may be: it is taken, only without the trace.
+    full = as_json(pain_reported(member_id, at=now(), score=3))
+    full["note"] = "x" * (EVENT_SIZE_MAX - len(orjson.dumps({**full, "note": ""})))
+    headers = {**Tokens.bearer(tokens.app), "content-type": "application/cloudevents-batch+json", "traceparent": given}
+    body = orjson.dumps([plain, {**named, "traceparent": own}, full])
+    answer = await plans.client.post("/v1/events", content=body, headers=headers)
+    assert [each["status"] for each in answer.json()["results"]] == ["accepted"] * 3, answer.text
+    wrong = {**headers, "traceparent": "00-nothing"}
+    answer = await plans.client.post("/v1/events", content=orjson.dumps([plain]), headers=wrong)
+    assert answer.status_code == 202
+    told = await published(servers, namespace, "careloop.activity", at_least=4)
+    assert [one.traceparent for one in told] == [given, own, None, None]
 
 
 async def test_binary_mode_is_the_same_event(plans: RunningService, publish: Publish, tokens: Tokens) -> None:
