@@ -14,9 +14,14 @@ from shared.inbox import coordinates_identity, inbox_identity
 AHEAD_MAX = timedelta(minutes=5)
 """A phone's clock may be this far ahead."""
 AGE_MAX = timedelta(days=30)
-"""An event older than this is not accepted: topic retention plus this stays under what the inbox remembers."""
+"""An event that was older than this when it was published is not accepted."""
+READ_AGE_MAX = timedelta(days=34)
+"""Nor one that is older than this when it is read, however long its record lay in the log: inboxes remember 35 days."""
 WAIT_MAX = timedelta(hours=24)
 """How long, in clinic time, an event waits for what it needs before it becomes a dead letter."""
+
+
+TIMESTAMP_MAX_S = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
 
 
 class RawRecord(Protocol):
@@ -44,6 +49,9 @@ class Fault:
     detail: str
     blocks: bool
     """Whether later events of its member must queue behind it: only where a fixed reader could still apply it."""
+    is_harmless: bool = False
+    """Whether a safety group looks for red flags all the same: a flag of a wrong time, or told twice, does no harm; one
+    that is missed does."""
 
 
 @dataclass(slots=True)
@@ -57,6 +65,14 @@ class Arrival:
     digest: bytes
 
 
+WRONG_KEY = Fault("wrong-key", "the key of the record is not the subject of the event", blocks=False, is_harmless=True)
+TIME_AHEAD = Fault("time-ahead", "time is more than 5 minutes ahead", blocks=False, is_harmless=True)
+TOO_OLD = Fault("too-old", "time is more than 30 days ago", blocks=False, is_harmless=True)
+IDENTITY_CONFLICT = Fault(
+    "identity-conflict", "the same source and id came before with another body", blocks=False, is_harmless=True
+)
+KILLER = Fault("kills-the-process", "begun several times and never ended", blocks=True)
+UNSTORABLE = Fault("cannot-be-held", "could not be taken, nor held as it is; its headers were left out", blocks=True)
 REPAIRABLE = frozenset({"malformed", "unknown-type", "invalid"})
 """Faults that a fixed schema or upcaster may heal; the others are wrong whoever reads them."""
 
@@ -69,26 +85,65 @@ def read_key(key: bytes | None) -> UUID | None:
         return None
 
 
-def read_arrival(record: RawRecord, *, decoder: Decoder, group: str, topic: str, now: datetime) -> Arrival:
-    """Decode one record and judge what can be judged without the database. Never raises for a bad record."""
+def identity_of_place(record: RawRecord, *, group: str, topic: str) -> bytes:
+    """The inbox identity of a record that has, or may use, no other."""
+    return coordinates_identity(group, topic, record.partition, record.offset, record.timestamp)
+
+
+def read_arrival(
+    record: RawRecord, *, decoder: Decoder, group: str, topic: str, now: datetime, wall: datetime
+) -> Arrival:
+    """Decode one record and judge what can be judged without the database, at clinic time `now` and wall time `wall`.
+    Never raises for a bad record."""
     member_id = read_key(record.key)
     try:
         event = decoder.decode(record.value, record.headers)
     except Undecodable as error:
-        coordinates = coordinates_identity(group, topic, record.partition, record.offset)
+        coordinates = identity_of_place(record, group=group, topic=topic)
         blocks = member_id is not None and error.reason in REPAIRABLE
         return Arrival(record, member_id, None, Fault(error.reason, error.detail, blocks), coordinates, coordinates)
     identity = inbox_identity(group, event.source, event.id)
     arrival = Arrival(record, event.subject, event, None, identity, body_digest(event))
     if member_id != event.subject:
-        arrival.fault = Fault("wrong-key", "the key of the record is not the subject of the event", blocks=False)
-    elif event.time > now + AHEAD_MAX:
-        arrival.fault = Fault("time-ahead", "time is more than 5 minutes ahead", blocks=False)
-    elif event.time < now - AGE_MAX:
-        arrival.fault = Fault("too-old", "time is more than 30 days ago", blocks=False)
+        arrival.fault = WRONG_KEY
+    elif event.time > now + AHEAD_MAX and decoder.is_from_apps:  # our own clocks are not judged by each other
+        arrival.fault = TIME_AHEAD
+    elif event.time < now - AGE_MAX and _is_too_old(event.time, record, now=now, wall=wall):
+        arrival.fault = TOO_OLD
     if arrival.fault is not None:  # its identity stays free, so that the event published rightly is no duplicate
-        arrival.identity = coordinates_identity(group, topic, record.partition, record.offset)
+        arrival.identity = identity_of_place(record, group=group, topic=topic)
     return arrival
+
+
+def _is_too_old(time: datetime, record: RawRecord, *, now: datetime, wall: datetime) -> bool:
+    """What was accepted in time stays accepted although its record had to wait in the log."""
+    waited = max(wall - record_time(record), timedelta(0))
+    return time < now - READ_AGE_MAX or time < now - waited - AGE_MAX
+
+
+def record_time(record: RawRecord) -> datetime:
+    """The record's timestamp; the end of the calendar for one that lies beyond it."""
+    return datetime.fromtimestamp(min(max(record.timestamp, 0) / 1000, TIMESTAMP_MAX_S), UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class BareRecord:
+    """A record as far as it can always be kept."""
+
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    timestamp: int
+    headers: Sequence[tuple[str, bytes | None]] = ()
+
+
+def without_headers(arrival: Arrival, *, group: str, topic: str) -> Arrival:
+    """The last resort: only what no database refuses, under the identity of its place."""
+    r = arrival.record
+    bare = BareRecord(r.partition, r.offset, r.key, r.value, r.timestamp)
+    place = identity_of_place(bare, group=group, topic=topic)
+    return Arrival(bare, read_key(r.key), None, UNSTORABLE, place, place)
 
 
 def to_held(
@@ -110,6 +165,6 @@ def to_held(
         event_id=event.id if event else None,
         value=record.value,
         headers=list(record.headers),
-        record_at=datetime.fromtimestamp(max(record.timestamp, 0) / 1000, UTC),
+        record_at=record_time(record),
         expires_at=now + WAIT_MAX if state == "waiting" else None,
     )

@@ -10,11 +10,11 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from shared.arrivals import Arrival, Fault, to_held
+from shared.arrivals import IDENTITY_CONFLICT, Arrival, identity_of_place, to_held
 from shared.database import Connection
 from shared.events.envelope import CloudEvent
 from shared.held_events import HeldEvent, hold_events
-from shared.inbox import Outcome, coordinates_identity, record_outcomes, take_into_inbox
+from shared.inbox import Outcome, record_outcomes, take_again, take_into_inbox
 from shared.isolating import run_isolated
 from shared.member_locks import lock_members
 from shared.outbox import put_in_outbox
@@ -59,6 +59,10 @@ class _Sorted:
     """A chunk's records by what to do with them."""
 
     to_run: list[Arrival] = field(default_factory=list)
+    again: list[Arrival] = field(default_factory=list)
+    """In a safety group: another body under an identity that was taken. Run alone, so that what follows from it has an
+    identity of its own."""
+    conflicts: list[Arrival] = field(default_factory=list)
     held: list[HeldEvent] = field(default_factory=list)
     outcomes: dict[bytes, tuple[Outcome, str | None]] = field(default_factory=dict)
     counts: Counts = field(default_factory=Counts)
@@ -69,9 +73,6 @@ class _Sorted:
         self.held.append(to_held(arrival, state=state, reason=reason, detail=detail, blocks=blocks, now=now))
         self.outcomes[arrival.identity] = (state, reason)
         setattr(self.counts, state, getattr(self.counts, state) + 1)
-
-
-IDENTITY_CONFLICT = Fault("identity-conflict", "the same source and id came before with another body", blocks=False)
 
 
 async def take_chunk(
@@ -124,16 +125,19 @@ async def take_chunk(
     taken = Taken(work.counts)
     if work.to_run:
         if isolated:
-            outcomes = await _run_isolated(connection, subscription, work, taken, now)
+            outcomes = await _run_isolated(connection, subscription, work, taken, service=service, now=now)
         else:
             outcomes = await subscription.run(connection, [a.event for a in work.to_run], now=now)
         _apply_outcomes(outcomes, work, subscription, now)
         taken.published = await put_in_outbox(connection, outcomes.published, service=service, scope=group, now=now)
+    if work.conflicts:
+        await take_again(connection, [arrival.identity for arrival in work.conflicts])
+        await _run_again(connection, subscription, work, taken, service=service, now=now)
     await record_outcomes(connection, work.outcomes)
     # A queue is in log order, whichever way each record came to be held.
     held = sorted(work.held, key=lambda event: event.record_offset)
     await hold_events(connection, group=group, topic=topic, held=held)
-    if inbox.awaited:
+    if inbox.awaited and not subscription.stateless:  # it may only be done under the members' locks
         taken.published += await settle_waiting(connection, list(members), now)
     await advance_position(connection, group, topic, chunk.partition, end=chunk.end, counts=work.counts)
     return taken
@@ -153,17 +157,14 @@ def _sort(
         work.counts.duplicate += 1
         return
     if taken_before is not None:
+        # The inbox row is the first one's, and keeps its outcome.
         arrival.fault = IDENTITY_CONFLICT
+        arrival.identity = identity_of_place(arrival.record, group=subscription.group, topic=subscription.topic)
+        work.conflicts.append(arrival)
     fault = arrival.fault
-    if fault is not None:
+    if fault is not None and not (subscription.stateless and fault.is_harmless):
         blocks = fault.blocks and not subscription.stateless
-        if fault is IDENTITY_CONFLICT:  # the inbox row is the first one's, and keeps its outcome
-            record = arrival.record
-            arrival.identity = coordinates_identity(
-                subscription.group, subscription.topic, record.partition, record.offset
-            )
-        else:
-            work.outcomes[arrival.identity] = ("dead", fault.reason)
+        work.outcomes[arrival.identity] = ("dead", fault.reason)
         held = to_held(arrival, state="dead", reason=fault.reason, detail=fault.detail, blocks=blocks, now=now)
         work.held.append(held)
         work.counts.dead += 1
@@ -174,18 +175,38 @@ def _sort(
     if not subscription.wants(arrival.event):
         work.counts.new += 1
         work.outcomes[arrival.identity] = ("ignored", None)
+    elif fault is IDENTITY_CONFLICT:
+        work.again.append(arrival)
     elif arrival.member_id in blocked:
         work.hold(arrival, "parked", "behind", None, blocks=True, now=now)
     else:
         work.to_run.append(arrival)
 
 
+async def _run_again(
+    connection: Connection, subscription: Subscription, work: _Sorted, taken: Taken, *, service: str, now: datetime
+) -> None:
+    """Look for red flags in bodies whose identity another body has, one by one: rare, and never an order to keep."""
+    for arrival in work.again:
+        assert arrival.event is not None
+        isolated = await run_isolated(connection, subscription, [arrival.event], service=service, now=now)
+        if isolated.guilty:
+            (bug,) = isolated.guilty.values()
+            work.hold(arrival, "dead", "bug", bug, blocks=False, now=now)
+            taken.bugs.append(bug)
+            continue
+        scope = f"{subscription.group} {arrival.identity.hex()}"
+        published = isolated.outcomes.published
+        taken.published += await put_in_outbox(connection, published, service=service, scope=scope, now=now)
+        work.counts.new += 1
+
+
 async def _run_isolated(
-    connection: Connection, subscription: Subscription, work: _Sorted, taken: Taken, now: datetime
+    connection: Connection, subscription: Subscription, work: _Sorted, taken: Taken, *, service: str, now: datetime
 ) -> Outcomes:
     """Run in small groups, a savepoint each; move the guilty event and the rest of its member out of `to_run`."""
     events: list[CloudEvent] = [a.event for a in work.to_run if a.event is not None]
-    isolated = await run_isolated(connection, subscription.run, events, now=now, alone=subscription.stateless)
+    isolated = await run_isolated(connection, subscription, events, service=service, now=now)
     remaining: list[Arrival] = []
     for arrival in work.to_run:
         assert arrival.event is not None

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from shared.database import Connection
+from shared.database import Connection, Database
 
 HeldState = Literal["dead", "parked", "waiting"]
 
@@ -20,13 +20,13 @@ HOLD = """
 insert into delivery.held_events (consumer_group, topic, partition, record_offset, record_key, member_id, blocks, state,
     reason, detail, identity, source, event_id, value, headers, record_at, expires_at)
 select $1, $2, partition, record_offset, record_key, member_id, blocks, state, reason, detail, identity, source,
-    event_id, value, headers::jsonb, record_at, expires_at
+    event_id, value, headers::json, record_at, expires_at
 from unnest($3::int[], $4::bigint[], $5::bytea[], $6::uuid[], $7::bool[], $8::text[], $9::text[], $10::text[],
     $11::bytea[], $12::text[], $13::text[], $14::bytea[], $15::text[], $16::timestamptz[], $17::timestamptz[])
     with ordinality as h(partition, record_offset, record_key, member_id, blocks, state, reason, detail, identity,
     source, event_id, value, headers, record_at, expires_at, place)
 order by place
-on conflict (consumer_group, topic, partition, record_offset) do nothing
+on conflict (consumer_group, topic, partition, record_offset, record_at) do nothing
 """
 
 LOAD_QUEUE = """
@@ -38,16 +38,21 @@ where blocks and member_id = $1 and consumer_group = $2 and topic = $3 order by 
 
 LOAD_AWAITED = """
 select member_id, consumer_group, topic from (
-    select distinct on (member_id, consumer_group, topic) member_id, consumer_group, topic, state
+    select distinct on (member_id, consumer_group, topic) member_id, consumer_group, topic, state, reason
     from delivery.held_events where blocks and member_id = any($1::uuid[])
     order by member_id, consumer_group, topic, held_id
-) as heads where state = 'waiting' order by member_id, consumer_group, topic
+) as heads where state = 'waiting' or reason = 'waited-too-long' order by member_id, consumer_group, topic
 """
 
 FIND_EXPIRED = """
 select held_id, member_id, consumer_group, topic from delivery.held_events
-where state = 'waiting' and expires_at <= $1 order by expires_at, held_id limit $2
+where state = 'waiting' and expires_at <= $1 and consumer_group = any($3::text[]) order by expires_at, held_id limit $2
 """
+
+WAITED_TOO_LONG = "waited-too-long"
+"""Reason of a dead letter that is tried again, by itself, whenever its member has something new."""
+LONG_QUEUE = "long-queue"
+"""Reason of the head of a queue that was too long for one transaction: the rest is taken in the next."""
 
 RELEASE = "delete from delivery.held_events where held_id = any($1::bigint[])"
 
@@ -85,8 +90,8 @@ def _pack_headers(headers: Sequence[tuple[str, bytes | None]]) -> str:
     return json.dumps([[name, None if value is None else base64.b64encode(value).decode()] for name, value in headers])
 
 
-def _unpack_headers(packed: Sequence[Sequence[str | None]]) -> list[tuple[str, bytes | None]]:
-    return [(str(name), None if value is None else base64.b64decode(value)) for name, value in packed]
+def _unpack_headers(packed: str) -> list[tuple[str, bytes | None]]:
+    return [(str(name), None if value is None else base64.b64decode(value)) for name, value in json.loads(packed)]
 
 
 async def hold_events(connection: Connection, *, group: str, topic: str, held: Sequence[HeldEvent]) -> None:
@@ -126,14 +131,16 @@ async def load_queue(connection: Connection, *, member_id: UUID, group: str, top
 
 
 async def load_awaited(connection: Connection, member_ids: Sequence[UUID]) -> list[tuple[UUID, str, str]]:
-    """Queues of these members, as (member, group, topic), whose head waits for something."""
+    """Queues of these members, as (member, group, topic), whose head waits for something, or waited too long for it."""
     rows = await connection.fetch(LOAD_AWAITED, member_ids)
     return [(row["member_id"], row["consumer_group"], row["topic"]) for row in rows]
 
 
-async def find_expired(connection: Connection, *, now: datetime, limit: int) -> list[tuple[int, UUID, str, str]]:
-    """Events that have waited too long, as (held_id, member, group, topic)."""
-    rows = await connection.fetch(FIND_EXPIRED, now, limit)
+async def find_expired(
+    connection: "Connection | Database", *, groups: Sequence[str], now: datetime, limit: int
+) -> list[tuple[int, UUID, str, str]]:
+    """Events of these groups that have waited too long, as (held_id, member, group, topic)."""
+    rows = await connection.fetch(FIND_EXPIRED, now, limit, groups)
     return [(row["held_id"], row["member_id"], row["consumer_group"], row["topic"]) for row in rows]
 
 

@@ -4,7 +4,7 @@ import asyncio
 from uuid import UUID
 
 from shared.database import Connection
-from shared.held_events import find_expired, load_queue, mark_held
+from shared.held_events import WAITED_TOO_LONG, find_expired, load_queue, mark_held
 from shared.hosting import Host
 from shared.inbox import forget_taken, record_outcomes
 from shared.member_locks import lock_members
@@ -24,13 +24,12 @@ log = logger("housekeeping")
 
 
 async def expire_waiting(service: Host) -> None:
-    """Events that waited longer than their limit, in clinic time, become dead letters after one last try."""
+    """Events that waited longer than their limit, in clinic time, become dead letters after one last try. The rest of a
+    queue that was too long for one transaction is taken here, too."""
     while True:
         now = service.clock.now()
-        expired = await find_expired(service.database, now=now, limit=EXPIRED_MAX)  # type: ignore[arg-type]
-        for member_id, group in sorted(
-            {(member, group) for _, member, group, _ in expired if group in service.readers}
-        ):
+        expired = await find_expired(service.database, groups=list(service.readers), now=now, limit=EXPIRED_MAX)
+        for member_id, group in sorted({(member, group) for _, member, group, _ in expired}):
             async with service.database.acquire(timeout=30) as connection, connection.transaction():
                 published = await _expire_queue(service, connection, member_id, group)
             service.committed(published)
@@ -46,8 +45,8 @@ async def _expire_queue(service: Host, connection: Connection, member_id: UUID, 
         queue = await load_queue(connection, member_id=member_id, group=group, topic=reader.subscription.topic, limit=1)
         head = queue[0]
         if head.expires_at is not None and head.expires_at <= now:
-            await mark_held(connection, head.held_id, state="dead", reason="waited-too-long", detail=head.reason)
-            await record_outcomes(connection, {head.identity: ("dead", "waited-too-long")})
+            await mark_held(connection, head.held_id, state="dead", reason=WAITED_TOO_LONG, detail=head.reason)
+            await record_outcomes(connection, {head.identity: ("dead", WAITED_TOO_LONG)})
             RECORDS.labels(group, "expired").inc()
             log.error("an event waited too long and became a dead letter", group=group, needs=head.reason)
     return drained.published

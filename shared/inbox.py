@@ -30,7 +30,8 @@ select
         where blocks and member_id = any($3::uuid[]) and consumer_group = $4 and topic = $5
     ) as blocked,
     exists (
-        select from delivery.held_events where blocks and state = 'waiting' and member_id = any($3::uuid[])
+        select from delivery.held_events
+        where blocks and (state = 'waiting' or reason = 'waited-too-long') and member_id = any($3::uuid[])
     ) as awaited
 """
 
@@ -73,9 +74,11 @@ def inbox_identity(group: str, source: str, event_id: str) -> bytes:
     return hashlib.blake2b(f"{group}\0{source}\0{event_id}".encode(), digest_size=16).digest()
 
 
-def coordinates_identity(group: str, topic: str, partition: int, offset: int) -> bytes:
-    """16 bytes for a record that has no readable identity: where it lies in the log."""
-    return hashlib.blake2b(f"{group}\0\0{topic}\0{partition}\0{offset}".encode(), digest_size=16).digest()
+def coordinates_identity(group: str, topic: str, partition: int, offset: int, timestamp: int) -> bytes:
+    """16 bytes for a record that has no readable identity: where it lies in the log, and its timestamp (ms), because a
+    topic that was made anew counts its offsets from zero again."""
+    place = f"{group}\0\0{topic}\0{partition}\0{offset}\0{timestamp}"
+    return hashlib.blake2b(place.encode(), digest_size=16).digest()
 
 
 async def take_into_inbox(
@@ -107,6 +110,14 @@ async def record_outcomes(connection: Connection, outcomes: Mapping[bytes, tuple
         await connection.execute(
             RECORD, list(outcomes), [o[0] for o in outcomes.values()], [o[1] for o in outcomes.values()]
         )
+
+
+async def take_again(connection: Connection, identities: Sequence[bytes]) -> None:
+    """Take records, by their place in the log, whose own identity another body has."""
+    await connection.execute(
+        "insert into delivery.inbox (identity, digest) select i, i from unnest($1::bytea[]) i on conflict do nothing",
+        identities,
+    )
 
 
 async def insert_late(connection: Connection, *, identity: bytes, digest: bytes) -> bool:

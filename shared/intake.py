@@ -16,40 +16,25 @@ from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 from faststream.kafka.message import KafkaMessage
 
-from shared.arrivals import Arrival, Fault, read_arrival
-from shared.clock import Clock, monotonic
-from shared.consuming import BehindBase, Chunk, PositionMissing, SettleWaiting, Taken, take_chunk
+from shared.clock import Clock
+from shared.consuming import BehindBase, PositionMissing, SettleWaiting
 from shared.database import Database, is_transient
 from shared.ending import end_tasks
-from shared.inbox import LateConflict
 from shared.isolating import describe_bug
-from shared.kafka import Partitioner
-from shared.lanes import Lane, RawChunk
-from shared.positions import Position, count_starts, ensure_positions, load_positions, record_attempt
+from shared.lanes import Lane
+from shared.positions import Position, count_starts, ensure_positions, load_positions
 from shared.replaying import Reader
 from shared.settings import ServiceSettings
-from shared.telemetry import (
-    BUGS,
-    CHUNK_RETRIES,
-    CHUNK_SECONDS,
-    EVENTS_PUBLISHED,
-    PARTITIONS_PAUSED,
-    RECORDS,
-    WRONG_PARTITION,
-    logger,
-)
+from shared.taking import ChunkTaker
+from shared.telemetry import BUGS, PARTITIONS_PAUSED, logger
 from shared.topics import group_name, topic_name
+from shared.watching import Watch
 
 STALLED_STARTS_MAX = 3
 """After so many starts without a committed chunk, records are taken one by one and each attempt is counted."""
-ATTEMPTS_MAX = 3
-"""A record that was begun this often and never ended is what kills the process: a dead letter."""
 DRAIN_S = 5.0
 """How long a revoked partition may finish the chunk in hand."""
-BOUNDS_CHECK_S = 30.0
 log = logger("intake")
-
-KILLER = Fault("kills-the-process", "begun several times and never ended", blocks=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +65,19 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         self.assigned_once = False
         self.paused_by_alarm: set[TopicPartition] = set()
         self.lanes: dict[TopicPartition, Lane] = {}
-        self._service, self._settings, self._database, self._clock = service, settings, database, clock
-        self._settle_waiting, self._committed = settle_waiting, committed
+        self._settings, self.database = settings, database
+        self._taker = ChunkTaker(
+            reader=reader,
+            service=service,
+            database=database,
+            clock=clock,
+            settle_waiting=settle_waiting,
+            committed=committed,
+        )
+        self.watch = Watch(self)
+        self._background: set[asyncio.Task[None]] = set()
         self._tasks: dict[TopicPartition, asyncio.Task[None]] = {}
         self._subscriber: Any = None
-        self._partitioner = Partitioner()
         self._high = settings.chunk_records * 6
         self._low = settings.chunk_records * 2
 
@@ -107,6 +100,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             session_timeout_ms=self._settings.session_timeout_s * 1000,
             heartbeat_interval_ms=min(3_000, self._settings.session_timeout_s * 1000 // 3),
             auto_offset_reset="earliest",
+            isolation_level="read_committed",
             ack_policy=AckPolicy.MANUAL,
             listener=self,
             parser=pass_through,
@@ -132,9 +126,28 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             if lane is None:
                 continue  # polled before its position was sought
             if not lane.offer(batch):
-                self.consumer.seek(partition, lane.end)
+                self.consumer.pause(partition)
+                self._background.add(asyncio.create_task(self._judge_gap(partition, lane)))
             elif lane.waiting >= self._high:
                 self.consumer.pause(partition)  # a slow partition stops only itself
+
+    async def _judge_gap(self, partition: TopicPartition, lane: Lane) -> None:
+        """Records begin after the lane's end. Transactions leave such gaps; but where the log no longer holds the
+        lane's end, retention has passed a reader that was too slow, and the client has moved on by itself."""
+        self._background = {task for task in self._background if not task.done()}
+        try:
+            first = (await self.consumer.beginning_offsets([partition]))[partition]
+        except KafkaError:
+            first = None
+        if self.lanes.get(partition) is not lane:
+            return
+        if first is not None and first > lane.end:
+            await self.reopen(partition)
+            return
+        if first is not None:
+            lane.confirm_gap()
+        self.consumer.seek(partition, lane.end)
+        self.consumer.resume(partition)
 
     # -- assignment
 
@@ -202,7 +215,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         first = await self.consumer.beginning_offsets(partitions)
         end = await self.consumer.end_offsets(partitions)
         numbers = [partition.partition for partition in partitions]
-        async with self._database.acquire(timeout=30) as connection:
+        async with self.database.acquire(timeout=30) as connection:
             await ensure_positions(connection, group, topic, {p.partition: first[p] for p in partitions})
             stored = await load_positions(connection, group, topic, numbers)
             pending = [p.partition for p in partitions if stored[p.partition].next_offset < end[p]]
@@ -243,13 +256,12 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             end=end,
         )
 
-    # -- the transaction side
-
     async def _run_lane(self, lane: Lane) -> None:
         singles = self._settings.chunk_records if lane.cautious else 0
         while True:
             chunk = await lane.next_chunk(1 if singles else self._settings.chunk_records)
-            taking = asyncio.ensure_future(self._take(lane, chunk, counted=bool(singles)))
+            partitions = len(self.consumer.partitions_for_topic(lane.partition.topic) or ())
+            taking = asyncio.ensure_future(self._taker.take(lane, chunk, counted=bool(singles), partitions=partitions))
             try:
                 await asyncio.shield(taking)
             except asyncio.CancelledError:
@@ -261,123 +273,14 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             if lane.waiting <= self._low and lane.partition in self.consumer.paused():
                 self.consumer.resume(lane.partition)
 
-    async def _take(self, lane: Lane, raw: RawChunk, *, counted: bool) -> None:
-        """Take one chunk, however often the world fails; a bug once more in isolation, so that it costs one event."""
-        condemned = counted and await self._count_attempt(lane, raw) > ATTEMPTS_MAX
-        isolated, delay = False, 0.05
-        while True:
-            try:
-                taken = await self._try(lane, raw, isolated=isolated, condemned=condemned)
-            except (BehindBase, PositionMissing):
-                raise
-            except Exception as error:
-                lane.retrying_since = lane.retrying_since or monotonic()
-                if is_transient(error) or isinstance(error, LateConflict):
-                    CHUNK_RETRIES.labels(self.subscription.group).inc()
-                    log.warning("a chunk is tried again", group=self.subscription.group, error=type(error).__name__)
-                elif not isolated:
-                    isolated = True
-                    continue
-                else:
-                    BUGS.labels(self.subscription.group).inc()
-                    log.error("a chunk cannot be taken", group=self.subscription.group, error=describe_bug(error))
-                await asyncio.sleep(delay)
-                delay = min(delay * 2, 5.0)
-            else:
-                lane.retrying_since = None
-                self._note(taken)
-                return
+    async def reopen(self, partition: TopicPartition) -> None:
+        """Let go of a partition that is still assigned, and begin again at its stored position."""
+        if partition in self._tasks:
+            await self.release([partition])
+            located = asyncio.create_task(self._locate([partition]))
+            self._tasks[partition] = asyncio.create_task(self._own(partition, located))
 
-    async def _try(self, lane: Lane, raw: RawChunk, *, isolated: bool, condemned: bool) -> Taken:
-        now = self._clock.now()
-        group, topic = self.subscription.group, self.subscription.topic
-        arrivals = [
-            read_arrival(r, decoder=self.reader.decoder, group=group, topic=topic, now=now) for r in raw.records
-        ]
-        self._count_misplaced(arrivals, lane.partition)
-        if condemned:
-            arrivals[0].fault = arrivals[0].fault or KILLER
-        began = monotonic()
-        async with self._database.acquire(timeout=30) as connection, connection.transaction():
-            taken = await take_chunk(
-                connection,
-                self.subscription,
-                Chunk(lane.partition.partition, raw.base, raw.end, arrivals),
-                service=self._service,
-                topic=topic,
-                now=now,
-                settle_waiting=self._settle_waiting,
-                isolated=isolated,
-            )
-        CHUNK_SECONDS.labels(group).observe(monotonic() - began)
-        return taken
-
-    def _count_misplaced(self, arrivals: Sequence[Arrival], partition: TopicPartition) -> None:
-        """A publisher with another partitioner: the members' locks keep the effects exact, but somebody should know."""
-        partitions = len(self.consumer.partitions_for_topic(partition.topic) or ())
-        misplaced = sum(
-            1
-            for arrival in arrivals
-            if arrival.event is not None
-            and self._partitioner.partition(arrival.event.subject, partitions) != partition.partition
-        )
-        if misplaced:
-            WRONG_PARTITION.labels(self.subscription.topic).inc(misplaced)
-
-    async def _count_attempt(self, lane: Lane, raw: RawChunk) -> int:
-        while True:
-            try:
-                async with self._database.acquire(timeout=30) as connection:
-                    return await record_attempt(
-                        connection, self.subscription.group, self.subscription.topic, lane.partition.partition, raw.base
-                    )
-            except Exception as error:
-                if not is_transient(error):
-                    raise
-                await asyncio.sleep(0.5)
-
-    def _note(self, taken: Taken) -> None:
-        group, counts = self.subscription.group, taken.counts
-        for outcome in ("new", "duplicate", "refused", "dead", "parked", "waiting"):
-            if value := getattr(counts, outcome):
-                RECORDS.labels(group, outcome).inc(value)
-        for bug in taken.bugs:
-            BUGS.labels(group).inc()
-            log.error("an event became a dead letter; its member is parked", group=group, bug=bug)
-        if taken.published:
-            EVENTS_PUBLISHED.labels(group).inc(taken.published)
-        self._committed(taken.published)
-
-    # -- beside the stream
-
-    async def commit_positions(self, _: object = None) -> None:
-        """Tell Kafka where the group stands, once a second, best effort: lag metrics read it, nothing else does."""
-        told: dict[TopicPartition, int] = {}
-        checked = monotonic()
-        while True:
-            await asyncio.sleep(1)
-            offsets = {p: lane.taken for p, lane in self.lanes.items() if told.get(p) != lane.taken}
-            if offsets:
-                with suppress(KafkaError, RuntimeError):
-                    await self.consumer.commit(offsets)
-                    told |= offsets
-            if monotonic() - checked > BOUNDS_CHECK_S:
-                checked = monotonic()
-                await self._check_bounds()
-
-    async def _check_bounds(self) -> None:
-        """A topic truncated or made anew under us: pause the partition with an alarm, never skip in silence."""
-        owned = dict(self.lanes)
-        with suppress(KafkaError):
-            first = await self.consumer.beginning_offsets(list(owned))
-            end = await self.consumer.end_offsets(list(owned))
-            for partition, lane in owned.items():
-                if not lane.taken <= end[partition] or (lane.idle and lane.taken < first[partition]):
-                    task = self._tasks.get(partition)
-                    if task is not None:
-                        await self.release([partition])
-                        located = asyncio.create_task(self._locate([partition]))
-                        self._tasks[partition] = asyncio.create_task(self._own(partition, located))
+    # -- for readiness
 
     def opening(self) -> int:
         """Partitions assigned whose position is not sought yet; one where nothing was ever assigned."""

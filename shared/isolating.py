@@ -11,8 +11,9 @@ from uuid import UUID
 
 from shared.database import Connection, is_transient
 from shared.events.envelope import CloudEvent
+from shared.outbox import finish_events, to_rows
 from shared.outcomes import Outcomes
-from shared.subscriptions import EventHandler
+from shared.subscriptions import Subscription
 
 Ref = tuple[str, str]
 
@@ -43,65 +44,65 @@ def ref_of(event: CloudEvent) -> Ref:
 
 
 async def run_isolated(
-    connection: Connection, run: EventHandler, events: Sequence[CloudEvent], *, now: datetime, alone: bool = False
+    connection: Connection, subscription: Subscription, events: Sequence[CloudEvent], *, service: str, now: datetime
 ) -> Isolated:
-    """Run a handler over events in log order; those that make it raise are named, the rest take effect. With `alone`
-    (a stateless group) nothing queues behind a guilty event. Failures of the world (shared/database.py) are raised."""
-    found = Isolated()
+    """Run the handler over events in log order; those that make it raise, or whose own events could not be published,
+    are named; the rest take effect. In a stateless group nothing queues behind a guilty event. Failures of the world
+    (shared/database.py) are raised."""
+    search = _Search(connection, subscription, service, now)
     by_member: dict[UUID, list[CloudEvent]] = {}
     for event in events:
         by_member.setdefault(event.subject, []).append(event)
-    await _halve(connection, run, list(by_member.values()), found, now, alone)
-    return found
+    await search.halve(list(by_member.values()))
+    return search.found
 
 
-async def _attempt(
-    connection: Connection, run: EventHandler, events: Sequence[CloudEvent], now: datetime
-) -> Outcomes | str:
-    try:
-        async with connection.transaction():
-            return await run(connection, events, now=now)
-    except Exception as error:
-        if is_transient(error):
-            raise
-        return describe_bug(error)
+@dataclass(slots=True)
+class _Search:
+    connection: Connection
+    subscription: Subscription
+    service: str
+    now: datetime
+    found: Isolated = field(default_factory=Isolated)
 
-
-async def _halve(
-    connection: Connection,
-    run: EventHandler,
-    queues: list[list[CloudEvent]],
-    found: Isolated,
-    now: datetime,
-    alone: bool,
-) -> None:
-    if not queues:
-        return
-    outcome = await _attempt(connection, run, [event for queue in queues for event in queue], now)
-    if isinstance(outcome, Outcomes):
-        _merge(found.outcomes, outcome)
-    elif len(queues) > 1:
-        middle = len(queues) // 2
-        await _halve(connection, run, queues[:middle], found, now, alone)
-        await _halve(connection, run, queues[middle:], found, now, alone)
-    else:
-        await _one_by_one(connection, run, queues[0], found, now, alone)
-
-
-async def _one_by_one(
-    connection: Connection, run: EventHandler, queue: list[CloudEvent], found: Isolated, now: datetime, alone: bool
-) -> None:
-    for place, event in enumerate(queue):
-        outcome = await _attempt(connection, run, [event], now)
-        if isinstance(outcome, str):
-            found.guilty[ref_of(event)] = outcome
-            if alone:
-                continue
-            found.behind.update(ref_of(later) for later in queue[place + 1 :])
+    async def halve(self, queues: list[list[CloudEvent]]) -> None:
+        if not queues:
             return
-        _merge(found.outcomes, outcome)
-        if outcome.waiting:
-            return  # the caller holds the rest behind the one that waits
+        outcome = await self._attempt([event for queue in queues for event in queue])
+        if isinstance(outcome, Outcomes):
+            _merge(self.found.outcomes, outcome)
+        elif len(queues) > 1:
+            middle = len(queues) // 2
+            await self.halve(queues[:middle])
+            await self.halve(queues[middle:])
+        else:
+            await self._one_by_one(queues[0])
+
+    async def _one_by_one(self, queue: list[CloudEvent]) -> None:
+        for place, event in enumerate(queue):
+            outcome = await self._attempt([event])
+            if isinstance(outcome, str):
+                self.found.guilty[ref_of(event)] = outcome
+                if self.subscription.stateless:
+                    continue
+                self.found.behind.update(ref_of(later) for later in queue[place + 1 :])
+                return
+            _merge(self.found.outcomes, outcome)
+            if outcome.waiting:
+                return  # the caller holds the rest behind the one that waits
+
+    async def _attempt(self, events: Sequence[CloudEvent]) -> Outcomes | str:
+        try:
+            async with self.connection.transaction():
+                outcomes = await self.subscription.run(self.connection, events, now=self.now)
+                # What cannot be built or encoded is this handler's bug: inside the savepoint, like any other.
+                scope = self.subscription.group
+                to_rows(finish_events(outcomes.published, service=self.service, scope=scope, now=self.now))
+                return outcomes
+        except Exception as error:
+            if is_transient(error):
+                raise
+            return describe_bug(error)
 
 
 def _merge(into: Outcomes, more: Outcomes) -> None:

@@ -34,30 +34,36 @@ class Lane:
         """Records queued."""
         self.retrying_since: float | None = None
         """Machine time since which the chunk in hand fails, for readiness."""
+        self._doubted: int | None = None
+        """First offset of records that do not continue this lane."""
         self._confirmed_gap: int | None = None
         self._chunks: deque[RawChunk] = deque()
         self._filled = asyncio.Event()
 
     def offer(self, records: list[ConsumerRecord]) -> bool:
-        """Accept records that continue this lane; False where they begin after its end and the log must be asked again.
+        """Accept records that continue this lane; False where they begin after its end and the log must be asked.
 
         Offsets may have gaps (transactions), but a batch polled before the seek looks just the same. So a gap counts
-        only when a fresh fetch from the lane's end shows the same first record.
+        only when the log was asked (confirm_gap) and a fresh fetch from the lane's end shows the same first record.
         """
         fresh = [record for record in records if record.offset >= self.end]
         if not fresh:
             return True
         first = fresh[0].offset
         if first > self.end and self._confirmed_gap != first:
-            self._confirmed_gap = first
+            self._doubted = first
             return False
-        self._confirmed_gap = None
+        self._confirmed_gap = self._doubted = None
         end = fresh[-1].offset + 1
         self._chunks.append(RawChunk(self.end, end, fresh))
         self.end = end
         self.waiting += len(fresh)
         self._filled.set()
         return True
+
+    def confirm_gap(self) -> None:
+        """The log still holds this lane's end: what begins after it does so because nothing lies between."""
+        self._confirmed_gap = self._doubted
 
     async def next_chunk(self, limit: int) -> RawChunk:
         """The next records, at most `limit`: few when little waits (latency), many when behind (throughput)."""

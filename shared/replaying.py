@@ -15,7 +15,15 @@ from shared.arrivals import WAIT_MAX
 from shared.database import Connection
 from shared.events.codec import Decoder, Undecodable, body_digest
 from shared.events.envelope import CloudEvent
-from shared.held_events import HeldEvent, load_awaited, load_queue, mark_held, release_held
+from shared.held_events import (
+    LONG_QUEUE,
+    WAITED_TOO_LONG,
+    HeldEvent,
+    load_awaited,
+    load_queue,
+    mark_held,
+    release_held,
+)
 from shared.inbox import Outcome, inbox_identity, insert_late, record_outcomes
 from shared.isolating import Isolated, ref_of, run_isolated
 from shared.outbox import put_in_outbox
@@ -72,14 +80,15 @@ async def drain_queue(
     connection: Connection, reader: Reader, *, member_id: UUID, service: str, now: datetime, replay_head: bool = False
 ) -> Drained:
     """Take the events of one queue in order until it is empty, one must wait, or one is a dead letter. `replay_head`
-    tries the head although it is a dead letter. The caller holds the member's lock."""
+    tries the head although it is a dead letter; one that only waited too long is always tried. The caller holds the
+    member's lock."""
     subscription = reader.subscription
     queue = await load_queue(
-        connection, member_id=member_id, group=subscription.group, topic=subscription.topic, limit=QUEUE_PAGE
+        connection, member_id=member_id, group=subscription.group, topic=subscription.topic, limit=QUEUE_PAGE + 1
     )
-    readable = await _read(connection, reader, queue, replay_head)
+    readable = await _read(connection, reader, queue[:QUEUE_PAGE], replay_head)
     events = [event for _, event in readable.pairs if subscription.wants(event)]
-    isolated = await run_isolated(connection, subscription.run, events, now=now)
+    isolated = await run_isolated(connection, subscription, events, service=service, now=now)
     drained = Drained()
     drained.published = await put_in_outbox(
         connection, isolated.outcomes.published, service=service, scope=subscription.group, now=now
@@ -93,7 +102,11 @@ async def drain_queue(
         drained.stopped = "dead"
     elif not stopped and readable.at_dead:
         drained.stopped = "dead"
-    elif not stopped and len(queue) == QUEUE_PAGE:
+    elif not stopped and len(queue) > QUEUE_PAGE:
+        # A head that waits, and has waited long enough: the next transaction goes on from there (housekeeping.py).
+        head = queue[QUEUE_PAGE]
+        await mark_held(connection, head.held_id, state="waiting", reason=LONG_QUEUE, detail=None, expires_at=now)
+        await record_outcomes(connection, {head.identity: ("waiting", LONG_QUEUE)})
         drained.stopped = "page"
     return drained
 
@@ -102,7 +115,8 @@ async def _read(connection: Connection, reader: Reader, queue: Sequence[HeldEven
     """Decode from the head on, up to the first dead letter that is not to be replayed or that cannot be read."""
     readable = _Readable()
     for place, row in enumerate(queue):
-        if row.state == "dead" and not (replay_head and place == 0):
+        is_tried = place == 0 and (replay_head or row.reason == WAITED_TOO_LONG)
+        if row.state == "dead" and not is_tried:
             readable.at_dead = True
             break
         try:
@@ -135,9 +149,13 @@ async def _record(
             outcomes[row.identity] = ("dead", "bug")
             drained.stopped, stopped = "dead", True
             break
+        if ref in isolated.outcomes.waiting and row.reason == WAITED_TOO_LONG:
+            drained.stopped, stopped = "dead", True  # as before: an operator knows of it already
+            break
         if ref in isolated.outcomes.waiting:
             needs = isolated.outcomes.waiting[ref]
-            expires_at = row.expires_at or now + WAIT_MAX
+            waits_already = row.expires_at is not None and row.reason != LONG_QUEUE
+            expires_at = row.expires_at if waits_already else now + WAIT_MAX
             await mark_held(connection, row.held_id, state="waiting", reason=needs, detail=None, expires_at=expires_at)
             outcomes[row.identity] = ("waiting", needs)
             drained.stopped, stopped = "waiting", True

@@ -188,7 +188,7 @@ class Service:
         if self.readers:
             await self._reach_kafka()
             for intake in self.intakes:
-                self._spawn(Task(f"positions {intake.subscription.group}", intake.commit_positions))
+                self._spawn(Task(f"positions {intake.subscription.group}", intake.watch.run))
         gc.collect()
         gc.freeze()
         gc.set_threshold(100_000, 50, 50)

@@ -26,6 +26,16 @@ RELAYED = Counter("careloop_outbox_relayed", "Outbox rows acknowledged by Kafka 
 RELAY_FAILURES = Counter("careloop_outbox_failures", "Record batches that Kafka did not acknowledge.", ["reason"])
 RELAY_BACKOFF = Gauge("careloop_outbox_backoff_members", "Members whose events Kafka refuses at the moment.")
 BUGS = Counter("careloop_bugs", "Handlers that raised; each is a dead letter or a failed timer.", ["where"])
+SAFETY_FAILURES = Counter(
+    "careloop_safety_failures",
+    "Records in which a safety group could not look for a red flag: page somebody.",
+    ["consumer_group"],
+)
+UNDELIVERED = Gauge(
+    "careloop_partitions_undelivered",
+    "Partitions whose log goes on although polling brings nothing.",
+    ["consumer_group"],
+)
 CHUNK_RETRIES = Counter(
     "careloop_chunk_retries", "Chunks tried again because of the database or a lock.", ["consumer_group"]
 )
@@ -44,6 +54,14 @@ WRONG_PARTITION = Counter(
     "careloop_wrong_partition_records", "Records whose partition does not follow from their key.", ["topic"]
 )
 TIMERS_RUN = Counter("careloop_timers_run", "Timers that were due and ran.", ["service"])
+TIMERS_GIVEN_UP = Gauge(
+    "careloop_timers_given_up",
+    "Timers that failed too often and wait for an operator; each replica tells the same number.",
+    ["service"],
+)
+CLOCK_STEPS_BACK = Counter(
+    "careloop_clock_steps_back", "Times that the machine's clock was set back by more than is held still."
+)
 TASK_RESTARTS = Counter("careloop_task_restarts", "Background tasks that failed and were started again.", ["task"])
 
 

@@ -35,6 +35,10 @@ class _TolerantBatch:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._batch, name)
 
+    def __next__(self) -> Any:
+        """The marker of a transaction, which the library takes from its batch without iterating."""
+        return next(self._batch)
+
     def __iter__(self) -> Iterator[Any]:
         read = 0
         try:

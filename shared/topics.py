@@ -22,6 +22,8 @@ from shared.settings import ServiceSettings
 TIMESTAMP_AGE_MAX: Final = timedelta(days=33)
 """Older records are refused by the broker. An inbox remembers 35 days, so a relay that wakes after weeks cannot double
 an effect; more than the longest retention, so that nothing that may still be read is refused."""
+TIMESTAMP_AHEAD_MAX: Final = timedelta(hours=1)
+"""A publisher's clock may be this far ahead before the broker refuses its records."""
 SEGMENT_AGE_MAX: Final = timedelta(days=1)
 """Retention deletes whole segments: with Kafka's own seven days a record could outlive the inbox's memory of it."""
 BATCH_SIZE_MAX: Final = 1_048_588
@@ -81,6 +83,10 @@ def topic_settings(topic: Topic, *, replication: int) -> dict[str, str]:
         "max.message.bytes": str(BATCH_SIZE_MAX),
         "message.timestamp.type": "CreateTime",
         "message.timestamp.before.max.ms": str(_milliseconds(TIMESTAMP_AGE_MAX)),
+        "message.timestamp.after.max.ms": str(_milliseconds(TIMESTAMP_AHEAD_MAX)),
+        # The broker unpacks what publishers pack: no reader needs every codec, and a small batch that would unpack to
+        # gigabytes is refused by its size.
+        "compression.type": "uncompressed",
         "min.insync.replicas": str(max(1, replication - 1)),
     }
 

@@ -28,6 +28,8 @@ class Bounds:
 @dataclass(frozen=True, slots=True)
 class LoggedRecord:
     offset: int
+    timestamp: int
+    """As the record has it, in ms."""
     written_at: datetime
     identity: tuple[str, str] | None
     """(source, id), or None where the record cannot be read."""
@@ -35,7 +37,7 @@ class LoggedRecord:
     def inbox_keys(self, group: str, topic: str, partition: int) -> tuple[bytes, ...]:
         """Keys of which a group's inbox must hold one: the event's own, or the record's coordinates where the record
         was at fault."""
-        coordinates = coordinates_identity(group, topic, partition, self.offset)
+        coordinates = coordinates_identity(group, topic, partition, self.offset, self.timestamp)
         return (coordinates,) if self.identity is None else (inbox_identity(group, *self.identity), coordinates)
 
 
@@ -53,7 +55,7 @@ class LogReader:
     async def bounds(self, topic: str) -> dict[int, Bounds]:
         """Where each partition of a topic begins and ends at this moment."""
         name = topic_name(self._namespace, topic)
-        consumer = AIOKafkaConsumer(name, bootstrap_servers=self._bootstrap)
+        consumer = AIOKafkaConsumer(name, bootstrap_servers=self._bootstrap, isolation_level="read_committed")
         await consumer.start()
         try:
             partitions = [TopicPartition(name, p) for p in sorted(consumer.partitions_for_topic(name) or ())]
@@ -65,7 +67,9 @@ class LogReader:
     async def records(self, topic: str, partition: int, *, until: int) -> AsyncIterator[Sequence[LoggedRecord]]:
         """Batches of a partition's records below the offset `until`, from the first that is left."""
         place = TopicPartition(topic_name(self._namespace, topic), partition)
-        consumer = AIOKafkaConsumer(bootstrap_servers=self._bootstrap, fetch_max_wait_ms=50)
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._bootstrap, fetch_max_wait_ms=50, isolation_level="read_committed"
+        )
         await consumer.start()
         try:
             consumer.assign([place])
@@ -87,5 +91,5 @@ def _read(record: ConsumerRecord, decoder: Decoder) -> LoggedRecord:
     try:
         event = decoder.decode(record.value, record.headers)
     except Undecodable:
-        return LoggedRecord(record.offset, written_at, None)
-    return LoggedRecord(record.offset, written_at, (event.source, event.id))
+        return LoggedRecord(record.offset, record.timestamp, written_at, None)
+    return LoggedRecord(record.offset, record.timestamp, written_at, (event.source, event.id))

@@ -14,7 +14,7 @@ import orjson
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from shared.events.catalogue import TOPIC_OF_TYPE, Topic
+from shared.events.catalogue import APPS, TOPIC_OF_TYPE, Topic
 from shared.events.envelope import EVENT_SIZE_MAX, CloudEvent, event_type, schema_uri
 from shared.events.upcasters import UPCASTERS, Upcaster, UpcastFailed, upcast
 
@@ -93,6 +93,11 @@ class Decoder:
         union: Any = Union[topic.events]  # noqa: UP007  # of a tuple known at run time only
         annotation: Any = Annotated[union, Field(discriminator="type")] if len(topic.events) > 1 else union
         self._adapter: TypeAdapter[CloudEvent] = TypeAdapter(annotation)
+
+    @property
+    def is_from_apps(self) -> bool:
+        """Whether others than our own services publish these events."""
+        return self._topic.publisher == APPS
 
     def decode(self, value: bytes | None, headers: Sequence[Header]) -> CloudEvent:
         """The event of a record. Raises Undecodable and nothing else, whatever the bytes are."""

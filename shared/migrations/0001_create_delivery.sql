@@ -54,7 +54,8 @@ create table delivery.held_events (
     source text,
     event_id text,
     value bytea,
-    headers jsonb not null,
+    -- as JSON text, which may hold what jsonb refuses: a NUL in a name
+    headers json not null,
     record_at timestamptz not null,
     held_at timestamptz not null default clock_timestamp(),
     -- clinic time after which an event that waits becomes a dead letter
@@ -62,7 +63,8 @@ create table delivery.held_events (
     replays int not null default 0,
     check (not blocks or member_id is not null),
     check (state <> 'waiting' or expires_at is not null),
-    unique (consumer_group, topic, partition, record_offset)
+    -- with the record's time, because a topic that was made anew counts its offsets from zero again
+    unique (consumer_group, topic, partition, record_offset, record_at)
 );
 create index held_events_queue on delivery.held_events (member_id, consumer_group, topic, held_id) where blocks;
 create index held_events_waiting on delivery.held_events (expires_at) where state = 'waiting';

@@ -19,7 +19,7 @@ from shared.events.plans import PainSettledData, SafetyFlaggedData
 from shared.outcomes import Outcomes
 from shared.service import Service, run
 from shared.settings import ServiceSettings
-from shared.subscriptions import Subscription
+from shared.subscriptions import EventHandler, Subscription
 
 TABLES = """
 create table effects (
@@ -80,15 +80,15 @@ async def follow_members(connection: Connection, events: Sequence[MemberPaused],
     return Outcomes()
 
 
-def build(settings: ServiceSettings) -> Service:
+def build(
+    settings: ServiceSettings, *, activity: EventHandler = follow_activity, safety: EventHandler = raise_red_flags
+) -> Service:
     return Service(
         name="probe",
         settings=settings,
         subscriptions=[
-            Subscription(topic=ACTIVITY, group="probe.activity", run=follow_activity, events=(PainReported,)),
-            Subscription(
-                topic=ACTIVITY, group="probe.safety", run=raise_red_flags, events=(PainReported,), stateless=True
-            ),
+            Subscription(topic=ACTIVITY, group="probe.activity", run=activity, events=(PainReported,)),
+            Subscription(topic=ACTIVITY, group="probe.safety", run=safety, events=(PainReported,), stateless=True),
             Subscription(topic=MEMBERS, group="probe.members", run=follow_members, events=(MemberPaused,)),
         ],
     )

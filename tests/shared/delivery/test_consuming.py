@@ -1,10 +1,8 @@
 """Given records on a real broker, when a service consumes them, then the rows tell what took effect."""
 
-from collections.abc import AsyncIterator
 from datetime import datetime
 from uuid import UUID, uuid4
 
-import asyncpg
 import orjson
 import pytest
 
@@ -12,38 +10,11 @@ from shared.database import Connection
 from shared.events.codec import encode
 from shared.hosting import Pending
 from shared.kafka import Partitioner
-from shared.migrating import migrate
 from shared.telemetry import WRONG_PARTITION
-from tests.fixtures.databases import DatabaseFactory
 from tests.fixtures.eventually import eventually
-from tests.fixtures.services import Consume, Publish, RunningService, RunService, member_key
-from tests.fixtures.topics import TopicFactory
-from tests.shared.delivery.probe import ACTIVITY, MEMBERS, add_tables, build, pain, paused
-
-
-@pytest.fixture
-async def probe(
-    run_service: RunService, topics: TopicFactory, database: DatabaseFactory
-) -> AsyncIterator[RunningService]:
-    await topics(ACTIVITY, MEMBERS, "careloop.plans")
-    url = await database(None)
-    await migrate(url, service="probe")
-    await add_tables(url)
-    async with run_service(build, name="probe", database_url=url) as running:
-        yield running
-
-
-async def effects_of(running: RunningService, member_id: UUID) -> list[int]:
-    rows = await running.service.database.fetch(
-        "select score from effects where member_id = $1 order by effect_id", member_id
-    )
-    return [row["score"] for row in rows]
-
-
-async def held(running: RunningService) -> list[asyncpg.Record]:
-    return await running.service.database.fetch(
-        "select * from delivery.held_events where consumer_group = 'probe.activity' order by held_id"
-    )
+from tests.fixtures.services import Consume, Publish, RunningService, member_key
+from tests.shared.delivery.conftest import effects_are, effects_of, held
+from tests.shared.delivery.probe import ACTIVITY, MEMBERS, pain, paused
 
 
 async def test_events_take_effect_once_in_order(probe: RunningService, publish: Publish) -> None:
@@ -130,12 +101,6 @@ async def test_an_early_event_waits_in_order_and_is_released_with_what_it_needs(
     assert await held(probe) == []
     outcomes = await probe.service.database.fetch("select outcome, count(*) from delivery.inbox group by 1 order by 1")
     assert {row["outcome"] for row in outcomes} == {"applied"}
-
-
-async def effects_are(probe: RunningService, member: UUID, expected: list[int]) -> bool:
-    found = await effects_of(probe, member)
-    assert found == expected
-    return True
 
 
 async def test_a_refusal_is_recorded_and_nothing_is_parked(probe: RunningService, publish: Publish) -> None:

@@ -5,7 +5,7 @@ import random
 import signal
 from collections.abc import AsyncIterator
 from functools import partial
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
@@ -151,3 +151,33 @@ async def at_least(watch: "asyncpg.Connection[asyncpg.Record]", count: int) -> b
     found = await watch.fetchval("select count(*) from effects")
     assert found >= count, found
     return True
+
+
+async def test_an_event_that_kills_the_process_every_time_becomes_a_dead_letter(
+    url: str,
+    spawn_service: SpawnService,
+    publish: Publish,
+    consume: Consume,
+    watch: "asyncpg.Connection[asyncpg.Record]",
+) -> None:
+    """It costs its own member; everybody else is taken, and its red flag is raised before anything."""
+    service = spawn_service("tests.shared.delivery.killing_probe", database_url=url, session_timeout_s=6)
+    await service.start()
+    guilty, others = uuid4(), [uuid4() for _ in range(20)]
+    await publish(ACTIVITY, pain(guilty, 6, findings=("chest-pain-breathless",)), pain(guilty, 1))
+    await publish(ACTIVITY, *(pain(other, 2) for other in others))
+
+    async def condemned() -> bool:
+        assert service.process
+        if service.process.returncode is not None:
+            await service.start()
+        reasons = await watch.fetch(
+            "select reason, consumer_group from delivery.held_events where state = 'dead' order by held_id"
+        )
+        return [tuple(row) for row in reasons] == [("kills-the-process", "probe.activity")]
+
+    await eventually(condemned, within=100)
+    await eventually(partial(at_least, watch, len(others)), within=30)
+    assert set(await effects(watch)) == set(others)
+    read = await consume("careloop.plans", count=len(others) + 1, distinct=True, within=40)
+    assert [e["subject"] for e in read if e["type"] == "org.careloop.safety.flagged.v1"] == [str(guilty)]

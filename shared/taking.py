@@ -1,0 +1,165 @@
+"""Taking one chunk, however often the world fails: the same chunk again, smaller when it takes too long, and a bug once
+more in isolation, so that it costs one event. A failure never skips a record."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+
+from shared.arrivals import KILLER, UNSTORABLE, Arrival, Fault, read_arrival, without_headers
+from shared.clock import Clock, monotonic, wall_now
+from shared.consuming import BehindBase, Chunk, PositionMissing, SettleWaiting, Taken, take_chunk
+from shared.database import Database, is_transient
+from shared.inbox import LateConflict
+from shared.isolating import describe_bug
+from shared.kafka import Partitioner
+from shared.lanes import Lane, RawChunk
+from shared.positions import record_attempt
+from shared.replaying import Reader
+from shared.telemetry import (
+    BUGS,
+    CHUNK_RETRIES,
+    CHUNK_SECONDS,
+    EVENTS_PUBLISHED,
+    RECORDS,
+    SAFETY_FAILURES,
+    WRONG_PARTITION,
+    logger,
+)
+
+ATTEMPTS_MAX = 3
+"""A record that was begun this often and never ended is what kills the process: a dead letter."""
+TOO_LONG_MAX = 2
+"""After a chunk has taken too long this often it is halved."""
+TOO_LONG: tuple[type[BaseException], ...] = (
+    asyncpg.QueryCanceledError,
+    asyncpg.TransactionTimeoutError,
+    TimeoutError,
+)
+log = logger("intake")
+
+
+@dataclass(kw_only=True)
+class ChunkTaker:
+    """The transaction side of one subscription."""
+
+    reader: Reader
+    service: str
+    database: Database
+    clock: Clock
+    settle_waiting: SettleWaiting
+    committed: Callable[[int], None]
+
+    def __post_init__(self) -> None:
+        self.subscription = self.reader.subscription
+        self._partitioner = Partitioner()
+
+    async def take(self, lane: Lane, raw: RawChunk, *, counted: bool, partitions: int) -> None:
+        """Take a chunk. Returns when it is committed; raises BehindBase or PositionMissing where the position is not
+        what the chunk was read for. `counted`: note the attempt first; what was begun too often is condemned."""
+        fault = KILLER if counted and await self._count_attempt(lane, raw) > ATTEMPTS_MAX else None
+        isolated, delay, too_long = False, 0.05, 0
+        while True:
+            try:
+                taken = await self._try(lane, raw, isolated=isolated, fault=fault, partitions=partitions)
+            except (BehindBase, PositionMissing):
+                raise
+            except Exception as error:
+                lane.retrying_since = lane.retrying_since or monotonic()
+                too_long += isinstance(error, TOO_LONG)
+                if is_transient(error) or isinstance(error, LateConflict):
+                    CHUNK_RETRIES.labels(self.subscription.group).inc()
+                    log.warning("a chunk is tried again", group=self.subscription.group, error=type(error).__name__)
+                    if too_long >= TOO_LONG_MAX and len(raw.records) > 1:
+                        return await self._halve(lane, raw, partitions=partitions)
+                elif not isolated:
+                    isolated = True
+                    continue
+                else:
+                    BUGS.labels(self.subscription.group).inc()
+                    log.error("a chunk cannot be taken", group=self.subscription.group, error=describe_bug(error))
+                    if len(raw.records) > 1:
+                        return await self._halve(lane, raw, partitions=partitions)
+                    fault = UNSTORABLE
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, 5.0)
+            else:
+                lane.retrying_since = None
+                self._note(taken)
+                return None
+
+    async def _halve(self, lane: Lane, raw: RawChunk, *, partitions: int) -> None:
+        middle = len(raw.records) // 2
+        first = raw.records[:middle]
+        end = first[-1].offset + 1
+        for half in (RawChunk(raw.base, end, first), RawChunk(end, raw.end, raw.records[middle:])):
+            await self.take(lane, half, counted=False, partitions=partitions)
+            lane.taken = half.end
+
+    async def _try(self, lane: Lane, raw: RawChunk, *, isolated: bool, fault: Fault | None, partitions: int) -> Taken:
+        """`fault`: what the first record is condemned for, whatever it holds."""
+        now, wall = self.clock.now(), wall_now()
+        group, topic = self.subscription.group, self.subscription.topic
+        arrivals = [
+            read_arrival(r, decoder=self.reader.decoder, group=group, topic=topic, now=now, wall=wall)
+            for r in raw.records
+        ]
+        self._count_misplaced(arrivals, lane.partition.partition, partitions)
+        if fault is not None:
+            arrivals[0].fault = arrivals[0].fault or fault
+        if fault is UNSTORABLE:
+            arrivals[0] = without_headers(arrivals[0], group=group, topic=topic)
+        began = monotonic()
+        async with self.database.acquire(timeout=30) as connection, connection.transaction():
+            taken = await take_chunk(
+                connection,
+                self.subscription,
+                Chunk(lane.partition.partition, raw.base, raw.end, arrivals),
+                service=self.service,
+                topic=topic,
+                now=now,
+                settle_waiting=self.settle_waiting,
+                isolated=isolated,
+            )
+        CHUNK_SECONDS.labels(group).observe(monotonic() - began)
+        return taken
+
+    def _count_misplaced(self, arrivals: list[Arrival], partition: int, partitions: int) -> None:
+        """A publisher with another partitioner: the members' locks keep the effects exact, but somebody should know."""
+        misplaced = sum(
+            1
+            for arrival in arrivals
+            if arrival.event is not None and self._partitioner.partition(arrival.event.subject, partitions) != partition
+        )
+        if misplaced:
+            WRONG_PARTITION.labels(self.subscription.topic).inc(misplaced)
+
+    async def _count_attempt(self, lane: Lane, raw: RawChunk) -> int:
+        while True:
+            try:
+                async with self.database.acquire(timeout=30) as connection:
+                    return await record_attempt(
+                        connection, self.subscription.group, self.subscription.topic, lane.partition.partition, raw.base
+                    )
+            except Exception as error:
+                if not is_transient(error):
+                    raise
+                await asyncio.sleep(0.5)
+
+    def _note(self, taken: Taken) -> None:
+        group, counts = self.subscription.group, taken.counts
+        for outcome in ("new", "duplicate", "refused", "dead", "parked", "waiting"):
+            if value := getattr(counts, outcome):
+                RECORDS.labels(group, outcome).inc(value)
+        said: dict[str, Any] = {"group": group}
+        for bug in taken.bugs:
+            BUGS.labels(group).inc()
+            log.error("an event became a dead letter; its member is parked", **said, bug=bug)
+        if counts.dead and self.subscription.stateless:
+            SAFETY_FAILURES.labels(group).inc(counts.dead)
+            log.critical("records in which nobody looked for a red flag", **said, count=counts.dead)
+        if taken.published:
+            EVENTS_PUBLISHED.labels(group).inc(taken.published)
+        self.committed(taken.published)

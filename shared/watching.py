@@ -1,0 +1,107 @@
+"""What is looked after beside the stream: Kafka is told the positions, and a partition whose log, position and poll no
+longer agree is noticed although no record of it comes."""
+
+import asyncio
+from contextlib import suppress
+from typing import Any, Protocol
+
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
+
+from shared.clock import monotonic
+from shared.database import Database, is_transient
+from shared.lanes import Lane
+from shared.positions import load_positions
+from shared.subscriptions import Subscription
+from shared.telemetry import UNDELIVERED, logger
+
+CHECK_S = 5.0
+UNDELIVERED_CHECKS = 4
+"""So many checks in a row the log must be ahead of a poll that brings nothing."""
+POSITION_S = 2.0
+log = logger("intake")
+
+
+class Watched(Protocol):
+    """What is used of an intake."""
+
+    lanes: dict[TopicPartition, Lane]
+    database: Database
+    subscription: Subscription
+
+    @property
+    def consumer(self) -> Any: ...
+
+    async def reopen(self, partition: TopicPartition) -> None: ...
+
+
+class Watch:
+    """Looks after one intake."""
+
+    def __init__(self, intake: Watched) -> None:
+        self._intake = intake
+        self._silent: dict[TopicPartition, tuple[int, int]] = {}
+        """Where a silent lane stands, and for how many checks it has."""
+
+    @property
+    def undelivered(self) -> list[TopicPartition]:
+        """Partitions that polling does not deliver, such as after a batch that the client cannot read."""
+        return [partition for partition, (_, checks) in self._silent.items() if checks >= UNDELIVERED_CHECKS]
+
+    async def run(self, _: object = None) -> None:
+        """Until cancelled. Positions are told once a second, best effort: lag metrics read them, nothing else does."""
+        told: dict[TopicPartition, int] = {}
+        checked = monotonic()
+        while True:
+            await asyncio.sleep(1)
+            offsets = {p: lane.taken for p, lane in self._intake.lanes.items() if told.get(p) != lane.taken}
+            if offsets:
+                with suppress(KafkaError, RuntimeError):
+                    await self._intake.consumer.commit(offsets)
+                    told |= offsets
+            if monotonic() - checked > CHECK_S:
+                checked = monotonic()
+                try:
+                    await self._check(dict(self._intake.lanes))
+                except Exception as error:
+                    if not isinstance(error, KafkaError) and not is_transient(error):
+                        raise
+
+    async def _check(self, lanes: dict[TopicPartition, Lane]) -> None:
+        """A topic truncated or made anew, a database that was restored, a position that an operator moved: the
+        partition is opened again, which pauses it with an alarm where the log does not hold its position."""
+        if not lanes:
+            return
+        group, topic = self._intake.subscription.group, self._intake.subscription.topic
+        stood = {partition: lane.taken for partition, lane in lanes.items() if lane.idle}
+        async with self._intake.database.acquire(timeout=10) as connection:
+            stored = await load_positions(connection, group, topic, [p.partition for p in lanes])
+        first = await self._intake.consumer.beginning_offsets(list(lanes))
+        end = await self._intake.consumer.end_offsets(list(lanes))
+        for partition, lane in lanes.items():
+            position = stored.get(partition.partition)
+            still = stood.get(partition) == lane.taken and lane.idle
+            is_moved = position is None or (still and position.next_offset != lane.taken)
+            is_past = position is not None and position.next_offset > end[partition]
+            is_lost = still and lane.taken < first[partition]
+            if is_moved or is_past or is_lost or lane.taken > end[partition]:
+                log.warning("the position changed under a partition; opening it again", group=group)
+                self._silent.pop(partition, None)
+                await self._intake.reopen(partition)
+            else:
+                await self._listen(partition, lane, end[partition], still=still)
+        self._silent = {partition: seen for partition, seen in self._silent.items() if partition in lanes}
+        UNDELIVERED.labels(group).set(len(self.undelivered))
+
+    async def _listen(self, partition: TopicPartition, lane: Lane, end: int, *, still: bool) -> None:
+        """Whether the poll brings what the log has. A transaction's marker is no record: the consumer passes it."""
+        stands = lane.end
+        if still and end > stands:
+            async with asyncio.timeout(POSITION_S):
+                if await self._intake.consumer.position(partition) < end:
+                    at, checks = self._silent.get(partition, (stands, 0))
+                    self._silent[partition] = (stands, checks + 1 if at == stands else 1)
+                    if self._silent[partition][1] == UNDELIVERED_CHECKS:
+                        log.critical("polling brings nothing of a partition", group=self._intake.subscription.group)
+                    return
+        self._silent.pop(partition, None)

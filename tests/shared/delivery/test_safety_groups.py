@@ -1,0 +1,123 @@
+"""A red flag is never missed: whatever is wrong with an event that can be read, a safety group still looks at it."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from uuid import UUID, uuid4
+
+import asyncpg
+import orjson
+import pytest
+
+from shared.database import Connection
+from shared.events import PainReported
+from shared.events.codec import encode
+from shared.member_locks import lock_members
+from shared.outcomes import Outcomes
+from tests.fixtures.eventually import eventually
+from tests.fixtures.services import Consume, Publish, RunningService, RunService, member_key
+from tests.shared.delivery.conftest import RED_FLAG, held
+from tests.shared.delivery.probe import ACTIVITY, MEMBERS, ProbeBug, build, pain, paused, raise_red_flags
+
+
+async def flagged(consume: Consume, count: int = 1) -> list[str]:
+    """Members of the first red flags that were published."""
+    read = await consume("careloop.plans", count=count, within=15)
+    return [event["subject"] for event in read if event["type"] == "org.careloop.safety.flagged.v1"]
+
+
+@pytest.mark.parametrize("fault", ["identity-conflict", "time-ahead", "too-old", "wrong-key"])
+async def test_a_red_flag_in_an_event_at_fault(
+    probe: RunningService, publish: Publish, consume: Consume, fault: str
+) -> None:
+    member = uuid4()
+    event = pain(member, 1, findings=RED_FLAG)
+    shift = {"time-ahead": timedelta(days=1), "too-old": -timedelta(days=40)}.get(fault, timedelta(0))
+    raw = {**orjson.loads(encode(event)), "time": (datetime.now(UTC) + shift).isoformat()}
+    if fault == "identity-conflict":
+        await publish(ACTIVITY, pain(member, 1, event_id=event.id))
+        await probe.settled()
+    key = member_key(uuid4() if fault == "wrong-key" else member)
+    await publish.raw(ACTIVITY, orjson.dumps(raw), key=key)
+    await probe.settled()
+    ordinary = fault == "identity-conflict"
+    assert str(member) in await flagged(consume, count=2 if ordinary else 1)
+    assert [row["reason"] for row in await held(probe)] == [fault], "the ordinary group refuses it"
+    assert await held(probe, "probe.safety") == []
+    outcomes = await probe.service.database.fetch("select outcome from delivery.inbox where outcome <> 'applied'")
+    assert [row["outcome"] for row in outcomes] == ["dead"]
+
+
+async def test_two_bodies_of_one_identity_raise_two_flags_of_different_identity(
+    probe: RunningService, publish: Publish, consume: Consume
+) -> None:
+    member = uuid4()
+    first = pain(member, 1, findings=RED_FLAG)
+    await publish(ACTIVITY, first, pain(member, 2, event_id=first.id, findings=("saddle-numbness",)))
+    await probe.settled()
+    read = await consume("careloop.plans", count=3, within=15)
+    flags = [event for event in read if event["type"] == "org.careloop.safety.flagged.v1"]
+    assert len({event["id"] for event in flags}) == 2
+
+
+async def test_a_bug_in_one_flag_does_not_cost_the_members_next(
+    run_service: RunService, probe_url: str, publish: Publish, consume: Consume
+) -> None:
+    async def safety(connection: Connection, events: Sequence[PainReported], /, *, now: datetime) -> Outcomes:
+        if any(event.data.score == 5 for event in events):
+            raise ProbeBug
+        return await raise_red_flags(connection, events, now=now)
+
+    async with run_service(partial(build, safety=safety), name="probe", database_url=probe_url) as probe:
+        member = uuid4()
+        flags = [pain(member, score, findings=RED_FLAG) for score in (7, 5, 7)]
+        await publish(ACTIVITY, *flags)
+        await probe.settled()
+        read = await consume("careloop.plans", count=3, within=15)
+        causes = [event["causationid"] for event in read if event["type"] == "org.careloop.safety.flagged.v1"]
+        assert causes == [flags[0].id, flags[2].id]
+        (row,) = await held(probe, "probe.safety")
+        assert (row["state"], row["blocks"], row["event_id"]) == ("dead", False, flags[1].id)
+
+
+async def test_a_red_flag_waits_for_nobodys_lock_and_takes_nobodys_queue(
+    probe: RunningService, probe_url: str, publish: Publish, consume: Consume
+) -> None:
+    """Whoever holds the member, and has touched what waits, holds up neither the flag nor lets it run the queue."""
+    member = uuid4()
+    await publish(ACTIVITY, pain(member, 8), pain(member, 2))
+    await probe.settled()
+    other = await asyncpg.connect(probe_url)
+    try:
+        async with other.transaction():
+            await lock_members(other, [member])
+            await other.execute("update delivery.held_events set replays = replays + 1 where member_id = $1", member)
+            await probe.service.database.execute("insert into known_members values ($1)", member)
+            await publish(ACTIVITY, pain(member, 1, findings=RED_FLAG))
+            assert await flagged(consume) == [str(member)]
+            effects = "select count(*) from effects where member_id = $1"
+            assert await probe.service.database.fetchval(effects, member) == 0
+    finally:
+        await other.close()
+
+
+async def test_what_waits_takes_effect_once_while_red_flags_come(probe: RunningService, publish: Publish) -> None:
+    members = [uuid4() for _ in range(60)]
+    await publish(ACTIVITY, *(pain(member, 8) for member in members))
+    await probe.settled()
+    for start in range(0, len(members), 6):
+        some = members[start : start + 6]
+        await publish(MEMBERS, *(paused(member) for member in some))
+        await publish(ACTIVITY, *(pain(member, 1, findings=RED_FLAG) for member in some))
+
+    async def all_taken() -> bool:
+        return await count(probe) == dict.fromkeys(members, 2)
+
+    await eventually(all_taken)
+    await probe.settled()
+    assert await probe.service.database.fetchval("select count(*) from delivery.inbox where outcome <> 'applied'") == 0
+
+
+async def count(probe: RunningService) -> dict[UUID, int]:
+    rows = await probe.service.database.fetch("select member_id, count(*) from effects group by 1")
+    return {row["member_id"]: row["count"] for row in rows}

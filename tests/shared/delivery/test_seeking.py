@@ -1,0 +1,158 @@
+"""Given that log, position and reader no longer agree, when nobody publishes anything, then it is noticed all the same:
+read again where that is right, stopped with an alarm where only an operator can know."""
+
+from functools import partial
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+
+from shared.topics import topic_name
+from tests.fixtures.eventually import eventually
+from tests.fixtures.servers import RunningServers
+from tests.fixtures.services import Publish, RunningService, RunService
+from tests.shared.delivery.conftest import effects_are, neighbour_of, partition_of
+from tests.shared.delivery.probe import ACTIVITY, build, pain
+
+SNAPSHOT = "select consumer_group, topic, partition, next_offset, clock_timestamp() as at from delivery.positions"
+RESTORE = """
+update delivery.positions set next_offset = $4 where consumer_group = $1 and topic = $2 and partition = $3
+"""
+
+
+async def take_back(probe: RunningService, positions: list[Any], lost: str) -> None:
+    """As after a failover to a replica that lacks the last transactions."""
+    async with probe.service.database.acquire() as connection, connection.transaction():
+        await connection.execute("delete from effects where event_id = $1", lost)
+        await connection.execute("delete from delivery.inbox where taken_at > $1", positions[0]["at"])
+        for row in positions:
+            await connection.execute(RESTORE, *list(row.values())[:4])
+
+
+async def test_a_restored_database_is_brought_up_to_date_although_nothing_comes(
+    probe: RunningService, publish: Publish
+) -> None:
+    member, database = uuid4(), probe.service.database
+    await publish(ACTIVITY, pain(member, 1))
+    await probe.settled()
+    before = await database.fetch(SNAPSHOT)
+    await publish(ACTIVITY, pain(member, 2, event_id="lost"))
+    await probe.settled()
+    await take_back(probe, before, "lost")
+    await eventually(partial(effects_are, probe, member, [1, 2]), within=30)
+
+
+async def test_a_restored_database_under_a_stream_loses_and_doubles_nothing(
+    probe: RunningService, publish: Publish
+) -> None:
+    """The chunk in hand begins after the position that was restored: it is read again from there."""
+    member, database = uuid4(), probe.service.database
+    await publish(ACTIVITY, pain(member, 1))
+    await probe.settled()
+    before = await database.fetch(SNAPSHOT)
+    await publish(ACTIVITY, pain(member, 2, event_id="lost"))
+    await probe.settled()
+    await take_back(probe, before, "lost")
+    await publish(ACTIVITY, pain(member, 3))
+    await eventually(partial(effects_are, probe, member, [1, 2, 3]), within=4)
+
+
+async def alarmed(probe: RunningService) -> bool:
+    answer = await probe.client.get("/health/ready")
+    assert answer.status_code == 503, answer.text
+    assert "outside the log" in answer.text
+    return True
+
+
+async def next_offset(probe: RunningService, partition: int) -> int:
+    find = "select next_offset from delivery.positions where consumer_group = 'probe.activity' and partition = $1"
+    return int(await probe.service.database.fetchval(find, partition))
+
+
+async def set_position(probe: RunningService, partition: int, offset: int) -> None:
+    move = "update delivery.positions set next_offset = $2 where consumer_group = 'probe.activity' and partition = $1"
+    await probe.service.database.execute(move, partition, offset)
+
+
+async def test_a_position_past_the_end_stops_the_partition_and_swallows_nothing(
+    probe: RunningService, publish: Publish
+) -> None:
+    member = uuid4()
+    neighbour = neighbour_of(member)
+    await publish(ACTIVITY, pain(member, 1))
+    await probe.settled()
+    partition = partition_of(member)
+    right = await next_offset(probe, partition)
+    await set_position(probe, partition, 999_999)
+    await eventually(partial(alarmed, probe), within=30)
+    await publish(ACTIVITY, pain(member, 2), pain(neighbour, 3))
+    await set_position(probe, partition, right)
+    await eventually(partial(effects_are, probe, member, [1, 2]), within=30)
+    await eventually(partial(effects_are, probe, neighbour, [3]))
+    assert (await probe.client.get("/health/ready")).status_code == 200
+
+
+async def test_retention_that_passes_a_slow_reader_stops_it_with_an_alarm(
+    run_service: RunService, probe_url: str, publish: Publish, servers: RunningServers, namespace: str
+) -> None:
+    async with run_service(build, name="probe", database_url=probe_url, chunk_records=10) as probe:
+        member = uuid4()
+        await publish(ACTIVITY, pain(member, 1))
+        await probe.settled()
+        other = await asyncpg.connect(probe_url)
+        try:
+            async with other.transaction():  # whatever holds it up: the database is slower than retention
+                await other.fetch("select from delivery.positions where consumer_group = 'probe.activity' for update")
+                for _ in range(6):
+                    await publish(ACTIVITY, *(pain(member, 1) for _ in range(50)))
+                partition = TopicPartition(topic_name(namespace, ACTIVITY), partition_of(member))
+                await eventually(partial(is_stopped, probe, partition))
+                await delete_before(servers, partition, 281)
+        finally:
+            await other.close()
+        await eventually(partial(alarmed, probe), within=40)
+        assert await next_offset(probe, partition.partition) < 281
+
+
+def is_stopped(probe: RunningService, partition: TopicPartition) -> bool:
+    """The lane is full, so that polling this partition has stopped before the end."""
+    (intake,) = [intake for intake in probe.service.intakes if intake.subscription.group == "probe.activity"]
+    return partition in intake.consumer.paused() and 1 < intake.lanes[partition].end < 281
+
+
+async def delete_before(servers: RunningServers, partition: TopicPartition, offset: int) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=servers.kafka_bootstrap)
+    await admin.start()
+    try:
+        await admin.delete_records({partition: RecordsToDelete(before_offset=offset)})
+    finally:
+        await admin.close()
+
+
+async def test_a_poll_that_brings_nothing_is_told(probe: RunningService, publish: Publish) -> None:
+    """Such as after a batch that the client cannot read: the log grows, and no record of it comes."""
+    member = uuid4()
+    await publish(ACTIVITY, pain(member, 1))
+    await probe.settled()
+    (intake,) = [intake for intake in probe.service.intakes if intake.subscription.group == "probe.activity"]
+    for partition in intake.lanes:
+        intake.consumer.pause(partition)
+    await publish(ACTIVITY, pain(member, 2))
+
+    async def told() -> bool:
+        answer = await probe.client.get("/health/ready")
+        assert answer.status_code == 503, answer.text
+        assert "brings nothing" in answer.text
+        return True
+
+    await eventually(told, within=60)
+    for partition in intake.lanes:
+        intake.consumer.resume(partition)
+    await eventually(partial(effects_are, probe, member, [1, 2]))
+
+    async def ready() -> bool:
+        return (await probe.client.get("/health/ready")).status_code == 200
+
+    await eventually(ready, within=30)

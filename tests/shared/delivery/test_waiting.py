@@ -1,0 +1,91 @@
+"""What waits is never lost: not after a day, not in a long queue."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from uuid import uuid4
+
+import pytest
+
+from shared.service import Service
+from shared.settings import ServiceSettings
+from tests.fixtures.eventually import eventually
+from tests.fixtures.services import Publish, RunningService, RunService
+from tests.shared.delivery.conftest import effects_are, held
+from tests.shared.delivery.probe import ACTIVITY, MEMBERS, build, pain, paused
+
+
+class HandClock:
+    """Clinic time that a test moves."""
+
+    def __init__(self) -> None:
+        self.ahead = timedelta(0)
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
+
+
+@pytest.fixture
+async def timed(run_service: RunService, probe_url: str, clock: HandClock) -> AsyncIterator[RunningService]:
+    def build_timed(settings: ServiceSettings) -> Service:
+        service = build(settings)
+        service.clock = clock
+        return service
+
+    async with run_service(build_timed, name="probe", database_url=probe_url) as running:
+        yield running
+
+
+async def test_what_waits_for_a_day_is_a_dead_letter_and_is_taken_when_its_need_comes_after_all(
+    timed: RunningService, publish: Publish, clock: HandClock
+) -> None:
+    member = uuid4()
+    await publish(ACTIVITY, pain(member, 8), pain(member, 1))
+    await timed.settled()
+    clock.ahead = timedelta(hours=23, minutes=59)
+    await publish(ACTIVITY, pain(member, 2))
+    await timed.settled()
+    assert [row["state"] for row in await held(timed)] == ["waiting", "parked", "parked"]
+
+    clock.ahead = timedelta(hours=24, minutes=1)
+
+    async def expired() -> bool:
+        rows = [(row["state"], row["reason"]) for row in await held(timed)]
+        assert rows == [("dead", "waited-too-long"), ("parked", "behind"), ("parked", "behind")]
+        return True
+
+    await eventually(expired)
+    outcome = "select outcome, detail from delivery.inbox where outcome = 'dead'"
+    assert [tuple(row) for row in await timed.service.database.fetch(outcome)] == [("dead", "waited-too-long")]
+
+    await publish(ACTIVITY, pain(member, 3))
+    await timed.settled()
+    assert await expired_head(timed) == "dead", "without what it needs it stays what it is"
+    await publish(MEMBERS, paused(member))
+    await eventually(partial(effects_are, timed, member, [8, 1, 2, 3]))
+    assert await held(timed) == []
+    assert await timed.service.database.fetchval("select count(*) from delivery.inbox where outcome <> 'applied'") == 0
+
+
+async def expired_head(running: RunningService) -> str:
+    return str((await held(running))[0]["state"])
+
+
+async def test_a_queue_longer_than_one_transaction_is_taken_whole_and_in_order(
+    probe: RunningService, publish: Publish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.replaying.QUEUE_PAGE", 40)
+    member = uuid4()
+    scores = [8, *(number % 7 for number in range(100))]
+    await publish(ACTIVITY, *(pain(member, score) for score in scores))
+    await probe.settled()
+    assert len(await held(probe)) == 101
+    await publish(MEMBERS, paused(member))
+    await eventually(partial(effects_are, probe, member, scores))
+    assert await held(probe) == []
+    assert await probe.service.database.fetchval("select count(*) from delivery.inbox where outcome <> 'applied'") == 0
