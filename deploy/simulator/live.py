@@ -8,15 +8,18 @@ import argparse
 import asyncio
 import signal
 import sys
+import traceback
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import httpx
 from aiokafka.errors import KafkaError
 
 from deploy.local.problems import LocalProblem
 from deploy.local.stack import Stack, running_stack
 from deploy.simulator.access import Access, Away, open_access
+from deploy.simulator.backlog import first_of
 from deploy.simulator.care_team import CareTeam, LeftToOthers
 from deploy.simulator.diary import CohortEntry, load_diary
 from deploy.simulator.parameters import load_parameters
@@ -29,6 +32,8 @@ STOP_S = 3.0
 STAFF_TICKS = 20
 NOTE_TICKS = 60
 """Ticks between two looks of the staff, and between two notes when nothing was sent."""
+AWAY = (Away, KafkaError, httpx.TransportError)
+"""What passes by itself."""
 
 
 @dataclass(kw_only=True)
@@ -44,20 +49,23 @@ class Living:
         self._team = CareTeam(access=self.access, p=load_parameters())
 
     async def run(self, stopping: asyncio.Event) -> None:
+        producer = open_producer(self.stack)
         async with AsyncExitStack() as open_things:
-            producer = open_producer(self.stack)
-            await producer.start()
             open_things.push_async_callback(producer.stop)
+            await producer.start()
             tick = 0
             while not stopping.is_set():
                 try:
                     for entry in load_diary(self.stack.simulation).cohorts:
                         if entry.cohort.name not in self._plays:
                             await self._add(entry, Phones(access=self.access, producer=producer, via=entry.via))
+                            tick = 0  # whoever came is looked after at once
+                    if tick == 0 and not self._plays:
+                        print("nobody is simulated here yet; waiting for `careloop simulate`", flush=True)
                     await self._tick(tick)
-                except* (Away, KafkaError) as groups:
+                except* AWAY as groups:
                     # Nothing was noted as sent, so it is sent again.
-                    print(f"a part of the stack is away, trying again: {groups.exceptions[0]}", flush=True)
+                    print(f"a part of the stack is away, trying again: {first_of(groups)!r}", flush=True)
                 tick += 1
                 await _wait(stopping, TICK_S)
 
@@ -65,6 +73,7 @@ class Living:
         play = Play(entry=entry, phones=phones, data=self.stack.simulation)
         await self._team.add_members(entry.cohort.name, play.members)
         self._plays[entry.cohort.name] = play
+        print(f"population {entry.cohort.name} lives on", flush=True)
 
     async def _tick(self, tick: int) -> None:
         now = self.clock.now()
@@ -73,7 +82,8 @@ class Living:
                 await play.send_due(now, oldest=now - AGE_MAX)
                 play.note(now)
             self._team.notice(play.take_written())
-        if tick % STAFF_TICKS == 0:
+        # The staff come with the first population: before that the issuer knows none of them.
+        if self._plays and tick % STAFF_TICKS == 0:
             await self._team.act(now, left=LeftToOthers.in_life(now, load_parameters()), look=True)
 
 
@@ -85,7 +95,7 @@ async def _wait(stopping: asyncio.Event, limit_s: float) -> None:
 
 
 async def live(stack: Stack) -> None:
-    """Plays on until SIGTERM or SIGINT."""
+    """Plays on until SIGTERM or SIGINT. Raises whatever else ends it."""
     stopping = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
@@ -97,7 +107,9 @@ async def live(stack: Stack) -> None:
         await asyncio.wait({playing}, timeout=STOP_S)
         playing.cancel()
         stopped.cancel()
-        await asyncio.gather(playing, stopped, return_exceptions=True)
+        await asyncio.wait({playing, stopped})
+        if not playing.cancelled():
+            playing.result()
 
 
 def main() -> None:
@@ -106,8 +118,11 @@ def main() -> None:
     given = parser.parse_args()
     try:
         asyncio.run(live(running_stack(given.data.absolute())))
-    except LocalProblem as problem:
-        print(f"careloop: {problem}", file=sys.stderr)
+    except Exception as error:
+        first = first_of(error)
+        if not isinstance(first, LocalProblem):
+            traceback.print_exception(error)
+        print(f"careloop: {first if isinstance(first, LocalProblem) else repr(first)}", file=sys.stderr)
         raise SystemExit(1) from None
 
 
