@@ -11,7 +11,6 @@ from typing import Annotated
 import typer
 
 from deploy.cli.options import DATA_DEFAULT, Data, console, one_sentence
-from deploy.local.issuer.people import load_people
 from deploy.local.problems import LocalProblem
 from deploy.local.processes import Recorded, is_running, last_lines
 from deploy.local.programs import ROOT
@@ -20,6 +19,7 @@ from deploy.local.settings import LocalSettings
 from deploy.local.shutdown import stop_stack
 from deploy.local.stack import Stack, load_stack
 from deploy.local.supervisor import Supervisor
+from deploy.simulator.waiting import tell_people
 
 FOLLOW_S = 0.1
 PEOPLE_SHOWN = 8
@@ -58,14 +58,14 @@ def down(data: Data = DATA_DEFAULT) -> None:
 
 
 def _announce(progress: Progress, stack: Stack) -> None:
-    people = load_people(stack.issuer_data)
+    people = tell_people(stack)
     progress.say("")
     progress.say(f"Careloop runs. The care-team console: {stack.console_url}")
     progress.say(f"Mail to members and clinicians:       {stack.mail_url}")
     if people:
         progress.say("Who can sign in there (choose a name, there is no password; all people are simulated):")
         for person in people[:PEOPLE_SHOWN]:
-            progress.say(f"  {person.name} ({', '.join(person.roles)})")
+            progress.say(f"  {person}")
         if len(people) > PEOPLE_SHOWN:
             progress.say(f"  and {len(people) - PEOPLE_SHOWN} more")
     else:
@@ -89,14 +89,15 @@ def _start_detached(data: Path, *, seed: bool) -> None:
         )
     with log.open() as lines:
         while True:
-            ended = child.poll() is not None
+            # Asked first: what it said before is still read.
+            ended, runs = child.poll() is not None, _runs(data, child.pid)
             while line := lines.readline():
                 if line.startswith("careloop: "):
                     raise LocalProblem(line.removeprefix("careloop: ").strip())
                 console.print(line.rstrip(), markup=False, highlight=False, soft_wrap=True)
             if ended:
                 raise LocalProblem(f"It ended while it started: {last_lines(log, 1)} (see {log}).")
-            if _runs(data, child.pid):
+            if runs:
                 return
             time.sleep(FOLLOW_S)
 

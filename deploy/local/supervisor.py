@@ -157,8 +157,9 @@ class Supervisor:
             await self._seed(stack)
         self._programs.start(self.population(self.data))
         self._stack = stack.model_copy(update={"state": "running"})
-        save_stack(self._stack)
+        # Before it is written down: `up --detach` returns then, and is to have shown all that was said.
         self.on_running(self._stack)
+        save_stack(self._stack)
 
     def _describe(self, servers: Servers, servers_id: str, ports: ProgramPorts) -> Stack:
         namespace = self.settings.namespace

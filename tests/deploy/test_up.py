@@ -122,6 +122,7 @@ def test_the_whole_life_of_a_stack(careloop: Careloop) -> None:
     assert first.returncode == 0, first.stdout + first.stderr
     assert "playing 2 weeks of a simulated population" in first.stdout
     assert careloop.stack().console_url in first.stdout
+    assert f"`careloop down --data {careloop.data}`" in first.stdout, "all of the announcement"
     assert set(careloop.pids()) == ALL
     careloop.tell("status")
 
