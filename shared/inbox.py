@@ -44,7 +44,7 @@ INSERT_ONE = (
     "insert into delivery.inbox (identity, digest) values ($1, $2) on conflict (identity) do nothing returning 1"
 )
 
-FIND = "select identity, outcome, detail, taken_at from delivery.inbox where identity = any($1::bytea[])"
+FIND = "select identity, outcome, detail, digest from delivery.inbox where identity = any($1::bytea[])"
 
 FORGET = """
 delete from delivery.inbox where identity in (
@@ -129,15 +129,17 @@ async def insert_late(connection: Connection, *, identity: bytes, digest: bytes)
 class Found:
     outcome: Outcome
     detail: str | None
+    digest: bytes
+    """Of the body that was taken."""
 
 
 async def find_outcomes(
-    connection: Connection, *, group: str, events: Sequence[tuple[str, str]]
+    connection: Connection, *, group: str, events: Sequence[tuple[str, str]], timeout: float | None = None
 ) -> dict[tuple[str, str], Found]:
     """How events, given as (source, id), ended in a consumer group; those it has not taken are missing."""
     wanted = {inbox_identity(group, source, event_id): (source, event_id) for source, event_id in events}
-    rows = await connection.fetch(FIND, list(wanted))
-    return {wanted[row["identity"]]: Found(row["outcome"], row["detail"]) for row in rows}
+    rows = await connection.fetch(FIND, list(wanted), timeout=timeout)
+    return {wanted[row["identity"]]: Found(row["outcome"], row["detail"], row["digest"]) for row in rows}
 
 
 async def forget_taken(connection: Connection, *, limit: int = 5_000) -> int:

@@ -1,11 +1,13 @@
 """The ingress of the apps: publish what a member did and felt, and ask what became of it."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import unquote
 
+import asyncpg
 import orjson
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response
@@ -26,6 +28,8 @@ from shared.trace_context import TRACEPARENT, traceparent_of
 
 TOPIC: Final = "careloop.activity"
 DECODER: Final = Decoder(TOPIC_OF[TOPIC])
+ASK_S: Final = 1.0
+"""How long the ingress, which needs only Kafka, asks the database."""
 GROUPS: Final = ("plans.activity", "plans.safety")
 
 router = APIRouter(tags=["events"])
@@ -52,6 +56,16 @@ class Entry:
     event: CloudEvent | None = None
     value: bytes = b""
     problem: Problem | None = None
+
+    @property
+    def ref(self) -> tuple[str, str] | None:
+        """Its identity, where it is to be accepted."""
+        return (self.event.source, self.event.id) if self.event is not None and self.problem is None else None
+
+    @property
+    def is_published(self) -> bool:
+        """Rejected or not, an event in which there is a red flag goes on to those who look for them."""
+        return self.problem is None or _instruction(self.event) is not None
 
     def answer(self) -> dict[str, Any]:
         body: dict[str, Any] = {
@@ -103,6 +117,7 @@ async def publish_events(
         _check(index, _in_trace(item, traceparent), principal=principal, now=now) for index, item in enumerate(items)
     ]
     _refuse_conflicts(entries)
+    await _refuse_known(entries, service)
     await _publish(entries, publisher=publisher)
     status = _status_of(entries)
     if is_batch:
@@ -185,15 +200,34 @@ def _refuse_conflicts(entries: Sequence[Entry]) -> None:
             continue
         first = seen.setdefault((entry.event.source, entry.event.id), entry.event)
         if first is not entry.event and body_digest(first) != body_digest(entry.event):
-            entry.problem = _field(409, "identity-conflict", "id", "The same source and id came with another body.")
+            entry.problem = _conflict()
+
+
+async def _refuse_known(entries: Sequence[Entry], service: Service) -> None:
+    """The same identity with another body than was taken before. What has not been read yet, or cannot be asked for
+    now, is left to the consumers: they refuse it as well, only later."""
+    asked = list({entry.ref for entry in entries if entry.ref is not None})
+    found: dict[tuple[str, str], Found] = {}
+    if asked:
+        with suppress(Problem, TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            async with service.database.acquire(timeout=ASK_S) as connection:
+                found = await find_outcomes(connection, group=GROUPS[0], events=asked, timeout=ASK_S)
+    for entry in entries:
+        known = found.get(entry.ref) if entry.ref is not None else None
+        if known is not None and entry.event is not None and known.digest != body_digest(entry.event):
+            entry.problem = _conflict()
+
+
+def _conflict() -> Problem:
+    return _field(409, "identity-conflict", "id", "The same source and id came with another body.")
 
 
 async def _publish(entries: Sequence[Entry], *, publisher: Publisher) -> None:
-    chosen = [(entry, entry.event) for entry in entries if entry.event is not None and entry.problem is None]
+    chosen = [(entry, entry.event) for entry in entries if entry.event is not None and entry.is_published]
     records = [Outgoing(member_id=event.subject, value=entry.value) for entry, event in chosen]
     acknowledged = await publisher.publish(TOPIC, records)
     for (entry, _), done in zip(chosen, acknowledged, strict=True):
-        if not done:
+        if not done and entry.problem is None:
             entry.problem = Problem(
                 503,
                 "not-acknowledged",

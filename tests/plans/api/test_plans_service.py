@@ -147,6 +147,30 @@ async def test_each_event_of_a_batch_is_answered_on_its_own(plans: RunningServic
     await plans.settled()
 
 
+async def test_another_body_under_an_identity_that_was_taken_is_refused_but_its_red_flag_is_raised(
+    plans: RunningService, tokens: Tokens, servers: RunningServers, namespace: str
+) -> None:
+    member_id = uuid4()
+    first = as_json(pain_reported(member_id, at=now(), score=3))
+    assert (await post(plans, tokens.member(member_id), first)).status_code == 202
+    await plans.settled()
+    assert (await post(plans, tokens.member(member_id), first)).status_code == 202, "the same again is safe"
+
+    other = {**first, "data": {**first["data"], "score": 4}}
+    refused = await post(plans, tokens.member(member_id), other)
+    assert (refused.status_code, refused.json()["type"].rsplit(":", 1)[1]) == (409, "identity-conflict")
+    await plans.settled()
+    dead = "select count(*) from delivery.held_events where state = 'dead'"
+    assert await plans.service.database.fetchval(dead) == 0
+
+    flagged = {**first, "data": {**first["data"], "findings": ["chest-pain-breathless"]}}
+    refused = await post(plans, tokens.member(member_id), flagged)
+    assert refused.status_code == 409
+    assert refused.json()["instruction"]["disposition"] == "emergency"
+    (flag,) = await published(servers, namespace, "careloop.plans", at_least=1)
+    assert (flag.NAME, flag.subject) == ("safety.flagged", member_id)
+
+
 @pytest.mark.parametrize(
     ("content_type", "body", "status", "code"),
     [
