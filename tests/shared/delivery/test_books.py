@@ -1,0 +1,107 @@
+"""The books of a group, held against chunks and clean-ups that come late: positions only move on, and an identity is
+remembered longer than any copy of its event can be under way."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from shared.arrivals import AHEAD_MAX, READ_AGE_MAX, Arrival, read_arrival
+from shared.clock import wall_now
+from shared.consuming import BehindBase, Chunk, PositionMissing, Taken, take_chunk
+from shared.database import Database, open_database
+from shared.events.catalogue import RETENTION_DAYS_MAX, TOPIC_OF
+from shared.events.codec import HEADERS, Decoder, encode
+from shared.inbox import RETENTION_DAYS, forget_taken
+from shared.positions import ensure_positions
+from shared.subscriptions import Subscription
+from shared.topics import TIMESTAMP_AGE_MAX
+from tests.shared.delivery.probe import ACTIVITY, follow_activity, pain
+
+GROUP = "probe.activity"
+SUBSCRIPTION = Subscription(topic=ACTIVITY, group=GROUP, run=follow_activity)
+DECODER = Decoder(TOPIC_OF[ACTIVITY])
+
+
+@pytest.fixture
+async def books(probe_url: str) -> AsyncIterator[Database]:
+    pool = await open_database(probe_url, connections=2, application="test")
+    yield pool
+    await pool.close()
+
+
+class Logged:
+    """A record as it lies in the log."""
+
+    def __init__(self, offset: int, score: int) -> None:
+        member = uuid4()
+        self.partition, self.offset, self.key = 0, offset, str(member).encode()
+        self.value: bytes | None = encode(pain(member, score))
+        self.headers = HEADERS
+        self.timestamp = int(wall_now().timestamp() * 1000)
+
+
+def arrivals(*records: Logged) -> list[Arrival]:
+    now = wall_now()
+    return [read_arrival(r, decoder=DECODER, group=GROUP, topic=ACTIVITY, now=now, wall=now) for r in records]
+
+
+async def take(books: Database, chunk: Chunk) -> Taken:
+    async def nothing_waits(*_: Any) -> int:
+        return 0
+
+    async with books.acquire() as connection, connection.transaction():
+        return await take_chunk(
+            connection, SUBSCRIPTION, chunk, service="probe", topic=ACTIVITY, now=wall_now(),
+            settle_waiting=nothing_waits,
+        )  # fmt: skip
+
+
+async def position(books: Database) -> tuple[int, int]:
+    row = await books.fetchrow("select next_offset, records_read from delivery.positions")
+    assert row
+    return row["next_offset"], row["records_read"]
+
+
+async def test_a_chunk_that_comes_late_moves_nothing_back(books: Database) -> None:
+    """A process that was stopped before its commit wakes when another has long gone on."""
+    records = [Logged(offset, 1) for offset in range(6)]
+    async with books.acquire() as connection:
+        await ensure_positions(connection, GROUP, ACTIVITY, {0: 0})
+    await take(books, Chunk(0, 0, 6, arrivals(*records)))
+    late = await take(books, Chunk(0, 0, 3, arrivals(*records[:3])))
+    assert late.counts.read == 0
+    assert await position(books) == (6, 6)
+    assert await books.fetchval("select count(*) from effects") == 6
+
+
+async def test_a_chunk_that_begins_after_the_position_is_not_taken(books: Database) -> None:
+    with pytest.raises(PositionMissing):
+        await take(books, Chunk(0, 0, 1, arrivals(Logged(0, 1))))
+    async with books.acquire() as connection:
+        await ensure_positions(connection, GROUP, ACTIVITY, {0: 0})
+    with pytest.raises(BehindBase):
+        await take(books, Chunk(0, 1, 2, arrivals(Logged(1, 1))))
+    assert await position(books) == (0, 0)
+
+
+def test_an_inbox_remembers_longer_than_a_copy_can_be_under_way() -> None:
+    memory = timedelta(days=RETENTION_DAYS)
+    assert memory > READ_AGE_MAX + AHEAD_MAX, "what is read is younger than what is forgotten"
+    assert memory > TIMESTAMP_AGE_MAX > timedelta(days=RETENTION_DAYS_MAX)
+
+
+async def test_only_what_is_past_retention_and_not_held_is_forgotten(books: Database) -> None:
+    async with books.acquire() as connection:
+        await ensure_positions(connection, GROUP, ACTIVITY, {0: 0})
+    records = [Logged(0, 1), Logged(1, 1), Logged(2, 8)]
+    await take(books, Chunk(0, 0, 3, arrivals(*records)))
+    age = "update delivery.inbox set taken_at = clock_timestamp() - make_interval(days => $1)"
+    async with books.acquire() as connection:
+        await connection.execute(age, RETENTION_DAYS - 1)
+        assert await forget_taken(connection) == 0
+        await connection.execute(age, RETENTION_DAYS + 1)
+        assert await forget_taken(connection) == 2
+        assert await connection.fetchval("select outcome from delivery.inbox") == "waiting"
