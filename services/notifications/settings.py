@@ -43,7 +43,7 @@ class NotificationsSettings(ServiceSettings):
     clinic_postal_address: str = "Simulated clinic, no postal address"
     """CAN-SPAM asks for it in every email that could be commercial."""
     unsubscribe_secret: SecretStr | None = None
-    """Signs unsubscribe links. Not given: one is made once and kept in the service's database."""
+    """Key of unsubscribe links. Not given: one is made once and kept in the service's database."""
 
     sms_url: str | None = None
     """Base URL of a Twilio-compatible API, such as https://api.twilio.com. Not given: no text messages are sent."""

@@ -1,5 +1,6 @@
 """Texts: both languages, no health data, nothing that a name or an address can break."""
 
+import base64
 import re
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
@@ -98,6 +99,9 @@ def test_every_email_has_both_forms_and_the_way_out(template: str, language: Lan
     assert message["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
     assert message["Message-ID"] == "<00000000-0000-0000-0000-000000000007@careloop.example>"
     assert message["Date"] == "Mon, 02 Mar 2026 17:00:00 +0000"
+    opened = base64.urlsafe_b64decode(token[1] + "=" * (-len(token[1]) % 4))
+    assert MEMBER.bytes not in opened
+    assert str(MEMBER).encode() not in opened
     for text in (plain, html):
         assert "Ana" in text
         assert "https://app.careloop.example" in text

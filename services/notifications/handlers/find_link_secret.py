@@ -1,4 +1,4 @@
-"""What signs unsubscribe links: the operator's secret, else one of our own that is made once and kept."""
+"""The key of unsubscribe links: the operator's secret, else one of our own that is made once and kept."""
 
 import secrets
 

@@ -20,7 +20,7 @@ from zoneinfo import ZoneInfo
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from services.notifications.domain.notification import Notification
-from services.notifications.domain.unsubscribe_links import UnsubscribeLink, sign_link
+from services.notifications.domain.unsubscribe_links import UnsubscribeLink, seal_link
 from services.notifications.handlers.claim_sends import Attempt
 from services.notifications.settings import NotificationsSettings
 from shared.events.vocabulary import Language
@@ -93,7 +93,7 @@ def render_email(attempt: Attempt, *, letterhead: Letterhead, now: datetime) -> 
     unsubscribe_url = None
     if one.page_role is None:
         link = UnsubscribeLink(member_id=one.member_id, topic=one.topic)
-        token = sign_link(link=link, secret=letterhead.unsubscribe_secret)
+        token = seal_link(link=link, secret=letterhead.unsubscribe_secret)
         unsubscribe_url = f"{letterhead.public_url}/v1/unsubscribe?token={token}"
     values = {**_values(attempt, letterhead), "given_name": attempt.given_name, "unsubscribe_url": unsubscribe_url}
     content = _plain.get_template(f"{language}/{one.template}.email.txt.j2").render(values)
