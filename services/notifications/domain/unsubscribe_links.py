@@ -1,7 +1,7 @@
 """Links that let the reader of an email leave its list without signing in (RFC 8058).
 
 What a link says is encrypted and not only signed: mail is forwarded, scanned and logged on its way, and a member's id
-is nobody's business there. AES-SIV (RFC 5297) needs no nonce, so that a message that is rendered again is the same message.
+is nobody's business there. AES-SIV (RFC 5297) needs no nonce, so that a message that is rendered again is the same.
 """
 
 import base64
