@@ -7,6 +7,7 @@ lived through in minutes by the real system and no data lies in the future.
 """
 
 import json
+import logging
 import os
 import time
 from dataclasses import asdict, dataclass
@@ -14,24 +15,39 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
+from prometheus_client import Counter
+
 monotonic = time.monotonic
 """Machine time in seconds, for timeouts and backoff."""
+HELD_MAX = timedelta(seconds=5)
+"""The machine's clock may go back so far and clinic time stands still meanwhile. Longer would keep alive what a clock
+that once was far ahead said: timers run early and events come from the future until the process ends."""
+# Here and not in shared/telemetry.py, which shows it: what everything else is built on imports nothing of it.
+CLOCK_STEPS_BACK = Counter(
+    "careloop_clock_steps_back", "Times that the machine's clock was set back by more than is held still."
+)
+log = logging.getLogger("careloop.clock")
 
 
 class Clock(Protocol):
     def now(self) -> datetime:
-        """Clinic time, UTC, never earlier than the last answer of this clock."""
+        """Clinic time, UTC; not earlier than the last answer of this clock, unless the machine's clock was set back."""
         ...
 
 
 class WallClock:
-    """Clinic time in production: the wall clock, never backwards within a process."""
+    """Clinic time in production: the wall clock, never behind it and never ahead of it by more than HELD_MAX."""
 
     def __init__(self) -> None:
         self._latest = datetime.min.replace(tzinfo=UTC)
 
     def now(self) -> datetime:
-        self._latest = max(self._latest, datetime.now(UTC))
+        machine = datetime.now(UTC)
+        if self._latest - machine > HELD_MAX:
+            CLOCK_STEPS_BACK.inc()
+            log.warning("the clock of this machine was set back; clinic time follows it")
+            self._latest = machine
+        self._latest = max(self._latest, machine)
         return self._latest
 
 
@@ -58,14 +74,19 @@ class AnchoredClock:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._wall = WallClock()
+        self._wall_at = datetime.min.replace(tzinfo=UTC)
         self._seen: tuple[int, int] | None = None
         self._anchor: Anchor | None = None
         self._latest = datetime.min.replace(tzinfo=UTC)
 
     def now(self) -> datetime:
-        wall = datetime.now(UTC)
-        anchor = self._load()
-        self._latest = max(self._latest, anchor.at(wall) if anchor else wall)
+        wall, anchor = self._wall.now(), self._load()
+        told = anchor.at(wall) if anchor else wall
+        # Another anchor never takes clinic time back. A wall clock that was set back does: what it said before was
+        # wrong, and the processes of a stack that did not look meanwhile never heard it.
+        self._latest = told if wall < self._wall_at else max(self._latest, told)
+        self._wall_at = wall
         return self._latest
 
     def _load(self) -> Anchor | None:

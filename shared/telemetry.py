@@ -16,6 +16,7 @@ import structlog
 import uvicorn.config
 from prometheus_client import Counter, Gauge, Histogram
 
+from shared.clock import CLOCK_STEPS_BACK as CLOCK_STEPS_BACK
 from shared.isolating import describe_bug
 
 Entry = MutableMapping[str, Any]
@@ -58,9 +59,6 @@ TIMERS_GIVEN_UP = Gauge(
     "careloop_timers_given_up",
     "Timers that failed too often and wait for an operator; each replica tells the same number.",
     ["service"],
-)
-CLOCK_STEPS_BACK = Counter(
-    "careloop_clock_steps_back", "Times that the machine's clock was set back by more than is held still."
 )
 TASK_RESTARTS = Counter("careloop_task_restarts", "Background tasks that failed and were started again.", ["task"])
 

@@ -1,19 +1,22 @@
-"""Clinic time: never backwards, the same in every process, never ahead of the wall, replaced at once."""
+"""Clinic time: never backwards unless the wall clock was set back, never far ahead of it, the same in every process,
+replaced at once."""
 
 import json
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import REGISTRY
 
 from shared import clock
-from shared.clock import Anchor, AnchoredClock, WallClock, open_clock, read_anchor, write_anchor
+from shared.clock import HELD_MAX, Anchor, AnchoredClock, WallClock, open_clock, read_anchor, write_anchor
 
 WALL = datetime(2026, 11, 23, 12, tzinfo=UTC)
 moments = st.timedeltas(min_value=timedelta(0), max_value=timedelta(days=3650)).map(lambda age: WALL - age)
@@ -24,6 +27,8 @@ anchors = st.builds(
     speed=st.floats(min_value=0, max_value=1e6),
     limit_at=st.none() | moments,
 )
+small = st.timedeltas(min_value=-HELD_MAX, max_value=HELD_MAX)
+steps = st.lists(small | st.timedeltas(min_value=timedelta(days=-9), max_value=timedelta(days=9)), max_size=30)
 
 
 class Wall:
@@ -36,8 +41,8 @@ class Wall:
         return self.at
 
 
-@pytest.fixture
-def wall(monkeypatch: pytest.MonkeyPatch) -> Wall:
+@contextmanager
+def moved_wall() -> Iterator[Wall]:
     held = Wall(WALL)
 
     class Kind(type):
@@ -49,8 +54,64 @@ def wall(monkeypatch: pytest.MonkeyPatch) -> Wall:
         def now(cls, tz: object = None) -> datetime:  # type: ignore[override]
             return held.at
 
-    monkeypatch.setattr(clock, "datetime", Datetime)
-    return held
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(clock, "datetime", Datetime)
+        yield held
+
+
+@pytest.fixture
+def wall() -> Iterator[Wall]:
+    with moved_wall() as held:
+        yield held
+
+
+def steps_back() -> float:
+    return REGISTRY.get_sample_value("careloop_clock_steps_back_total") or 0.0
+
+
+@given(steps)
+def test_the_wall_clock_is_never_left_behind_nor_ahead_by_more_than_a_moment(steps: list[timedelta]) -> None:
+    with moved_wall() as wall:
+        held = WallClock()
+        before = held.now()
+        for step in steps:
+            wall.at += step
+            told = held.now()
+            assert wall.at <= told <= wall.at + HELD_MAX
+            assert told >= before or before - told > HELD_MAX, "small steps back are not seen"
+            before = told
+
+
+@given(anchors, steps)
+def test_an_anchored_clock_keeps_to_the_wall_too(
+    tmp_path_factory: pytest.TempPathFactory, anchor: Anchor, steps: list[timedelta]
+) -> None:
+    path = tmp_path_factory.mktemp("clock") / "clock.json"
+    write_anchor(path, anchor)
+    with moved_wall() as wall:
+        held, highest = AnchoredClock(path), wall.at
+        before = held.now()
+        for step in steps:
+            wall.at += step
+            told, is_set_back = held.now(), highest - wall.at > HELD_MAX
+            assert told <= wall.at + HELD_MAX
+            assert told >= before or is_set_back
+            highest = wall.at if is_set_back else max(highest, wall.at)
+            if wall.at == highest:
+                assert told == AnchoredClock(path).now(), "as a process tells that has not seen the steps"
+            before = told
+
+
+def test_a_clock_that_was_far_ahead_once_is_followed_back_and_says_so_once(tmp_path: Path, wall: Wall) -> None:
+    path = tmp_path / "clock.json"
+    anchored(path, clinic_at=WALL - timedelta(days=84))
+    for held, right in ((WallClock(), WALL), (AnchoredClock(path), WALL - timedelta(days=84))):
+        assert held.now() == right
+        wall.at = WALL + timedelta(hours=1)
+        assert held.now() > right
+        wall.at, before = WALL, steps_back()
+        assert [held.now() for _ in range(3)] == [right] * 3
+        assert steps_back() == before + 1
 
 
 @given(anchors, moments, st.timedeltas(min_value=timedelta(0), max_value=timedelta(days=900)))
@@ -100,7 +161,7 @@ def test_clinic_time_meets_the_wall_clock_and_stays_with_it(tmp_path: Path, wall
     assert held.now() == wall.at
 
 
-def test_an_earlier_anchor_or_wall_never_takes_it_back(tmp_path: Path, wall: Wall) -> None:
+def test_an_earlier_anchor_never_takes_it_back_nor_does_a_small_step_of_the_wall(tmp_path: Path, wall: Wall) -> None:
     path = tmp_path / "clock.json"
     anchored(path, clinic_at=WALL - timedelta(days=10))
     held = AnchoredClock(path)
@@ -109,7 +170,7 @@ def test_an_earlier_anchor_or_wall_never_takes_it_back(tmp_path: Path, wall: Wal
     assert held.now() == before
     path.unlink()
     assert held.now() == WALL
-    wall.at = WALL - timedelta(hours=2)
+    wall.at = WALL - HELD_MAX
     assert held.now() == WALL
     anchored(path, clinic_at=WALL - timedelta(days=5))
     assert held.now() == WALL
