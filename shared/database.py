@@ -43,6 +43,17 @@ TRANSIENT: tuple[type[BaseException], ...] = (
 )
 """Failures of the world, not of an event: the same chunk again, for ever, never a dead letter."""
 
+BUGS_ALL_THE_SAME: tuple[type[BaseException], ...] = (
+    ValueError,  # of asyncpg: a value that the driver cannot encode
+    FileNotFoundError,
+    FileExistsError,
+    PermissionError,
+    IsADirectoryError,
+    NotADirectoryError,
+)
+"""Of those classes, but of whoever wrote the handler: a file that is not there now will not be there next time. What is
+reached over TCP, as everything here is, does not fail so."""
+
 
 async def _prepare(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
     await connection.set_type_codec(
@@ -68,5 +79,5 @@ async def open_database(url: str, *, connections: int, application: str) -> Data
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether a failure is the world's and not an event's. A value that the driver cannot encode is a bug."""
-    return isinstance(error, TRANSIENT) and not isinstance(error, ValueError)
+    """Whether a failure is the world's and not an event's."""
+    return isinstance(error, TRANSIENT) and not isinstance(error, BUGS_ALL_THE_SAME)

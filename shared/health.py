@@ -15,7 +15,7 @@ from shared.clock import monotonic
 from shared.database import is_transient
 from shared.hosting import Host
 from shared.lag import load_positions
-from shared.timers import count_due
+from shared.timers import count_due, count_given_up
 
 STUCK_S = 10.0
 """A chunk that has failed for so long makes the service not ready."""
@@ -66,6 +66,8 @@ async def _reasons(service: Host) -> list[str]:
             reasons.append(
                 f"{group}: {len(intake.paused_by_alarm)} partitions paused, the position lies outside the log"
             )
+        if intake.watch.undelivered:
+            reasons.append(f"{group}: polling brings nothing of {len(intake.watch.undelivered)} partitions")
         if since is not None and monotonic() - since > STUCK_S:
             reasons.append(f"{group}: a chunk has failed for {monotonic() - since:.0f} s")
     try:
@@ -92,6 +94,7 @@ async def _progress(service: Host) -> dict[str, Any]:
         now = service.clock.now()
         outbox = await connection.fetchval(COUNT_OUTBOX)
         due = await count_due(connection, kinds=list(service.timers), now=now)
+        given_up = await count_given_up(connection, now=now)
         held = await connection.fetchrow(COUNT_ALARMS)
         pending = {work.name: await work.count(connection, now) for work in service.pending}
         positions = await load_positions(connection)
@@ -108,6 +111,7 @@ async def _progress(service: Host) -> dict[str, Any]:
         "lag": lag,
         "outbox": outbox,
         "due_timers": due,
+        "given_up_timers": given_up,
         "pending": pending,
         "partitions_opening": starting,
         "dead": held["dead"],

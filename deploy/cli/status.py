@@ -85,21 +85,24 @@ async def ask_all(stack: Stack) -> list[Part]:
         parts += await asyncio.gather(
             *(_ask_page(client, name, base, path, alive.get(name)) for name, (base, path) in pages.items())
         )
-        parts += await asyncio.gather(*(_ask_held(client, name, s.url) for name, s in stack.services.items()))
+        parts += await asyncio.gather(*(ask_held(client, name, s.url) for name, s in stack.services.items()))
     return parts
 
 
-async def _ask_held(client: httpx.AsyncClient, name: str, base: str) -> Part:
-    """Dead letters wait for an operator, so they are an alarm; what waits by itself is not."""
+async def ask_held(client: httpx.AsyncClient, name: str, base: str) -> Part:
+    """Dead letters and timers that were given up wait for an operator, so they are an alarm; what waits by itself is
+    not."""
     name = f"{name} events"
     try:
         held: dict[str, Any] = (await client.get(f"{base}/health/progress")).json()
-        numbers = [held[state] for state in ("dead", "parked", "waiting")]
+        numbers = [held[state] for state in ("dead", "parked", "waiting", "given_up_timers")]
     except (httpx.HTTPError, ValueError, KeyError) as error:
         return Part(name=name, ok=False, detail=f"cannot be told ({type(error).__name__})")
-    dead, parked, waiting = numbers
+    dead, parked, waiting, given_up = numbers
     detail = f"{dead} dead letters, {parked} parked behind them, {waiting} waiting for what they need"
-    return Part(name=name, ok=not dead, detail=detail)
+    if given_up:
+        detail += f"; {given_up} timers failed too often and are not tried again"
+    return Part(name=name, ok=not dead and not given_up, detail=detail)
 
 
 async def _ask_page(client: httpx.AsyncClient, name: str, base: str, path: str, pid: int | None) -> Part:

@@ -1,19 +1,28 @@
 """Given timers that are due, when replicas claim them, then each runs once, in order, and none is lost to a failure."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
+from prometheus_client import REGISTRY
 
-from shared.database import Connection, Database, open_database
-from shared.member_locks import lock_members
+from shared import timers as runtime
+from shared.database import Connection, Database, is_transient, open_database
+from shared.events import MemberPaused, PainSettled
+from shared.events.members import MemberPausedData
+from shared.member_locks import claim_members, lock_members
 from shared.migrating import migrate
 from shared.outcomes import Cause, Outcomes, Timer
+from shared.service import Service
+from shared.subscriptions import TimerSubscription
 from shared.timers import (
     FAILURES_MAX,
+    Caution,
+    TimersRun,
     cancel_member_timers,
     cancel_timers,
     count_due,
@@ -21,16 +30,23 @@ from shared.timers import (
     save_timers,
 )
 from tests.fixtures.databases import DatabaseFactory
+from tests.fixtures.eventually import eventually
+from tests.fixtures.services import RunService
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 CAUSE = Cause(source="urn:test", id="cause", chain="chain")
 
 
 @pytest.fixture
-async def pool(database: DatabaseFactory) -> AsyncIterator[Database]:
+async def database_url(database: DatabaseFactory) -> str:
     url = await database(None)
     await migrate(url, service="probe")
-    opened = await open_database(url, connections=3, application="test")
+    return url
+
+
+@pytest.fixture
+async def pool(database_url: str) -> AsyncIterator[Database]:
+    opened = await open_database(database_url, connections=3, application="test")
     yield opened
     await opened.close()
 
@@ -46,19 +62,55 @@ async def save(pool: Database, *timers: Timer) -> None:
         await save_timers(connection, timers)
 
 
+Misdeed = Callable[[Connection, Outcomes, Timer], Awaitable[object]]
+
+
 class Journal:
-    """A handler that notes what ran, and raises for keys it is told to."""
+    """A handler that notes what ran, and does what it is told to for some keys."""
 
     def __init__(self) -> None:
         self.ran: list[str] = []
-        self.raise_for: set[str] = set()
+        self.began: list[list[str]] = []
+        self.misdeeds: dict[str, Misdeed] = {}
 
     async def __call__(self, connection: Connection, timers: Sequence[Timer], /, *, now: datetime) -> Outcomes:
+        outcomes = Outcomes()
+        self.began.append([one.key for one in timers])
         for one in timers:
-            if one.key in self.raise_for:
-                raise ValueError(one.key)
+            if one.key in self.misdeeds:
+                await self.misdeeds[one.key](connection, outcomes, one)
+            outcomes.publish(MemberPaused, MemberPausedData(reason="probe"), because=one)
         self.ran += [one.key for one in timers]
-        return Outcomes()
+        return outcomes
+
+
+async def raise_bug(connection: Connection, outcomes: Outcomes, timer: Timer) -> None:
+    raise ValueError(timer.key)
+
+
+async def draft_what_is_no_event(connection: Connection, outcomes: Outcomes, timer: Timer) -> None:
+    outcomes.publish(PainSettled, MemberPausedData(reason="of another event"), because=timer)
+
+
+async def draft_what_is_too_large(connection: Connection, outcomes: Outcomes, timer: Timer) -> None:
+    outcomes.publish(MemberPaused, MemberPausedData.model_construct(reason="x" * 70_000), because=timer)
+
+
+async def open_no_file(connection: Connection, outcomes: Outcomes, timer: Timer) -> None:
+    raise FileNotFoundError(2, "No such file or directory")
+
+
+async def take_too_long(connection: Connection, outcomes: Outcomes, timer: Timer) -> None:
+    await connection.execute("set local statement_timeout = '20ms'")
+    await connection.execute("select pg_sleep(1)")
+
+
+async def time_out(connection: Connection, outcomes: Outcomes, timer: Timer) -> None:
+    raise TimeoutError
+
+
+async def lose_the_connection(connection: Connection, outcomes: Outcomes, timer: Timer) -> None:
+    await connection.execute("select pg_terminate_backend(pg_backend_pid())")
 
 
 async def nothing_waits(*_: object) -> int:
@@ -66,8 +118,40 @@ async def nothing_waits(*_: object) -> int:
 
 
 async def run(connection: Connection, journal: Journal, now: datetime = NOW) -> int:
-    result = await run_timers(connection, {"probe": journal}, service="probe", now=now, settle_waiting=nothing_waits)
-    return result.run
+    return (await run_claim(connection, journal, Caution(), now)).run
+
+
+async def run_claim(connection: Connection, journal: Journal, caution: Caution, now: datetime = NOW) -> TimersRun:
+    return await run_timers(
+        connection, {"probe": journal}, service="probe", now=now, settle_waiting=nothing_waits, caution=caution
+    )
+
+
+async def run_on(
+    pool: Database, journal: Journal, caution: Caution, until: Callable[[], Awaitable[object]], *, rounds: int = 99
+) -> TimersRun:
+    """As a service does: transaction after transaction, whatever the world does to them. What the last one did."""
+    for _ in range(rounds):
+        result = TimersRun()
+        try:
+            async with pool.acquire() as connection, connection.transaction():
+                result = await run_claim(connection, journal, caution)
+        except Exception as error:
+            if not is_transient(error):
+                raise
+        if await until():
+            return result
+    raise AssertionError(f"not within {rounds} rounds; began {journal.began}")
+
+
+async def rows_of(pool: Database) -> dict[str, int]:
+    """The timers that are left, with how often they failed."""
+    return {row["key"]: row["failures"] for row in await pool.fetch("select key, failures from delivery.timers")}
+
+
+@pytest.fixture
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "PAUSE_MAX_S", 0.0)
 
 
 async def test_due_timers_run_once_oldest_first_and_later_ones_stay(pool: Database) -> None:
@@ -111,7 +195,7 @@ async def test_a_member_held_by_somebody_else_is_skipped_not_waited_for(pool: Da
 
 async def test_a_timer_that_raises_holds_up_no_other_and_is_tried_again_later(pool: Database) -> None:
     members, journal = [uuid4() for _ in range(3)], Journal()
-    journal.raise_for = {"bad"}
+    journal.misdeeds = {"bad": raise_bug}
     await save(pool, *(timer(member, key) for member, key in zip(members, ("x", "bad", "y"), strict=True)))
     async with pool.acquire() as connection:
         async with connection.transaction():
@@ -143,3 +227,173 @@ async def test_a_rolled_back_claim_leaves_the_timer(pool: Database) -> None:
     async with pool.acquire() as connection, connection.transaction():
         await run(connection, journal)
     assert journal.ran == ["again", "again"]
+
+
+async def test_a_timer_of_a_member_whom_nobody_ever_locked_runs(pool: Database) -> None:
+    members, journal = [uuid4() for _ in range(3)], Journal()
+    async with pool.acquire() as connection:
+        # As a safety group does, which takes no lock.
+        await save_timers(connection, [timer(member, f"t{place}") for place, member in enumerate(members)])
+        await connection.execute("insert into delivery.member_locks values ($1)", members[1])
+        async with connection.transaction():
+            assert await run(connection, journal) == 3
+            assert await connection.fetchval("show lock_timeout") == "10s", "as before"
+        assert await connection.fetchval("select count(*) from delivery.member_locks") == 3
+
+
+async def test_a_member_whom_somebody_is_just_adding_is_skipped_not_waited_for(pool: Database) -> None:
+    added, known, journal = uuid4(), uuid4(), Journal()
+    async with pool.acquire() as other, pool.acquire() as connection:
+        await save_timers(connection, [timer(added, "added"), timer(known, "known")])
+        await connection.execute("insert into delivery.member_locks values ($1)", known)
+        async with other.transaction():
+            await lock_members(other, [added])
+            async with connection.transaction():
+                await run(connection, journal)
+                assert journal.ran == ["known"]
+                assert await connection.fetchval("show lock_timeout") == "10s", "as before"
+        async with connection.transaction():
+            await run(connection, journal)
+    assert journal.ran == ["known", "added"]
+
+
+async def test_no_more_members_are_claimed_than_asked_for_and_the_first_ones_first(pool: Database) -> None:
+    members = [uuid4() for _ in range(6)]
+    await pool.executemany("insert into delivery.member_locks values ($1)", [(one,) for one in members[1:]])
+    async with pool.acquire() as other, other.transaction(), pool.acquire() as connection, connection.transaction():
+        await lock_members(other, members[1:2])
+        assert await claim_members(connection, members[1:], limit=2) == {*members[2:4]}
+        assert await claim_members(connection, members, limit=5) == {members[0], *members[2:]}
+
+
+@pytest.mark.parametrize(
+    "misdeed", [draft_what_is_no_event, draft_what_is_too_large, open_no_file, raise_bug], ids=lambda one: one.__name__
+)
+async def test_whatever_one_timer_does_wrong_it_fails_alone(pool: Database, misdeed: Misdeed) -> None:
+    journal = Journal()
+    journal.misdeeds = {"t3": misdeed}
+    await save(pool, *(timer(uuid4(), f"t{place}", due_in_s=place - 9) for place in range(6)))
+    async with pool.acquire() as connection, connection.transaction():
+        result = await run_claim(connection, journal, Caution())
+    assert (result.run, result.published, len(result.bugs)) == (6, 5, 1)
+    assert await rows_of(pool) == {"t3": 1}
+    assert await pool.fetchval("select count(*) from delivery.outbox") == 5
+    assert await pool.fetchval("select retry_at > clock_timestamp() from delivery.timers")
+
+
+@pytest.mark.parametrize("misdeed", [take_too_long, time_out], ids=lambda one: one.__name__)
+async def test_a_timer_that_always_takes_too_long_is_found_and_counted_while_the_others_run(
+    pool: Database, no_pauses: None, misdeed: Misdeed
+) -> None:
+    journal, caution = Journal(), Caution()
+    journal.misdeeds = {"slow": misdeed}
+    await save(pool, timer(uuid4(), "slow"), *(timer(uuid4(), f"t{place}") for place in range(12)))
+
+    async def it_was_counted() -> bool:
+        left = await rows_of(pool)
+        if set(left) == {"slow"}:
+            await save(pool, timer(uuid4(), f"later{len(journal.ran)}"))
+        return left["slow"] == 1
+
+    counted = await run_on(pool, journal, caution, it_was_counted)
+    assert [len(batch) for batch in journal.began[:4]] == [13, 6, 3, 1], "it is due first, so it is always among them"
+    alone = [place for place, batch in enumerate(journal.began) if batch == ["slow"]]
+    assert len(alone) == FAILURES_MAX
+    assert all(later - earlier == 2 for earlier, later in pairwise(alone)), "the others have every other turn"
+    assert len(counted.bugs) == 1
+    assert counted.bugs[0].endswith(f"alone {FAILURES_MAX} times")
+
+    del journal.misdeeds["slow"]
+    await pool.execute("update delivery.timers set retry_at = null where key = 'slow'")
+    caution.suspects["probe", "slow"].not_before = 0
+    await run_on(pool, journal, caution, nothing_is_left(pool))
+    assert not caution.suspects
+
+
+def nothing_is_left(pool: Database) -> Callable[[], Awaitable[bool]]:
+    async def nothing() -> bool:
+        return not await rows_of(pool)
+
+    return nothing
+
+
+async def test_what_the_world_did_counts_against_no_timer_and_all_run_when_it_is_over(
+    pool: Database, no_pauses: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal, caution, count = Journal(), Caution(), 40
+    monkeypatch.setattr(runtime, "FAILURES_MAX", 2)
+    keys = [f"t{place:02}" for place in range(count)]
+    journal.misdeeds = dict.fromkeys(keys, lose_the_connection)
+    await save(pool, *(timer(uuid4(), key) for key in keys))
+
+    async def many_are_suspect() -> bool:
+        return len(caution.suspects) > 5 and max(one.failed for one in caution.suspects.values()) > 2
+
+    await run_on(pool, journal, caution, many_are_suspect)
+    assert await rows_of(pool) == dict.fromkeys(keys, 0)
+    journal.misdeeds.clear()
+    await run_on(pool, journal, caution, nothing_is_left(pool), rounds=16)
+    assert sorted(journal.ran) == keys
+    assert not caution.suspects
+
+
+async def test_a_connection_that_the_server_ended_after_long_is_the_timers_own_doing(
+    pool: Database, no_pauses: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "ENDED_S", 0.0)
+    journal = Journal()
+    journal.misdeeds = {"long": lose_the_connection}
+    await save(pool, timer(uuid4(), "long"))
+
+    async def it_is_counted() -> bool:
+        return await rows_of(pool) == {"long": 1}
+
+    await run_on(pool, journal, Caution(), it_is_counted, rounds=FAILURES_MAX + 1)
+
+
+async def test_a_suspect_that_was_cancelled_is_forgotten(pool: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "FORGET_S", 0.0)
+    journal, caution = Journal(), Caution()
+    journal.misdeeds = {"gone": time_out}
+    await save(pool, timer(uuid4(), "gone"))
+
+    async def it_is_suspect() -> bool:
+        return bool(caution.suspects)
+
+    await run_on(pool, journal, caution, it_is_suspect, rounds=1)
+    await pool.execute("delete from delivery.timers")
+    caution.suspects["probe", "gone"].not_before = 0
+    async with pool.acquire() as connection, connection.transaction():
+        await run_claim(connection, journal, caution)
+    assert not caution.suspects
+
+
+def told_of_given_up(service: str) -> float | None:
+    return REGISTRY.get_sample_value("careloop_timers_given_up", {"service": service})
+
+
+async def test_a_timer_that_was_given_up_shows(run_service: RunService, pool: Database, database_url: str) -> None:
+    journal = Journal()
+    journal.misdeeds = {"bad": raise_bug}
+    await save(pool, timer(uuid4(), "bad"), timer(uuid4(), "good"))
+
+    def build(settings: Any) -> Service:
+        return Service(name="probe", settings=settings, timers=[TimerSubscription(kind="probe", run=journal)])
+
+    async def it_failed() -> bool:
+        return await rows_of(pool) == {"bad": 1}
+
+    async with run_service(build, name="probe", database_url=database_url) as running:
+        await eventually(it_failed)
+        assert (await running.client.get("/health/progress")).json()["given_up_timers"] == 0
+        await pool.execute("update delivery.timers set failures = $1, retry_at = null", FAILURES_MAX - 1)
+        runtime._CAUTION["probe"].count_at = 0
+
+        async def it_was_given_up() -> bool:
+            return await rows_of(pool) == {"bad": FAILURES_MAX}
+
+        await eventually(it_was_given_up)
+        answer = (await running.client.get("/health/progress")).json()
+        assert (answer["due_timers"], answer["given_up_timers"]) == (0, 1)
+        runtime._CAUTION["probe"].count_at = 0
+        await eventually(lambda: told_of_given_up("probe") == 1)
