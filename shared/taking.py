@@ -33,6 +33,7 @@ ATTEMPTS_MAX = 3
 """A record that was begun this often and never ended is what kills the process: a dead letter."""
 TOO_LONG_MAX = 2
 """After a chunk has taken too long this often it is halved."""
+LONG_S = 15.0
 TOO_LONG: tuple[type[BaseException], ...] = (
     asyncpg.QueryCanceledError,
     asyncpg.TransactionTimeoutError,
@@ -62,13 +63,15 @@ class ChunkTaker:
         fault = KILLER if counted and await self._count_attempt(lane, raw) > ATTEMPTS_MAX else None
         isolated, delay, too_long = False, 0.05, 0
         while True:
+            began = monotonic()
             try:
                 taken = await self._try(lane, raw, isolated=isolated, fault=fault, partitions=partitions)
             except (BehindBase, PositionMissing):
                 raise
             except Exception as error:
                 lane.retrying_since = lane.retrying_since or monotonic()
-                too_long += isinstance(error, TOO_LONG)
+                # A transaction that the server ended shows only as a connection that is gone.
+                too_long += isinstance(error, TOO_LONG) or monotonic() - began > LONG_S
                 if is_transient(error) or isinstance(error, LateConflict):
                     CHUNK_RETRIES.labels(self.subscription.group).inc()
                     log.warning("a chunk is tried again", group=self.subscription.group, error=type(error).__name__)
