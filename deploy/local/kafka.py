@@ -4,7 +4,6 @@ import asyncio
 import base64
 import os
 import signal
-import subprocess
 import time
 import uuid
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from deploy.local.jars import kafka_jars
 from deploy.local.java import find_java
 from deploy.local.ports import HOST, choose_port
 from deploy.local.problems import LocalProblem
-from deploy.local.processes import POLL_S, Child, ProcessFile, last_lines, open_log, start_child
+from deploy.local.processes import POLL_S, Child, ProcessFile, last_lines, open_log, run_tool, start_child
 from shared.topics import TIMESTAMP_AGE_MAX
 
 START_LIMIT_S = 120.0
@@ -94,7 +93,7 @@ def prepare_kafka(folder: Path) -> None:
         "-c",
         "broker.properties",
     ]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
+    done = run_tool(command, name="Kafka's StorageTool", cwd=folder, limit_s=60)
     if done.returncode != 0:
         with open_log(folder / "broker.log") as log:
             log.write((done.stdout + done.stderr).encode())

