@@ -7,11 +7,13 @@ from typing import Annotated, Any
 
 import asyncpg
 import typer
-from rich.table import Table
+from aiokafka.errors import KafkaError
 
-from deploy.cli.options import DATA_DEFAULT, Data, Json, console, one_sentence
+from deploy.cli.options import DATA_DEFAULT, Data, Json, console, one_sentence, print_figures
 from deploy.local.problems import LocalProblem
-from deploy.local.stack import running_stack
+from deploy.local.stack import Stack, running_stack
+from deploy.reconciliation.log import LogReader
+from shared.events.catalogue import TOPIC_OF
 
 app = typer.Typer(help="Where each consumer group stands in the log.", no_args_is_help=True)
 
@@ -25,6 +27,7 @@ select next_offset from delivery.positions where consumer_group = $1 and topic =
 """
 SET = """
 update delivery.positions set next_offset = $4 where consumer_group = $1 and topic = $2 and partition = $3
+returning records_read
 """
 RECORD = (
     "insert into delivery.operations (done_by, action, reason, details) values ($1, 'positions set', $2, $3::jsonb)"
@@ -54,14 +57,12 @@ def list_positions(data: Data = DATA_DEFAULT, as_json: Json = False) -> None:
     if as_json:
         print(json.dumps(rows))
         return
-    table = Table("consumer group", "topic", "partition", "next offset", "read", "dead", "parked", "waiting")
-    for row in rows:
-        table.add_row(
-            row["consumer_group"], row["topic"],
-            *(str(row[name]) for name in ("partition", "next_offset", "records_read", "records_dead", "records_parked",
-                                          "records_waiting")),
-        )  # fmt: skip
-    console.print(table)
+    shown = (
+        "consumer_group", "topic", "partition", "next_offset", "records_read", "records_dead", "records_parked",
+        "records_waiting",
+    )  # fmt: skip
+    headings = [name.removeprefix("records_").replace("_", " ") for name in shown]
+    print_figures(headings, [[row[name] for name in shown] for row in rows])
 
 
 @app.command("set")
@@ -73,6 +74,7 @@ def set_position(
     offset: Annotated[int, typer.Option("--offset", min=0, help="The next record to read.")],
     reason: Annotated[str, typer.Option("--reason", help="Why; kept for the audit.")],
     data: Data = DATA_DEFAULT,
+    as_json: Json = False,
 ) -> None:
     """Move a position by hand. Going back is harmless, the inbox drops what was taken; going forward skips records."""
     if not reason.strip():
@@ -83,14 +85,17 @@ def set_position(
         raise LocalProblem(f"No service of this stack has the consumer group {group}.")
 
     async def move() -> int:
+        await require_in_log(stack, topic=topic, partition=partition, offset=offset)
         connection = await asyncpg.connect(service.database_url)
         try:
             async with connection.transaction():
                 before: int | None = await connection.fetchval(LOCK, group, topic, partition)
                 if before is None:
                     raise LocalProblem(f"{group} has no position in {topic} {partition}.")
-                await connection.execute(SET, group, topic, partition, offset)
-                details = {"group": group, "topic": topic, "partition": partition, "from": before, "to": offset}
+                read = await connection.fetchval(SET, group, topic, partition, offset)
+                details = {
+                    "group": group, "topic": topic, "partition": partition, "from": before, "to": offset, "read": read
+                }  # fmt: skip
                 await connection.execute(RECORD, getpass.getuser(), reason, json.dumps(details))
                 return before
         finally:
@@ -100,4 +105,25 @@ def set_position(
         before = asyncio.run(move())
     except (asyncpg.PostgresError, OSError) as error:
         raise LocalProblem(f"The database did not answer: {type(error).__name__}.") from error
-    console.print(f"{group} {topic} {partition}: {before} -> {offset}")
+    except KafkaError as error:
+        raise LocalProblem(f"Kafka did not answer: {type(error).__name__}.") from error
+    if as_json:
+        moved = {"consumer_group": group, "topic": topic, "partition": partition, "from": before, "to": offset}
+        print(json.dumps(moved))
+    else:
+        console.print(f"{group} {topic} {partition}: {before} -> {offset}", markup=False, soft_wrap=True)
+
+
+async def require_in_log(stack: Stack, *, topic: str, partition: int, offset: int) -> None:
+    """Raises LocalProblem where the partition does not hold this offset and does not end there: a position outside the
+    log stops the partition, or passes over what comes next without a word."""
+    if topic not in TOPIC_OF:
+        raise LocalProblem(f"There is no topic {topic}.")
+    bounds = (await LogReader(stack.kafka_bootstrap, stack.namespace).bounds(topic))[topic].get(partition)
+    if bounds is None:
+        raise LocalProblem(f"{topic} has no partition {partition}.")
+    if not bounds.first <= offset <= bounds.end:
+        raise LocalProblem(
+            f"The log of {topic} {partition} begins at {bounds.first} and ends at {bounds.end}: "
+            f"{offset} lies outside of it."
+        )

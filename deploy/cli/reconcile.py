@@ -7,9 +7,10 @@ from dataclasses import asdict
 import asyncpg
 import typer
 from aiokafka.errors import KafkaError
-from rich.table import Table
+from rich.console import Console
+from rich.markup import escape
 
-from deploy.cli.options import DATA_DEFAULT, Data, Json, console, one_sentence
+from deploy.cli.options import DATA_DEFAULT, Data, Json, console, one_sentence, print_figures
 from deploy.local.problems import LocalProblem
 from deploy.local.stack import running_stack
 from deploy.reconciliation.books import CLASSES
@@ -17,9 +18,6 @@ from deploy.reconciliation.log import LogSilent
 from deploy.reconciliation.reconcile import Report
 from deploy.reconciliation.reconcile import reconcile as reconcile_stack
 from shared.clock import open_clock
-
-WIDTH_MIN = 110
-"""Columns: a narrower terminal wraps lines rather than losing figures."""
 
 
 @one_sentence
@@ -48,26 +46,23 @@ def reconcile(data: Data = DATA_DEFAULT, as_json: Json = False) -> None:
         raise typer.Exit(1)
 
 
-def show(report: Report) -> None:
+def show(report: Report, *, to: Console = console) -> None:
     """One row a consumer group, partitions added up; then what does not add up, line by line."""
-    table = Table()
-    for heading in ("consumer group", "in log", "read", *CLASSES, "missing"):
-        table.add_column(heading, no_wrap=True, justify="left" if heading == "consumer group" else "right")
+    rows: list[tuple[str | int, ...]] = []
     for group, topic in dict.fromkeys((line.consumer_group, line.topic) for line in report.lines):
         lines = [line for line in report.lines if (line.consumer_group, line.topic) == (group, topic)]
         sums = [sum(line.classes[name] for line in lines) for name in CLASSES]
         totals = [sum(line.in_log for line in lines), sum(line.read for line in lines), *sums]
-        table.add_row(group, *map(str, totals), str(sum(line.missing for line in lines)))
-    console.print(table, width=max(console.width, WIDTH_MIN), crop=False)
+        rows.append((group, *totals, sum(line.missing for line in lines)))
+    print_figures(("consumer group", "in log", "read", *CLASSES, "missing"), rows, to=to)
     for service, found in report.services.items():
-        console.print(f"{service}: " + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in found.items()))
+        figures = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in found.items())
+        to.print(f"{service}: {figures}", markup=False, soft_wrap=True)
     problems = report.problems + [
         f"{line.consumer_group} {line.topic} {line.partition}: {problem}"
         for line in report.lines
         for problem in line.problems
     ]
     for problem in problems:
-        console.print(f"[red]does not add up:[/] {problem}")
-    console.print(
-        "everything adds up" if report.ok else f"{len(problems)} problems", style="green" if report.ok else "red"
-    )
+        to.print(f"[red]does not add up:[/] {escape(problem)}", soft_wrap=True)
+    to.print("everything adds up" if report.ok else f"{len(problems)} problems", style="green" if report.ok else "red")

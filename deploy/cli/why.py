@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 from rich.tree import Tree
 
-from deploy.cli.options import DATA_DEFAULT, Data, Json, console, one_sentence
+from deploy.cli.options import DATA_DEFAULT, Data, Json, one_sentence, print_whole
 from deploy.local.problems import LocalProblem
 from deploy.local.stack import running_stack
 from services.messaging.domain.timeline import TimelineEntry
@@ -48,7 +48,7 @@ def why(
         print(json.dumps([asdict(entry) for entry in entries], default=str))
         return
     for tree in draw(entries):
-        console.print(tree)
+        print_whole(tree)
 
 
 def draw(entries: list[TimelineEntry]) -> list[Tree]:

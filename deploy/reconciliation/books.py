@@ -6,11 +6,30 @@ from datetime import datetime
 
 from shared.database import Connection
 
-LOAD_POSITIONS = "select * from delivery.positions order by consumer_group, topic, partition"
+# What an operator read once more, or passed over, is not in the counts of the log: they are compared from there on.
+LOAD_POSITIONS = """
+select p.*, coalesce((moved.details->>'to')::bigint, first_offset) as counted_from,
+    coalesce((moved.details->>'read')::bigint, 0) as counted_before
+from delivery.positions p left join lateral (
+    select o.details from delivery.operations o
+    where o.action = 'positions set' and o.details->>'group' = p.consumer_group and o.details->>'topic' = p.topic
+        and (o.details->>'partition')::int = p.partition
+    order by o.operation_id desc limit 1
+) moved on true
+order by consumer_group, topic, partition
+"""
 FIND_TAKEN = "select identity from delivery.inbox where identity = any($1::bytea[])"
-COUNT_MISMATCHED = """
-select count(*) from delivery.held_events h left join delivery.inbox i using (identity)
-where i.identity is null or i.outcome <> h.state and h.reason <> 'identity-conflict'
+# One statement, so that both are of one moment: an event is held and released together with its outcome.
+COUNT_DISAGREEING = """
+select
+    (
+        select count(*) from delivery.held_events h left join delivery.inbox i using (identity)
+        where i.outcome is distinct from h.state
+    ) as held,
+    (
+        select count(*) from delivery.inbox i where i.outcome in ('dead', 'parked', 'waiting')
+            and not exists (select from delivery.held_events h where h.identity = i.identity)
+    ) as told
 """
 OUTBOX_HEAD = "select min(outbox_id) as oldest, count(*) as rows from delivery.outbox"
 OVERDUE = """
@@ -30,7 +49,21 @@ class Book:
     first_offset: int
     next_offset: int
     read: int
+    counted_from: int
+    """Where it began, or where an operator put it last."""
+    counted_before: int
+    """How many it had read by then."""
     classes: dict[str, int]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Disagreeing:
+    """Where held events and the inbox tell different stories."""
+
+    held: int
+    """Held events that the inbox does not know, or of which it says something else."""
+    told: int
+    """Events that the inbox calls dead, parked or waiting, and that are not held."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +88,8 @@ async def load_books(connection: Connection) -> list[Book]:
             first_offset=row["first_offset"],
             next_offset=row["next_offset"],
             read=row["records_read"],
+            counted_from=row["counted_from"],
+            counted_before=row["counted_before"],
             classes={name: row[f"records_{name}"] for name in CLASSES},
         )
         for row in await connection.fetch(LOAD_POSITIONS)
@@ -68,10 +103,10 @@ async def find_missing(connection: Connection, wanted: Sequence[tuple[bytes, ...
     return sum(1 for keys in wanted if not found.intersection(keys))
 
 
-async def count_mismatched(connection: Connection) -> int:
-    """Held events whose inbox row is missing or says something else."""
-    count: int = await connection.fetchval(COUNT_MISMATCHED)
-    return count
+async def count_disagreeing(connection: Connection) -> Disagreeing:
+    row = await connection.fetchrow(COUNT_DISAGREEING)
+    assert row is not None
+    return Disagreeing(held=row["held"], told=row["told"])
 
 
 async def load_outbox_head(connection: Connection) -> OutboxHead:

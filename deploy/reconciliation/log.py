@@ -1,6 +1,7 @@
 """What lies in the log: for each partition, the inbox identities that its records have in a consumer group."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -52,20 +53,30 @@ class LogReader:
         tolerate_header_names()
         self._bootstrap, self._namespace = bootstrap, namespace
 
-    async def bounds(self, topic: str) -> dict[int, Bounds]:
-        """Where each partition of a topic begins and ends at this moment."""
-        name = topic_name(self._namespace, topic)
-        consumer = AIOKafkaConsumer(name, bootstrap_servers=self._bootstrap, isolation_level="read_committed")
+    async def bounds(self, *topics: str) -> dict[str, dict[int, Bounds]]:
+        """Where each partition of these topics begins and ends at this moment."""
+        names = {topic: topic_name(self._namespace, topic) for topic in topics}
+        consumer = AIOKafkaConsumer(
+            *names.values(), bootstrap_servers=self._bootstrap, fetch_max_wait_ms=50, isolation_level="read_committed"
+        )
         await consumer.start()
         try:
-            partitions = [TopicPartition(name, p) for p in sorted(consumer.partitions_for_topic(name) or ())]
-            first, end = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
-            return {p.partition: Bounds(first[p], end[p]) for p in partitions}
+            places = {
+                topic: [TopicPartition(name, p) for p in sorted(consumer.partitions_for_topic(name) or ())]
+                for topic, name in names.items()
+            }
+            every = [place for several in places.values() for place in several]
+            first, end = await consumer.beginning_offsets(every), await consumer.end_offsets(every)
+            return {
+                topic: {p.partition: Bounds(first[p], end[p]) for p in several} for topic, several in places.items()
+            }
         finally:
             await consumer.stop()
 
-    async def records(self, topic: str, partition: int, *, until: int) -> AsyncIterator[Sequence[LoggedRecord]]:
-        """Batches of a partition's records below the offset `until`, from the first that is left."""
+    async def records(
+        self, topic: str, partition: int, *, until: int, start: int | None = None
+    ) -> AsyncGenerator[Sequence[LoggedRecord]]:
+        """Batches of a partition's records below the offset `until`, from `start` or from the first that is left."""
         place = TopicPartition(topic_name(self._namespace, topic), partition)
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self._bootstrap, fetch_max_wait_ms=50, isolation_level="read_committed"
@@ -73,10 +84,13 @@ class LogReader:
         await consumer.start()
         try:
             consumer.assign([place])
-            await consumer.seek_to_beginning(place)
+            if start is None:
+                await consumer.seek_to_beginning(place)
+            else:
+                consumer.seek(place, start)
             decoder, heard = Decoder(TOPIC_OF[topic]), monotonic()
             while await consumer.position(place) < until:
-                batch = (await consumer.getmany(place, timeout_ms=500, max_records=2000)).get(place, [])
+                batch = (await consumer.getmany(place, timeout_ms=100, max_records=2000)).get(place, [])
                 if batch:
                     heard = monotonic()
                     yield [_read(record, decoder) for record in batch if record.offset < until]
@@ -84,6 +98,24 @@ class LogReader:
                     raise LogSilent(f"{topic} {partition}")
         finally:
             await consumer.stop()
+
+    async def holds(self, topic: str, partition: int, *, start: int, until: int) -> bool:
+        """Whether any record lies between two offsets: what was rolled back, and the markers of transactions, are
+        none."""
+        if start >= until:
+            return False
+        async with aclosing(self.records(topic, partition, start=start, until=until)) as batches:
+            async for batch in batches:
+                if batch:
+                    return True
+        return False
+
+    async def count(self, topic: str, partition: int, *, start: int, until: int) -> int:
+        """How many records lie between two offsets."""
+        found = 0
+        async for batch in self.records(topic, partition, start=start, until=until):
+            found += len(batch)
+        return found
 
 
 def _read(record: ConsumerRecord, decoder: Decoder) -> LoggedRecord:
