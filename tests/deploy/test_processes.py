@@ -124,7 +124,7 @@ def test_a_broken_bundled_java_is_told_in_one_sentence(
     broken = bundle_java(tmp_path / "package", content, mode, monkeypatch)
     monkeypatch.delenv("JAVA_HOME", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(LocalProblem, match=rf"{re.escape(str(broken))}, {reason}: remove the folder \.venv"):
+    with pytest.raises(LocalProblem, match=rf"{re.escape(str(broken))}, {reason}: remove the folders \.venv"):
         java.find_java()
     with pytest.raises(LocalProblem, match=reason):
         kafka.prepare_kafka(tmp_path / "kafka")
