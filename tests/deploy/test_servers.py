@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import re
 import subprocess
 import sys
 import tempfile
@@ -10,7 +11,9 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+import typer
 
+from deploy.cli.stack import up
 from deploy.local import as_user
 from deploy.local import servers as local_servers
 from deploy.local.kafka import broker_properties, kafka_answers
@@ -108,7 +111,13 @@ def test_a_second_copy_on_the_same_data_is_refused(tmp_path: Path) -> None:
     os.close(lock_data(tmp_path))
 
 
-def test_a_full_disk_is_said_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_said_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(local_servers, "FREE_BYTES_MIN", 2**62)
     with pytest.raises(LocalProblem, match=r"has \d+ MB free"):
         require_space(tmp_path)
+    with pytest.raises(typer.Exit):
+        up(tmp_path / "data", detach=True)
+    assert re.match(r"careloop: The disk that holds .* has \d+ MB free", capsys.readouterr().err)
+    assert list((tmp_path / "data").iterdir()) == []
