@@ -66,6 +66,7 @@ class AlertEscalatedData(Record):
     owner: Practitioner | None = None
     owner_role: PractitionerRole
     respond_by: Instant
+    decision: Decision
 
 
 class AlertEscalated(CloudEvent):

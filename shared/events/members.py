@@ -84,8 +84,8 @@ class MemberEnrolled(CloudEvent):
 class CareTeamAssignedData(Record):
     pt: Practitioner
     coach: Practitioner
-    reason: Text300
-    """Why these two: licence, language, load."""
+    decision: Decision
+    """Why these two: licence, language, hours, load."""
 
 
 class CareTeamAssigned(CloudEvent):

@@ -3,7 +3,7 @@
 from typing import ClassVar, Literal
 from uuid import UUID
 
-from shared.events.envelope import CloudEvent, Record
+from shared.events.envelope import CloudEvent, Decision, Record
 from shared.events.vocabulary import Channel, NotificationTopic, Text80
 
 
@@ -44,6 +44,7 @@ class NotificationSuppressedData(Record):
     channel: Channel
     template: Text80
     reason: Literal["no-consent", "paused", "moot", "stale", "frequency-cap", "disenrolled", "no-address"]
+    decision: Decision
 
 
 class NotificationSuppressed(CloudEvent):

@@ -132,7 +132,7 @@ class Member:
             data=CareTeamAssignedData(
                 pt=self.pt,
                 coach=self.coach,
-                reason="licence, language, load",
+                decision=Decision(rule_id="enrollment.care-team", rule_version=1, reason="licence, language, load"),
             ),
         )
         contact = ContactChanged(

@@ -17,8 +17,10 @@ from services.enrollment.domain.care_team import (
     place_members,
     zones_apart,
 )
+from services.enrollment.store.intake_rules import load_intake_rules
 
 NOW = datetime(2026, 3, 2, 15, tzinfo=UTC)
+RULE = load_intake_rules().care_team
 ZONES = st.sampled_from(["America/New_York", "America/Denver", "America/Los_Angeles", "Pacific/Honolulu"])
 STATES = st.sampled_from(["NY", "NJ", "CO", "CA"])
 LANGUAGES = st.sets(st.sampled_from(["en", "es"]), min_size=1)
@@ -77,20 +79,20 @@ def need(**fields: Any) -> CareNeed:
     ],
 )
 def test_what_is_missing_is_said(practitioners: list[PanelMember], reason: str) -> None:
-    assert choose_care_team(need=need(), practitioners=practitioners, now=NOW) == NoCareTeam(reason)  # type: ignore[arg-type]
+    assert choose_care_team(need=need(), rule=RULE, practitioners=practitioners, now=NOW) == NoCareTeam(reason)  # type: ignore[arg-type]
 
 
 def test_nearer_hours_come_before_a_lighter_panel_and_load_decides_among_neighbours() -> None:
     near_full, near = panel("coach", panel_size=8), panel("coach", panel_size=7, time_zone="America/Chicago")
     far = panel("coach", time_zone="Pacific/Honolulu")
-    team = choose_care_team(need=need(), practitioners=[far, near_full, near, panel("pt")], now=NOW)
+    team = choose_care_team(need=need(), rule=RULE, practitioners=[far, near_full, near, panel("pt")], now=NOW)
     assert isinstance(team, CareTeam)
     assert team.coach == near
 
 
 def test_load_is_a_share_of_what_each_can_take() -> None:
     half_time, full_time = panel("coach", panel_limit=4, panel_size=2), panel("coach", panel_limit=100, panel_size=10)
-    team = choose_care_team(need=need(), practitioners=[half_time, full_time, panel("pt")], now=NOW)
+    team = choose_care_team(need=need(), rule=RULE, practitioners=[half_time, full_time, panel("pt")], now=NOW)
     assert isinstance(team, CareTeam)
     assert team.coach == full_time
 
@@ -100,7 +102,7 @@ def test_a_team_is_always_licensed_understood_and_has_room_and_is_found_if_there
     practitioners: list[PanelMember], state: str, language: str, zone: str
 ) -> None:
     asked = need(state=state, language=language, time_zone=zone)
-    team = choose_care_team(need=asked, practitioners=practitioners, now=NOW)
+    team = choose_care_team(need=asked, rule=RULE, practitioners=practitioners, now=NOW)
     fit = [p for p in practitioners if language in p.languages and p.accepting and p.panel_size < p.panel_limit]
     pts = [p for p in fit if p.role == "pt" and state in p.licensed_states]
     coaches = [p for p in fit if p.role == "coach"]
@@ -109,14 +111,17 @@ def test_a_team_is_always_licensed_understood_and_has_room_and_is_found_if_there
     else:
         assert team.pt in pts
         assert team.coach in coaches
-        assert team == choose_care_team(need=asked, practitioners=practitioners[::-1], now=NOW)
+        assert team == choose_care_team(need=asked, rule=RULE, practitioners=practitioners[::-1], now=NOW)
 
 
 @given(practitioners=panels(), needs=st.lists(st.tuples(STATES, ZONES), max_size=12))
 def test_no_panel_is_ever_overfull(practitioners: list[PanelMember], needs: list[tuple[str, str]]) -> None:
     known = {p.practitioner_id: p for p in practitioners}
     teams = place_members(
-        needs={uuid4(): need(state=state, time_zone=zone) for state, zone in needs}, practitioners=known, now=NOW
+        needs={uuid4(): need(state=state, time_zone=zone) for state, zone in needs},
+        rule=RULE,
+        practitioners=known,
+        now=NOW,
     )
     assert len(teams) == len(needs)
     taken: dict[UUID, int] = {}
@@ -133,11 +138,30 @@ def test_a_hand_over_moves_only_the_one_who_leaves() -> None:
     other, empty = panel("pt"), panel("coach")
     team = choose_care_team(
         need=need(present_pt=leaving.practitioner_id, present_coach=staying_full.practitioner_id),
+        rule=RULE,
         practitioners=[leaving, staying_full, other, empty],
         now=NOW,
     )
     assert isinstance(team, CareTeam)
     assert (team.pt, team.coach) == (other, staying_full)
+    assert team.reason == (
+        "Your physical therapist is licensed in NY; both speak English. "
+        "Your physical therapist works near your hours and has room for you. Your coach stays."
+    )
+
+
+def test_the_reason_says_what_decided() -> None:
+    far = panel("coach", time_zone="Pacific/Honolulu", languages=frozenset({"es"}))
+    pt = panel("pt", languages=frozenset({"es"}))
+    team = choose_care_team(need=need(language="es"), rule=RULE, practitioners=[pt, far], now=NOW)
+    assert isinstance(team, CareTeam)
+    assert team.reason == (
+        "Your physical therapist is licensed in NY; both speak Spanish. "
+        "Your physical therapist works near your hours and has room for you. "
+        "Your coach works 5 hours from yours and has room for you."
+    )
+    decision = team.rule.rule.decide(team.reason)
+    assert (decision.rule_id, decision.rule_version) == ("enrollment.care-team", 1)
 
 
 def test_a_move_gives_the_old_place_back_to_the_next_in_line() -> None:
@@ -150,6 +174,7 @@ def test_a_move_gives_the_old_place_back_to_the_next_in_line() -> None:
     first, second = uuid4(), uuid4()
     teams = place_members(
         needs={first: need(present_pt=pt.practitioner_id, present_coach=leaving.practitioner_id), second: need()},
+        rule=RULE,
         practitioners=known,
         now=NOW,
     )

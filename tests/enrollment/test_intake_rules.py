@@ -38,7 +38,7 @@ def test_each_intent_leads_somewhere(intent: Intent, with_signs: str, without: s
 @given(signs=SIGNS)
 def test_just_researching_never_enrols_even_if_the_data_said_so(signs: list[Sign]) -> None:
     data = yaml.safe_load(FILE.read_text())
-    data["intents"]["researching"] = {"route": "enrolment", "mark": "A"}
+    data["intents"]["routes"]["researching"] = {"route": "enrolment"}
     assert route_intent(intent="researching", signs=signs, rules=parse_intake_rules(data)) == "education"
 
 
@@ -57,10 +57,12 @@ def test_every_sign_has_a_finding_and_a_goal_of_its_own() -> None:
     )
 
 
-@pytest.mark.parametrize(("part", "word"), [("intents", "other"), ("signs", "persistent")])
-def test_rules_that_leave_a_word_out_do_not_load(part: str, word: str) -> None:
+@pytest.mark.parametrize(
+    ("part", "words", "word"), [("intents", "routes", "other"), ("signs", "meanings", "persistent")]
+)
+def test_rules_that_leave_a_word_out_do_not_load(part: str, words: str, word: str) -> None:
     data: dict[str, Any] = copy.deepcopy(yaml.safe_load(FILE.read_text()))
-    del data[part][word]
+    del data[part][words][word]
     with pytest.raises(ValueError, match=part):
         parse_intake_rules(data)
 
@@ -84,9 +86,10 @@ def test_a_clearance_covers_what_was_looked_at_and_never_an_emergency(
     findings: set[Finding], cleared: set[Finding]
 ) -> None:
     before = screen(findings=findings)
-    after = apply_clearance(screening=before, cleared=cleared)
+    after = apply_clearance(screening=before, cleared=cleared, rule=RULES.clearance)
     if not before.blocks_plan or before.disposition == "emergency" or findings - cleared:
         assert after == before
     else:
         assert (after.disposition, after.blocks_plan, after.findings) == ("pt-72h", False, before.findings)
         assert set(after.instruction) == {"en", "es"}
+        assert (after.rule_id, after.rule_version) == ("enrollment.clearance", 1)

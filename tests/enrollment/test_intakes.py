@@ -43,6 +43,10 @@ async def test_an_enrolment_is_told_in_one_transaction_and_in_order(open_clinic:
         4,
         ["email"],
     )
+    decision = events[4]["data"]["decision"]
+    assert (decision["rule_id"], decision["rule_version"]) == ("enrollment.care-team", 1)
+    assert "licensed in NY" in decision["reason"]
+    assert decision["evidence"] == [{"source": events[0]["source"], "id": events[0]["id"]}]
     assert events[3]["data"] == {"channel": "email", "topic": "all", "granted": True, "given_by": "intake"}
     assert {row["panel_size"] for row in await clinic.rows("select panel_size from practitioners")} == {1}
 

@@ -98,8 +98,15 @@ async def test_a_hand_over_moves_a_whole_panel_and_nobody_else(clinic: Clinic) -
         for p in (await clinic.call("GET", "/v1/practitioners")).json()["practitioners"]
     }
     assert sizes == {str(leaving): 2, str(other): 4, str(coach): 6}
-    told = [event["data"]["pt"]["name"] for member in members for event in (await clinic.published(member))[5:]]
-    assert told == ["Otis Therapist"] * 4
+    moved = [
+        ((await clinic.published(member))[0], event)
+        for member in members
+        for event in (await clinic.published(member))[5:]
+    ]
+    assert [event["data"]["pt"]["name"] for _, event in moved] == ["Otis Therapist"] * 4
+    for screened, event in moved:
+        assert event["data"]["decision"]["evidence"] == [{"source": screened["source"], "id": screened["id"]}]
+        assert event["data"]["decision"]["reason"].endswith("Your coach stays.")
     noted = await clinic.rows("select done_by, action, reason from delivery.operations")
     assert [tuple(row) for row in noted] == [("careloop-cli", "hand-over-panel", "parental leave")]
 

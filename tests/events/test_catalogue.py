@@ -10,7 +10,7 @@ import pytest
 
 import shared.events
 from shared.events.catalogue import APPS, EVENTS, RETENTION_DAYS_MAX, SERVICES, TOPIC_OF, TOPIC_OF_TYPE, TOPICS
-from shared.events.envelope import CloudEvent, Record, event_type, schema_uri
+from shared.events.envelope import CloudEvent, Decision, Record, event_type, schema_uri
 from shared.subscriptions import Subscription
 
 PRODUCT = {
@@ -109,22 +109,49 @@ def test_records_are_frozen_strict_and_closed(event: type[CloudEvent]) -> None:
         assert (config.get("frozen"), config.get("strict"), config.get("extra")) == (True, True, "forbid"), record
 
 
-def test_decisions_of_plans_and_alerts_carry_their_reason() -> None:
-    """Every event of plans is a decision, as are a screening and an alert."""
-    deciding = {event for event in EVENTS.values() if "decision" in records_fields(event)}
-    expected = set(TOPIC_OF["careloop.plans"].events)
+DECISIONS = {
+    "member.screened", "care-team.assigned",
+    "plan.issued", "plan.revised", "pain.spiked", "pain.settled", "safety.flagged", "member.lapsed",
+    "milestone.reached", "outcome.recorded",
+    "alert.raised", "alert.escalated", "notification.suppressed",
+}  # fmt: skip
+"""What a rule of ours decided: each tells the rule, its version, the reason and the evidence."""
+FACTS = {
+    "session.completed": "an app's measurement",
+    "pain.reported": "a member's word",
+    "member.enrolled": "what somebody answered; whether they may be is decided in member.screened",
+    "contact.changed": "a member's word",
+    "consent.changed": "a member's word",
+    "member.paused": "somebody asked for it, and says why",
+    "member.resumed": "somebody asked for it, or the break that was asked for is over",
+    "member.disenrolled": "coverage ended or somebody asked for it: `reason` says which",
+    "message.sent": "somebody wrote",
+    "alert.acknowledged": "somebody took it on",
+    "alert.resolved": "somebody closed it, with an outcome",
+    "visit.booked": "somebody booked it",
+    "visit.rescheduled": "somebody moved it",
+    "visit.cancelled": "somebody cancelled it, or care ended",
+    "visit.completed": "somebody did it",
+    "visit.missed": "nobody said in time that it took place",
+    "notification.sent": "a provider took it",
+    "notification.failed": "a provider refused it: `reason` says how",
+}
+"""What people, apps and providers did: there is nothing to explain but that."""
 
-    assert {event.NAME for event in deciding} == {event.NAME for event in expected} | {
-        "member.screened",
-        "alert.raised",
-    }
 
-
-def records_fields(event: type[CloudEvent]) -> set[str]:
-    data = event.model_fields["data"].annotation
-    assert isinstance(data, type)
-    assert issubclass(data, Record)
-    return set(data.model_fields)
+def test_whatever_a_rule_decides_says_which_rule_and_why() -> None:
+    """A new event stands in one of the two lists, so that nobody forgets to choose."""
+    assert DECISIONS.isdisjoint(FACTS)
+    assert {event.NAME for event in EVENTS.values()} == DECISIONS | set(FACTS)
+    for event in EVENTS.values():
+        data = event.model_fields["data"].annotation
+        assert isinstance(data, type)
+        assert issubclass(data, Record)
+        field = data.model_fields.get("decision")
+        assert (field is not None) == (event.NAME in DECISIONS), event.NAME
+        if field is not None:
+            assert field.annotation is Decision, event.NAME
+            assert field.is_required(), event.NAME
 
 
 def test_topics_can_be_kept_and_read() -> None:

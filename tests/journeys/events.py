@@ -5,6 +5,7 @@ from uuid import UUID, uuid4
 
 from shared.events import CareTeamAssigned, CloudEvent, ContactChanged, MemberEnrolled, SessionCompleted
 from shared.events.activity import ExerciseResult, SessionCompletedData
+from shared.events.envelope import Decision
 from shared.events.members import CareTeamAssignedData, ContactChangedData, MemberEnrolledData, PainIntake
 from shared.events.vocabulary import Practitioner
 
@@ -21,7 +22,7 @@ def joining(member: UUID, *, pt: UUID, coach: UUID, at: datetime) -> list[tuple[
     team = CareTeamAssignedData(
         pt=Practitioner(practitioner_id=pt, role="pt", name="Petra Sim"),
         coach=Practitioner(practitioner_id=coach, role="coach", name="Cora Sim"),
-        reason="licence, language, load",
+        decision=Decision(rule_id="enrollment.care-team", rule_version=1, reason="licence, language, load"),
     )
     contact = ContactChangedData(
         given_name="Sim", family_name="Person", email="sim@example.org", time_zone="America/New_York", language="en"

@@ -52,6 +52,7 @@ PT = Practitioner(practitioner_id=UUID("00000000-0000-4000-8000-00000000000a"), 
 COACH = Practitioner(practitioner_id=UUID("00000000-0000-4000-8000-00000000000b"), role="coach", name="Cora Coach")
 STRANGER = Practitioner(practitioner_id=UUID("00000000-0000-4000-8000-00000000000c"), role="coach", name="Sam Stranger")
 ONCALL = Practitioner(practitioner_id=UUID("00000000-0000-4000-8000-00000000000d"), role="oncall", name="Otto Oncall")
+TEAM_DECISION = Decision(rule_id="enrollment.care-team", rule_version=1, reason="Licence, language, load.")
 DECISION = Decision(rule_id="pain.spike", rule_version=1, reason="Pain rose three points over usual.")
 SCHEDULE = Schedule(weekdays=(1, 3, 5), local_time="18:00", time_zone="America/New_York")
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -74,7 +75,7 @@ def enrolled(member_id: UUID = MEMBER, *, at: datetime = NOW - 30 * DAY, **extra
 def team_assigned(
     member_id: UUID = MEMBER, *, pt: Practitioner = PT, coach: Practitioner = COACH, at: datetime = NOW - 30 * DAY
 ) -> CareTeamAssigned:
-    data = CareTeamAssignedData(pt=pt, coach=coach, reason="licence, language, load")
+    data = CareTeamAssignedData(pt=pt, coach=coach, decision=TEAM_DECISION)
     return CareTeamAssigned(**_envelope("enrollment", member_id, at, {}), data=data)
 
 

@@ -83,11 +83,19 @@ def test_the_absent_are_skipped() -> None:
 
 def test_escalation_goes_from_coach_to_pt_to_oncall_and_asks_oncall_again_until_the_last_level() -> None:
     asked, alert = ["coach"], raised().alert
+    reasons: list[str] = []
     while change := escalated(alert):
+        assert change.decision
+        assert (change.decision.rule_id, change.decision.rule_version) == ("messaging.ladder", 1)
+        assert [ref.id for ref in change.decision.evidence] == [alert.cause.id]
+        reasons.append(change.decision.reason)
         assert change.alert.respond_by > alert.respond_by
         alert = change.alert
         asked.append(alert.owner.role)
     assert asked == ["coach", "pt", "oncall", "oncall", "oncall", "oncall"]
+    within = "Nobody acknowledged this soon alert within 8 hours:"
+    assert reasons[:2] == [f"{within} the physical therapist is asked.", f"{within} whoever is on call is asked."]
+    assert reasons[2:] == [f"{within} whoever is on call is asked again."] * 3
     assert alert.level == ESCALATION_LEVEL_MAX
     assert alert.status == "open", "still in the queue, overdue"
 

@@ -121,6 +121,7 @@ async def test_nobody_acknowledges_so_the_next_in_line_is_asked(clinic: Clinic) 
     (escalated,) = await clinic.pass_time(2 * MINUTE)
     assert (escalated.NAME, escalated.data.owner, escalated.data.level) == ("alert.escalated", PT, 1)
     assert escalated.causationid == (await the_alert(clinic)).cause.id
+    assert [ref.id for ref in escalated.data.decision.evidence] == [escalated.causationid]
     assert {a.alert_id for a in await queue(clinic, ONCALL, oncall=True)} == set()
     await clinic.pass_time(RULES.respond_within["soon"])
     assert (await the_alert(clinic)).owner.role == "oncall"

@@ -78,7 +78,7 @@ class Journal:
     def team(self, *, pt_id: UUID, coach_id: UUID) -> CareTeamAssigned:
         pt = {"practitioner_id": str(pt_id), "role": "pt", "name": "Sam Therapist"}
         coach = {"practitioner_id": str(coach_id), "role": "coach", "name": "Kim Coach"}
-        data = {"pt": pt, "coach": coach, "reason": "because"}
+        data = {"pt": pt, "coach": coach, "decision": DECISION}
         event: CareTeamAssigned = self._event(CareTeamAssigned, "urn:careloop:enrollment", data)
         return event
 
@@ -178,7 +178,7 @@ class Journal:
 
     def escalated(self, alert_id: UUID, *, level: int = 1, role: str = "pt") -> AlertEscalated:
         data = {
-            "alert_id": alert_id, "level": level, "owner_role": role,
+            "alert_id": alert_id, "level": level, "owner_role": role, "decision": DECISION,
             "respond_by": self.clock.now() + timedelta(minutes=15),
         }  # fmt: skip
         return self._event(AlertEscalated, "urn:careloop:messaging", data)  # type: ignore[no-any-return]

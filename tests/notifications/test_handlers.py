@@ -11,12 +11,21 @@ from services.notifications.handlers.follow_contacts import follow_contacts
 from services.notifications.handlers.follow_members import follow_members
 from services.notifications.handlers.follow_plans import follow_plans
 from services.notifications.handlers.follow_visits import follow_visits
-from shared.outcomes import cause_of
+from shared.events import Decision
+from shared.events.notifications import NotificationSuppressedData
+from shared.outcomes import Outcomes, cause_of
 from tests.notifications.conftest import Desk, published
 from tests.notifications.journal import MONDAY_8, Journal
 
 EVENING = MONDAY_8 + timedelta(hours=10, minutes=20)
 """Monday 18:20 in Chicago: every reminder of 18:00 is due."""
+
+
+def decision_of(outcomes: Outcomes) -> Decision:
+    """Why the one notification of these was suppressed."""
+    (draft,) = outcomes.published
+    assert isinstance(draft.data, NotificationSuppressedData)
+    return draft.data.decision
 
 
 async def settle_in(desk: Desk, ana: Journal) -> None:
@@ -83,6 +92,10 @@ async def test_a_session_done_after_its_time_and_before_the_send_suppresses(desk
     outcomes = await desk.take(follow_activity, session)
     assert published(outcomes) == [("notification.suppressed", "moot")]
     assert outcomes.published[0].because == session
+    decision = decision_of(outcomes)
+    assert (decision.rule_id, decision.rule_version) == ("notifications.moot", 1)
+    assert decision.reason == "The session was done before this message about it was sent."
+    assert [ref.id for ref in decision.evidence][1:] == [session.id]
     assert (await desk.claim())[0] == []
     assert published(await desk.take(follow_activity, session)) == [], "told once"
 
@@ -149,6 +162,9 @@ async def test_a_service_that_slept_through_the_evening_sends_nothing_stale(desk
     attempts, outcomes = await desk.claim()
     assert attempts == []
     assert published(outcomes) == [("notification.suppressed", "stale")]
+    decision = decision_of(outcomes)
+    assert (decision.rule_id, len(decision.evidence)) == ("notifications.stale", 1)
+    assert "2026-03-0" in decision.reason
     assert [row["state"] for row in await desk.rows()] == ["expired"]
 
 

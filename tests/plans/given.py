@@ -18,6 +18,7 @@ from shared.events import (
     VisitCompleted,
 )
 from shared.events.activity import PainReportedData, SessionCompletedData
+from shared.events.envelope import Decision
 from shared.events.members import CareTeamAssignedData, MemberEnrolledData, PainIntake
 from shared.events.visits import VisitCompletedData, VisitRecommendation
 from shared.events.vocabulary import Practitioner
@@ -95,7 +96,7 @@ def care_team_assigned(
         data=CareTeamAssignedData(
             pt=Practitioner(practitioner_id=pt, role="pt", name="Petra Therapist"),
             coach=Practitioner(practitioner_id=coach, role="coach", name="Cora Coach"),
-            reason="licence, language, load",
+            decision=Decision(rule_id="enrollment.care-team", rule_version=1, reason="licence, language, load"),
         ),
     )  # fmt: skip
 

@@ -17,6 +17,7 @@ from services.enrollment.api.intakes import IntakeBody
 from services.enrollment.api.practitioners import PractitionerBody
 from services.enrollment.domain.care_team import CareNeed, CareTeam, PanelMember, choose_care_team
 from services.enrollment.domain.roster import RosterRow, read_header, read_row
+from services.enrollment.store.intake_rules import load_intake_rules
 from services.messaging.api.bodies import NewMessage
 from shared.events.catalogue import TOPIC_OF
 from shared.events.codec import Decoder
@@ -79,9 +80,10 @@ def test_everyone_gets_a_care_team_of_the_simulated_clinic() -> None:
         for b in bodies
     ]
     assert {state for states in STATES.values() for state in states} >= {m.state for m in PEOPLE}
+    rule = load_intake_rules().care_team
     for member in PEOPLE:
         need = CareNeed(state=member.state, language=member.language, time_zone=member.time_zone)
-        team = choose_care_team(need=need, practitioners=panel, now=datetime(2026, 9, 1, tzinfo=UTC))
+        team = choose_care_team(need=need, practitioners=panel, rule=rule, now=datetime(2026, 9, 1, tzinfo=UTC))
         assert isinstance(team, CareTeam), member
 
 

@@ -114,7 +114,18 @@ def conversation_examples(spiked: CloudEvent) -> list[CloudEvent]:
         raised,
         example(
             AlertEscalated,
-            AlertEscalatedData(alert_id=alert, level=1, owner=PT, owner_role="pt", respond_by=at(SPIKE_DAY, 17, 52)),
+            AlertEscalatedData(
+                alert_id=alert,
+                level=1,
+                owner=PT,
+                owner_role="pt",
+                respond_by=at(SPIKE_DAY, 23, 52),
+                decision=decision(
+                    "messaging.ladder",
+                    "Nobody acknowledged this soon alert within 8 hours: the physical therapist is asked.",
+                    raised,
+                ),
+            ),
             at=at(SPIKE_DAY, 15, 52),
             because=raised,
         ),
@@ -177,6 +188,9 @@ def notification_examples(session: CloudEvent, visit: CloudEvent) -> list[CloudE
                 channel="push",
                 template="session-today",
                 reason="moot",
+                decision=decision(
+                    "notifications.moot", "The session was done before this message about it was sent.", session
+                ),
             ),
             at=at(SPIKE_DAY, 11, 53),
             because=session,

@@ -93,7 +93,14 @@ def member_examples() -> list[CloudEvent]:
         example(
             CareTeamAssigned,
             CareTeamAssignedData(
-                pt=PT, coach=COACH, reason="Licensed in NY, speaks English, fewest members of those who are and do."
+                pt=PT,
+                coach=COACH,
+                decision=decision(
+                    "enrollment.care-team",
+                    "Your physical therapist is licensed in NY; both speak English. Your physical therapist works near "
+                    "your hours and has room for you. Your coach works near your hours and has room for you.",
+                    screened,
+                ),
             ),
             at=at(START, 14, 1),
             because=enrolled,

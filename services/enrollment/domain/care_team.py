@@ -8,10 +8,10 @@ from typing import Final, Literal
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+from services.enrollment.domain.rules import CareTeamRule
 from shared.events.vocabulary import Language, Practitioner, PractitionerRole
 
-ZONE_STEP: Final = timedelta(hours=3)
-"""(A) Up to this far apart, load decides; further apart, the nearer one wins: office hours overlap by most of a day."""
+SPOKEN: Final[Mapping[Language, str]] = {"en": "English", "es": "Spanish"}
 NoMatch = Literal[
     "no-pt-licensed-in-state",
     "no-pt-speaks-language",
@@ -59,6 +59,8 @@ class CareTeam:
     pt: PanelMember
     coach: PanelMember
     reason: str
+    """Why these two, in one line that the member can read."""
+    rule: CareTeamRule
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,9 @@ class NoCareTeam:
     reason: NoMatch
 
 
-def choose_care_team(*, need: CareNeed, practitioners: Sequence[PanelMember], now: datetime) -> CareTeam | NoCareTeam:
+def choose_care_team(
+    *, need: CareNeed, practitioners: Sequence[PanelMember], rule: CareTeamRule, now: datetime
+) -> CareTeam | NoCareTeam:
     """The team for this need. Licence and language are required; then the nearer time zone, the lighter load.
 
     Ties go to the lower id, so that the same facts always give the same team.
@@ -76,29 +80,47 @@ def choose_care_team(*, need: CareNeed, practitioners: Sequence[PanelMember], no
     pts = [p for p in practitioners if p.role == "pt" and need.state in p.licensed_states]
     if not pts:
         return NoCareTeam("no-pt-licensed-in-state")
-    pt = _choose(pts, need=need, keep=need.present_pt, now=now, mute="no-pt-speaks-language", full="no-pt-has-room")
+    pt = _choose(
+        pts, need=need, keep=need.present_pt, rule=rule, now=now, mute="no-pt-speaks-language", full="no-pt-has-room"
+    )
     if isinstance(pt, NoCareTeam):
         return pt
     coaches = [p for p in practitioners if p.role == "coach"]
     coach = _choose(
-        coaches, need=need, keep=need.present_coach, now=now, mute="no-coach-speaks-language", full="no-coach-has-room"
+        coaches,
+        need=need,
+        keep=need.present_coach,
+        rule=rule,
+        now=now,
+        mute="no-coach-speaks-language",
+        full="no-coach-has-room",
     )
     if isinstance(coach, NoCareTeam):
         return coach
-    reason = (
-        f"Your PT is licensed in {need.state}; both speak your language, work near your hours and have room for you."
-    )
-    return CareTeam(pt=pt, coach=coach, reason=reason)
+    return CareTeam(pt=pt, coach=coach, reason=_reason(pt, coach, need=need, rule=rule, now=now), rule=rule)
+
+
+def _reason(pt: PanelMember, coach: PanelMember, *, need: CareNeed, rule: CareTeamRule, now: datetime) -> str:
+    """What decided. Names stay out: the event has them, and a long one must not push the reason out."""
+    said = [f"Your physical therapist is licensed in {need.state}; both speak {SPOKEN[need.language]}."]
+    for who, chosen, present in (("physical therapist", pt, need.present_pt), ("coach", coach, need.present_coach)):
+        if chosen.practitioner_id == present:
+            said.append(f"Your {who} stays.")
+            continue
+        apart = zones_apart(chosen.time_zone, need.time_zone, now=now)
+        hours = "near your hours" if apart < rule.near_within else f"{apart / timedelta(hours=1):g} hours from yours"
+        said.append(f"Your {who} works {hours} and has room for you.")
+    return " ".join(said)
 
 
 def place_members(
-    *, needs: Mapping[UUID, CareNeed], practitioners: Mapping[UUID, PanelMember], now: datetime
+    *, needs: Mapping[UUID, CareNeed], practitioners: Mapping[UUID, PanelMember], rule: CareTeamRule, now: datetime
 ) -> dict[UUID, CareTeam | NoCareTeam]:
     """A team for each member in turn, each placement counted before the next: no panel is ever overfull."""
     panels = dict(practitioners)
     teams: dict[UUID, CareTeam | NoCareTeam] = {}
     for member_id, need in needs.items():
-        team = choose_care_team(need=need, practitioners=list(panels.values()), now=now)
+        team = choose_care_team(need=need, practitioners=list(panels.values()), rule=rule, now=now)
         teams[member_id] = team
         if isinstance(team, CareTeam):
             for chosen, present in ((team.pt, need.present_pt), (team.coach, need.present_coach)):
@@ -115,7 +137,14 @@ def _move(panels: dict[UUID, PanelMember], practitioner_id: UUID | None, differe
 
 
 def _choose(
-    candidates: Sequence[PanelMember], *, need: CareNeed, keep: UUID | None, now: datetime, mute: NoMatch, full: NoMatch
+    candidates: Sequence[PanelMember],
+    *,
+    need: CareNeed,
+    keep: UUID | None,
+    rule: CareTeamRule,
+    now: datetime,
+    mute: NoMatch,
+    full: NoMatch,
 ) -> PanelMember | NoCareTeam:
     speaking = [p for p in candidates if need.language in p.languages]
     if not speaking:
@@ -130,7 +159,7 @@ def _choose(
     return min(
         free,
         key=lambda p: (
-            zones_apart(p.time_zone, need.time_zone, now=now) // ZONE_STEP,
+            zones_apart(p.time_zone, need.time_zone, now=now) // rule.near_within,
             p.panel_size / p.panel_limit,
             p.practitioner_id,
         ),

@@ -3,15 +3,16 @@
 from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Final
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from services.enrollment.domain.care_team import CareNeed, CareTeam
 from services.enrollment.domain.coverage import ends_at
 from services.enrollment.domain.membership import WAITLIST_PERIOD, Membership, next_announcement
 from shared.events import CareTeamAssigned, ConsentChanged, MemberEnrolled
+from shared.events.envelope import NAMESPACE, EventRef
 from shared.events.members import CareTeamAssignedData, ConsentChangedData, MemberEnrolledData
 from shared.events.vocabulary import Channel
-from shared.outcomes import Command, Outcomes, Timer, cause_of
+from shared.outcomes import Command, Outcomes, Timer, cause_of, service_source
 
 CONTACT_TIMER: Final = "contact.announcement"
 PAUSE_TIMER: Final = "pause.end"
@@ -37,6 +38,7 @@ def announce_enrolment(
     enrolment: MemberEnrolledData,
     channels: Sequence[Channel],
     team: CareTeam,
+    intake_id: UUID,
     because: Command | Timer,
 ) -> None:
     """member.enrolled, consent.changed for each channel, care-team.assigned: in this order in the member's log."""
@@ -44,15 +46,23 @@ def announce_enrolment(
     for channel in channels:
         consent = ConsentChangedData(channel=channel, topic="all", granted=True, given_by="intake")
         outcomes.publish(ConsentChanged, consent, because=because)
-    announce_care_team(outcomes, team=team, because=because)
+    announce_care_team(outcomes, team=team, intake_id=intake_id, because=because)
 
 
-def announce_care_team(outcomes: Outcomes, *, team: CareTeam, because: Command | Timer) -> None:
+def announce_care_team(outcomes: Outcomes, *, team: CareTeam, intake_id: UUID, because: Command | Timer) -> None:
+    """`intake_id`: of the intake whose answers (state, language, hours) the team was chosen by."""
+    decision = team.rule.rule.decide(team.reason, evidence=[screening_of(intake_id)])
     outcomes.publish(
         CareTeamAssigned,
-        CareTeamAssignedData(pt=team.pt.as_practitioner, coach=team.coach.as_practitioner, reason=team.reason),
+        CareTeamAssignedData(pt=team.pt.as_practitioner, coach=team.coach.as_practitioner, decision=decision),
         because=because,
     )
+
+
+def screening_of(intake_id: UUID) -> EventRef:
+    """The member.screened of an intake. Its identity is made of the intake's, so that what is decided months later can
+    still name it."""
+    return EventRef(source=service_source("enrollment"), id=str(uuid5(NAMESPACE, f"member.screened {intake_id}")))
 
 
 def member_timer(kind: str, *, member_id: UUID, due_at: datetime, because: Command | Timer) -> Timer:

@@ -6,12 +6,12 @@ from datetime import date
 from typing import Final, Literal
 from uuid import UUID
 
+from services.enrollment.domain.rules import CareTeamRule, Rule
 from shared.events.members import ContactChangedData, PainIntake, Surgery
 from shared.events.vocabulary import Cause, Channel, Finding, Intent, Sign
 from shared.red_flags import Screening
 
 Route = Literal["enrolment", "pt-visit", "education"]
-CLEARANCE_RULE: Final = "enrollment.clearance"
 GOALS_MAX: Final = 10
 """Goals that member.enrolled holds: the member's own first, then those of their signs."""
 NEVER_ENROLS: Final[frozenset[Intent]] = frozenset({"researching"})
@@ -39,11 +39,12 @@ class Article:
 class IntakeRules:
     """The versioned data of library/intake.yaml."""
 
-    version: int
     intents: Mapping[Intent, IntentRule]
     signs: Mapping[Sign, SignRule]
     education: Sequence[Article]
+    clearance: Rule
     clearance_days: int
+    care_team: CareTeamRule
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,7 +88,7 @@ def with_age(*, findings: Collection[Finding], date_of_birth: date, today: date)
     return tuple(dict.fromkeys([*findings, "age-55-plus"] if age >= 55 else findings))
 
 
-def apply_clearance(*, screening: Screening, cleared: Collection[Finding]) -> Screening:
+def apply_clearance(*, screening: Screening, cleared: Collection[Finding], rule: Rule) -> Screening:
     """The screening after a clinician's clearance of the findings `cleared` (still valid ones only).
 
     Findings that a clinician has looked at no longer block; one more than those blocks as before, and an emergency
@@ -99,8 +100,8 @@ def apply_clearance(*, screening: Screening, cleared: Collection[Finding]) -> Sc
     return replace(
         screening,
         disposition="pt-72h",
-        rule_id=CLEARANCE_RULE,
-        rule_version=1,
+        rule_id=rule.id,
+        rule_version=rule.version,
         reason="A clinician has looked at these answers and you may start.",
         instruction={
             "en": "A clinician has looked at your answers and you may start. Tell us at once if anything gets worse.",

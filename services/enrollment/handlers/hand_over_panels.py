@@ -75,7 +75,7 @@ async def reassign_members(connection: Connection, timers: Sequence[Timer], /, *
         if moved != membership:
             changed.append(moved)
         if (moved.pt_id, moved.coach_id) != (membership.pt_id, membership.coach_id):
-            announce_care_team(outcomes, team=team, because=timer)
+            announce_care_team(outcomes, team=team, intake_id=membership.intake_id, because=timer)
     await save_memberships(connection, changed)
     await save_timers(connection, again)
     return outcomes

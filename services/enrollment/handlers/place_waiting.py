@@ -68,7 +68,14 @@ async def place_waiting(connection: Connection, timers: Sequence[Timer], /, *, n
             Consent(member_id=member_id, channel=channel, topic="all", granted=True, given_by="intake")
             for channel in intake.channels
         ]
-        announce_enrolment(outcomes, enrolment=intake.enrolment, channels=intake.channels, team=team, because=timer)
+        announce_enrolment(
+            outcomes,
+            enrolment=intake.enrolment,
+            channels=intake.channels,
+            team=team,
+            intake_id=intake.intake_id,
+            because=timer,
+        )
         due.append(contact_timer(member_id=member_id, because=timer, now=now))
     await save_memberships(connection, changed)
     await save_consents(connection, consents, now=now)

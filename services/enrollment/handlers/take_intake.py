@@ -19,6 +19,7 @@ from services.enrollment.domain.enrolment import (
     care_need,
     contact_timer,
     coverage_timers,
+    screening_of,
     waitlist_timer,
 )
 from services.enrollment.domain.intake import IntakeAnswers, IntakeRules, apply_clearance, plan_goals, with_age
@@ -37,7 +38,7 @@ from services.enrollment.store.sponsors import keep_sponsors, load_sponsors
 from shared.database import Connection
 from shared.events import ContactChanged, MemberScreened
 from shared.events.members import MemberEnrolledData, MemberScreenedData
-from shared.outcomes import Command, Outcomes, Refusal
+from shared.outcomes import Cause, Command, Outcomes, Refusal
 from shared.red_flags import Screening, screen
 from shared.timers import cancel_member_timers, save_timers
 
@@ -70,7 +71,7 @@ async def take_intake(
     known = (await load_memberships(connection, member_ids=[member_id])).get(member_id)
     cleared = (await load_cleared(connection, member_ids=[member_id], now=now)).get(member_id, frozenset())
     findings = with_age(findings=answers.findings, date_of_birth=answers.date_of_birth, today=now.date())
-    screening = apply_clearance(screening=screen(findings=findings), cleared=cleared)
+    screening = apply_clearance(screening=screen(findings=findings), cleared=cleared, rule=rules.clearance)
     eligibility = decide_eligibility(
         sponsor=sponsor, coverage=coverage, date_of_birth=answers.date_of_birth, state=answers.state, now=now
     )
@@ -144,7 +145,9 @@ class _Taking:
             state=self.answers.state,
             decision=self.screening.decision,
         )
-        self.outcomes.publish(MemberScreened, screened, because=self.command)
+        ref, cause = screening_of(self.intake_id), self.command.cause
+        named = Cause(source=ref.source, id=ref.id, chain=cause.chain, traceparent=cause.traceparent)
+        self.outcomes.publish(MemberScreened, screened, because=self.command, named=named)
         self.outcomes.publish(ContactChanged, self.answers.contact, because=self.command)
         # What an earlier enrolment or a waiting list left due is moot.
         await cancel_member_timers(self.connection, kinds=MEMBER_TIMERS, member_ids=[self.member_id])
@@ -167,7 +170,12 @@ class _Taking:
             return self._taken("waitlisted", waiting_for=team.reason)
         await self._save("enrolled", "intake", enrolment=enrolment, team=team)
         announce_enrolment(
-            self.outcomes, enrolment=enrolment, channels=self.answers.channels, team=team, because=command
+            self.outcomes,
+            enrolment=enrolment,
+            channels=self.answers.channels,
+            team=team,
+            intake_id=self.intake_id,
+            because=command,
         )
         await save_timers(self.connection, [*due, contact_timer(member_id=member_id, because=command, now=self.now)])
         return self._taken("enrolled", team=team)

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from services.enrollment.domain.care_team import CareNeed, CareTeam, NoCareTeam, place_members
 from services.enrollment.domain.membership import Membership
+from services.enrollment.store.intake_rules import load_intake_rules
 from services.enrollment.store.practitioners import load_practitioners, lock_panels, move_panel_load
 from shared.database import Connection
 
@@ -18,7 +19,8 @@ async def assign_care_teams(
     if not needs:
         return {}
     await lock_panels(connection)
-    teams = place_members(needs=needs, practitioners=await load_practitioners(connection), now=now)
+    practitioners = await load_practitioners(connection)
+    teams = place_members(needs=needs, practitioners=practitioners, rule=load_intake_rules().care_team, now=now)
     taken: list[UUID] = []
     released: list[UUID] = []
     for member_id, team in teams.items():

@@ -98,6 +98,8 @@ class AlertRules:
     snooze_max: timedelta
     first_response_within: timedelta
     """A member's message unanswered for longer raises an alert."""
+    ladder_version: int
+    """Of the rule `messaging.ladder`."""
 
     def ladder(self, *, kind: AlertKind, priority: AlertPriority) -> tuple[PractitionerRole, ...]:
         """Who is asked, in order."""
@@ -115,3 +117,5 @@ class AlertChange:
     detail: str = ""
     previous_role: PractitionerRole | None = None
     """Role that owned it before, where it moved: they must see it leave."""
+    decision: Decision | None = None
+    """Why it was escalated, where it was."""

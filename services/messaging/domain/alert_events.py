@@ -38,13 +38,14 @@ def announce_alerts(*, outcomes: Outcomes, changes: Sequence[AlertChange]) -> No
         elif change.action == "acknowledged" and change.by:
             seen = AlertAcknowledgedData(alert_id=alert.alert_id, acknowledged_by=change.by)
             outcomes.publish(AlertAcknowledged, seen, because=change.because, member_id=alert.member_id)
-        elif change.action == "escalated":
+        elif change.action == "escalated" and change.decision:
             next_in_line = AlertEscalatedData(
                 alert_id=alert.alert_id,
                 level=alert.level,
                 owner=alert.owner.practitioner,
                 owner_role=alert.owner.role,
                 respond_by=alert.respond_by,
+                decision=change.decision,
             )
             outcomes.publish(AlertEscalated, next_in_line, because=change.because, member_id=alert.member_id)
         elif change.action == "resolved" and alert.outcome:

@@ -15,6 +15,7 @@ from services.messaging.domain.alert import (
     Trigger,
     raised_event,
 )
+from services.messaging.domain.escalation import explain_escalation
 from services.messaging.domain.people import NO_TEAM, CareTeam
 from shared.events.envelope import NAMESPACE
 from shared.events.vocabulary import PractitionerRole
@@ -154,5 +155,10 @@ def escalate_alert(
         return None
     escalated = replace(alert, level=level, owner=owner, respond_by=now + rules.respond_within[alert.priority])
     return AlertChange(
-        alert=escalated, action="escalated", because=because, detail=owner.role, previous_role=alert.owner.role
+        alert=escalated,
+        action="escalated",
+        because=because,
+        detail=owner.role,
+        previous_role=alert.owner.role,
+        decision=explain_escalation(before=alert, after=escalated, rules=rules),
     )

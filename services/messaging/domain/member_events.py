@@ -39,7 +39,7 @@ def apply_member_event(*, profile: MemberProfile, event: CloudEvent) -> MemberPr
                 consents={**profile.consents, **consents},
             )
         case CareTeamAssigned(data=d):
-            return replace(profile, pt=d.pt, coach=d.coach, team_reason=d.reason)
+            return replace(profile, pt=d.pt, coach=d.coach, team_reason=d.decision.reason)
         case ConsentChanged(data=d):
             return replace(profile, consents={**profile.consents, f"{d.channel} {d.topic}": d.granted})
         case MemberPaused(data=d):

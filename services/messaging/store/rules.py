@@ -58,6 +58,7 @@ def load_alert_rules() -> AlertRules:
         undo_within=timedelta(seconds=data["handling"]["undo_s"]),
         snooze_max=timedelta(days=data["handling"]["snooze_days_max"]),
         first_response_within=timedelta(minutes=data["first_response"]["minutes"]),
+        ladder_version=data["ladder"]["version"],
     )
 
 

@@ -8,13 +8,12 @@ from typing import Literal, TypeAlias
 from services.notifications.domain.consent import is_permitted
 from services.notifications.domain.jitter import jitter_of
 from services.notifications.domain.notification import Notification
-from services.notifications.domain.policy import Policy, TopicPolicy
+from services.notifications.domain.policy import Cap, Policy, SuppressedReason, TopicPolicy
 from services.notifications.domain.quiet_hours import defer
 from services.notifications.domain.recipient import Recipient
 from services.notifications.domain.zones import candidate_zones
 from shared.events.vocabulary import Channel, NotificationTopic, PractitionerRole
 
-SuppressedReason = Literal["no-consent", "paused", "moot", "stale", "frequency-cap", "disenrolled", "no-address"]
 FailedReason = Literal["bounced", "rejected", "unreachable", "unknown-result", "no-address"]
 RETRY_INTERVAL_MAX = timedelta(hours=1)
 
@@ -33,6 +32,8 @@ class Defer:
 @dataclass(frozen=True, kw_only=True)
 class Suppress:
     reason: SuppressedReason
+    cap: Cap | None = None
+    """Which cap was reached, for `frequency-cap`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +111,7 @@ def _choose_channel(
 ) -> Send | Suppress:
     """The first channel, in the topic's order, that has an address, the member's consent and room under the caps. If
     there is none, the obstacle of the channel that came furthest."""
-    obstacles: set[SuppressedReason] = {"no-address"}
+    obstacles: dict[SuppressedReason, Cap | None] = {"no-address": None}
     for channel in topic.channels:
         address = recipient.address(channel)
         if channel not in channels or address is None:
@@ -119,30 +120,30 @@ def _choose_channel(
         if topic.needs_consent and not is_permitted(
             consents=recipient.consents, opted_out_at=opted_out_at, channel=channel, topic=notification.topic
         ):
-            obstacles.add("no-consent")
-        elif not topic.urgent and is_capped(
-            past=past, channel=channel, topic=notification.topic, policy=policy, now=now
-        ):
-            obstacles.add("frequency-cap")
-        else:
+            obstacles["no-consent"] = None
+            continue
+        cap = find_cap(past=past, channel=channel, topic=notification.topic, policy=policy, now=now)
+        if topic.urgent or cap is None:
             return Send(channel=channel, address=address)
+        obstacles.setdefault("frequency-cap", cap)
     order: tuple[SuppressedReason, ...] = ("frequency-cap", "no-consent", "no-address")
-    return Suppress(reason=next(reason for reason in order if reason in obstacles))
+    reason = next(reason for reason in order if reason in obstacles)
+    return Suppress(reason=reason, cap=obstacles[reason])
 
 
-def is_capped(
+def find_cap(
     *, past: Sequence[PastSend], channel: Channel, topic: NotificationTopic, policy: Policy, now: datetime
-) -> bool:
-    """Whether one more would be over any cap that counts this channel and topic, in trailing 24 hours or 7 days."""
+) -> Cap | None:
+    """The cap that one more on this channel and of this topic would be over, in trailing 24 hours or 7 days."""
     for cap in policy.caps:
         if cap.channel != channel or topic not in cap.topics:
             continue
         counted = [one.at for one in past if one.channel == channel and one.topic in cap.topics]
         if sum(at > now - timedelta(days=1) for at in counted) >= cap.per_day:
-            return True
+            return cap
         if sum(at > now - timedelta(days=7) for at in counted) >= cap.per_week:
-            return True
-    return False
+            return cap
+    return None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,12 +1,30 @@
-"""The rules as data: quiet hours, jitter, leads, caps. Values come from library/notifications.yaml."""
+"""The rules as data: quiet hours, jitter, leads, caps, why something is not sent. Values come from library/*.yaml."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import time, timedelta
-from typing import Any, get_args
+from typing import Any, Literal, TypeAlias, get_args
 from zoneinfo import ZoneInfo
 
 from shared.events.vocabulary import Channel, NotificationTopic
+
+SuppressedReason: TypeAlias = Literal[
+    "no-consent", "paused", "moot", "stale", "frequency-cap", "disenrolled", "no-address"
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """What every rule has, as the rule book lists it."""
+
+    id: str
+    version: int
+    owner: str
+    mark: str
+    """V seen in published text, D derived, A our assumption, U unverified."""
+    source: str
+    says: str
+    """In one line that a member can read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +48,7 @@ class VisitLead:
 class Cap:
     """At most so many notifications of these topics together on one channel to one member."""
 
+    rule: Rule
     channel: Channel
     topics: frozenset[NotificationTopic]
     per_day: int
@@ -60,14 +79,19 @@ class Policy:
     state_zones: Mapping[str, tuple[ZoneInfo, ...]]
     """Candidate zones of a US state, where a member's own is not known."""
     anywhere: tuple[ZoneInfo, ...]
+    endings: Mapping[SuppressedReason, Rule]
+    """The rule of each reason not to send; a cap is a rule of its own."""
 
 
 def read_policy(*, rules: Mapping[str, Any], zones: Mapping[str, Any]) -> Policy:
     """The policy of two parsed library files. Raises KeyError, ValueError or TypeError where they are not what they
     should be: a service does not start on rules it cannot read."""
-    topics = {topic: _topic(rules["topics"][topic]) for topic in get_args(NotificationTopic)}
-    if unknown := set(rules["topics"]) - set(topics):
+    policies = rules["topics"]["policies"]
+    topics = {topic: _topic(policies[topic]) for topic in get_args(NotificationTopic)}
+    if unknown := set(policies) - set(topics):
         raise ValueError(f"no such notification topics: {sorted(unknown)}")
+    if set(rules["endings"]) != set(get_args(SuppressedReason)) - {"frequency-cap"}:
+        raise ValueError("the endings are not the reasons of notification.suppressed")
     return Policy(
         window=Window(
             opens=time.fromisoformat(rules["quiet_hours"]["opens"]),
@@ -78,11 +102,17 @@ def read_policy(*, rules: Mapping[str, Any], zones: Mapping[str, Any]) -> Policy
         look_again_after=timedelta(minutes=rules["patience"]["look_again_min"]),
         retry_first_after=timedelta(minutes=rules["retries"]["first_after_min"]),
         attempts_max=int(rules["retries"]["attempts_max"]),
-        caps=tuple(_cap(cap) for cap in rules["caps"]),
+        caps=tuple(_cap(cap, owner=rules["owner"]) for cap in rules["caps"]),
         topics=topics,
         state_zones={state: _zones(names) for state, names in zones["states"].items()},
         anywhere=_zones(zones["anywhere"]),
+        endings={reason: read_rule(fields, owner=rules["owner"]) for reason, fields in rules["endings"].items()},
     )
+
+
+def read_rule(fields: Mapping[str, Any], *, owner: str) -> Rule:
+    """What every rule has. Raises KeyError when one lacks its version, mark, source or text."""
+    return Rule(owner=owner, **{key: fields[key] for key in ("id", "version", "mark", "source", "says")})
 
 
 def _topic(fields: Mapping[str, Any]) -> TopicPolicy:
@@ -103,8 +133,9 @@ def _lead(fields: Mapping[str, Any]) -> VisitLead:
     )
 
 
-def _cap(fields: Mapping[str, Any]) -> Cap:
+def _cap(fields: Mapping[str, Any], *, owner: str) -> Cap:
     return Cap(
+        rule=read_rule(fields, owner=owner),
         channel=fields["channel"],
         topics=frozenset(fields["topics"]),
         per_day=fields["per_day"],

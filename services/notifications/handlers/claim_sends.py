@@ -95,11 +95,11 @@ async def claim_sends(
                 )
             case Defer(until=until):
                 deferred.append((one.notification_id, until))
-            case Suppress(reason=reason):
+            case Suppress(reason=reason, cap=cap):
                 state: State = "expired" if reason == "stale" else "suppressed"
                 endings.append(Ending(notification_id=one.notification_id, state=state, reason=reason))
                 publish_suppressed(
-                    claimed.outcomes, [one], because={one.member_id: because}, reason=reason, policy=policy
+                    claimed.outcomes, [one], because={one.member_id: because}, reason=reason, policy=policy, cap=cap
                 )
             case Fail(reason=failure):
                 endings.append(Ending(notification_id=one.notification_id, state="failed", reason=failure))

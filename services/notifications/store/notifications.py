@@ -9,8 +9,9 @@ from uuid import UUID
 import asyncpg
 import orjson
 
-from services.notifications.domain.delivery import FailedReason, PastSend, Settled, SuppressedReason
+from services.notifications.domain.delivery import FailedReason, PastSend, Settled
 from services.notifications.domain.notification import Notification, State
+from services.notifications.domain.policy import SuppressedReason
 from shared.database import Connection
 from shared.events.vocabulary import Channel, NotificationTopic
 from shared.outcomes import Cause

@@ -1,0 +1,33 @@
+"""Why somebody else is asked about an alert, as its event tells it."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Final
+
+from services.messaging.domain.alert import Alert, AlertRules
+from shared.events.envelope import Decision, EventRef
+from shared.events.vocabulary import PractitionerRole
+
+LADDER_RULE: Final = "messaging.ladder"
+SPOKEN: Final[Mapping[PractitionerRole, str]] = {
+    "pt": "the physical therapist",
+    "coach": "the coach",
+    "oncall": "whoever is on call",
+}
+
+
+def explain_escalation(*, before: Alert, after: Alert, rules: AlertRules) -> Decision:
+    """Nobody acknowledged in the time that alerts of this priority have. Evidence: the event that asked last."""
+    given, asked = _spoken(rules.respond_within[before.priority]), SPOKEN[after.owner.role]
+    again = " again" if after.owner == before.owner else ""
+    return Decision(
+        rule_id=LADDER_RULE,
+        rule_version=rules.ladder_version,
+        reason=f"Nobody acknowledged this {before.priority} alert within {given}: {asked} is asked{again}.",
+        evidence=(EventRef(source=before.cause.source, id=before.cause.id),),
+    )
+
+
+def _spoken(span: timedelta) -> str:
+    hours = span / timedelta(hours=1)
+    return f"{hours:g} hours" if hours > 1 else f"{span / timedelta(minutes=1):g} minutes"
