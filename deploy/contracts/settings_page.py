@@ -14,7 +14,6 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
 from deploy.contracts.tables import code, page, table
-from shared import telemetry
 from shared.settings import ServiceSettings
 
 ROOT = Path(__file__).parents[2]
@@ -30,15 +29,24 @@ def settings_page() -> str:
         f"## {'/'.join(module.split('.')[1:-1])}\n\n{_settings_table(settings)}"
         for module, settings in settings_classes("deploy")
     ]
+    of_tests = [f"## {module.split('.')[0]}\n\n{_settings_table(found)}" for module, found in settings_classes("tests")]
     return page(
         "Settings",
         "Every service is its own process and reads its own environment. A missing or unfit value stops it at the "
         "start with the name of the setting. The last sections are of what only runs on one machine: `make up`, its "
-        "token issuer and its mail sink.",
+        "token issuer and its mail sink, the tests.",
         f"## All services\n\n{_settings_table(ServiceSettings)}",
         *services,
         *local,
+        *of_tests,
     )
+
+
+def documented_variables() -> set[str]:
+    """Every variable of the environment that the page tells of."""
+    every: list[type[BaseSettings]] = [ServiceSettings]
+    every += [settings for package in ("services", "deploy", "tests") for _, settings in settings_classes(package)]
+    return {_variable(settings, name) for settings in every for name in settings.model_fields}
 
 
 def settings_classes(package: str) -> Iterator[tuple[str, type[BaseSettings]]]:
@@ -52,22 +60,37 @@ def settings_classes(package: str) -> Iterator[tuple[str, type[BaseSettings]]]:
 
 def metrics_page() -> str:
     """Every metric as Markdown, from the objects that count."""
-    metrics = [metric for _, metric in getmembers(telemetry) if isinstance(metric, MetricWrapperBase)]
     rows = [
         (
             code(family.name + ("_total" if family.type == "counter" else "")),
             family.type,
             ", ".join(code(label) for label in metric._labelnames),
+            owner,
             family.documentation,
         )
-        for metric in metrics
+        for owner, metric in metrics()
         for family in metric.describe()
     ]
     return page(
         "Metrics",
         "Each service answers them at `/metrics`, for Prometheus. No label or value ever names a member.",
-        table(("metric", "kind", "labels", "what it counts"), sorted(rows)),
+        table(("metric", "kind", "labels", "of", "what it counts"), sorted(rows)),
     )
+
+
+def metrics() -> Iterator[tuple[str, MetricWrapperBase]]:
+    """(whose, metric) of each metric that a module of shared or of a service makes."""
+    seen: set[int] = set()
+    for package in ("shared", "services"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            if path.stem == "__init__" or "prometheus_client" not in path.read_text("utf-8"):
+                continue
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            owner = parts[1] if package == "services" else "every service"
+            for _, metric in getmembers(import_module(".".join(parts))):
+                if isinstance(metric, MetricWrapperBase) and id(metric) not in seen:
+                    seen.add(id(metric))
+                    yield owner, metric
 
 
 def _settings_table(settings: type[BaseSettings], *, besides: type[BaseSettings] | None = None) -> str:

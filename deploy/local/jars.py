@@ -3,12 +3,12 @@
 import contextlib
 import hashlib
 import io
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 from deploy.local.problems import LocalProblem
+from deploy.local.settings import ToolSettings
 
 KAFKA_VERSION = "4.3.1"
 # Not log4j-core: its dependency management would pull kafka-clients down to 3.9, and the broker dies of it.
@@ -17,9 +17,8 @@ PINS = Path(__file__).with_name("kafka-jars.sha256")
 
 
 def tools_directory() -> Path:
-    """Where downloaded tools are kept: CARELOOP_TOOLS, else `.careloop-tools` beside the source."""
-    chosen = os.environ.get("CARELOOP_TOOLS")
-    return Path(chosen) if chosen else Path(__file__).resolve().parents[2] / ".careloop-tools"
+    """Where downloaded tools are kept, as the setting says."""
+    return ToolSettings().tools or Path(__file__).resolve().parents[2] / ".careloop-tools"
 
 
 def kafka_jars() -> Path:

@@ -6,6 +6,15 @@ from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
+class ToolSettings(BaseSettings):
+    """Where the programs come from that a stack and the tests start."""
+
+    model_config = SettingsConfigDict(env_prefix="CARELOOP_", frozen=True, use_attribute_docstrings=True)
+
+    tools: Path | None = None
+    """Where downloaded tools are kept, such as Kafka's jars; not set: `.careloop-tools` beside the source."""
+
+
 class LocalSettings(BaseSettings):
     """What a local stack is made of. Every port may be 0: any free one."""
 

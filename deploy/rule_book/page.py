@@ -1,10 +1,12 @@
-"""docs/reference/rules.md, from the rule data of plans, of messaging and of the red-flag screening."""
+"""docs/reference/rules.md, from the rule data of the services and of the red-flag screening."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
 
 from deploy.contracts.tables import page, table
+from services.enrollment.store.intake_rules import list_rules as list_intake_rules
 from services.messaging.store.rules import list_rules as list_messaging_rules
+from services.notifications.store.library import list_rules as list_notification_rules
 from services.plans.domain.rules import ExerciseRule, Rule
 from services.plans.store.rules import load_library
 from shared.red_flags import load_red_flag_rules
@@ -29,9 +31,8 @@ def rule_book() -> str:
     """The whole page."""
     library = load_library()
     sections = [
-        "Clinical rules are data (`services/plans/library/*.yaml`, `services/messaging/library/*.yaml`, "
-        "`shared/red_flags.yaml`): versioned, cited and marked. A decision in an event names its rule and version. "
-        "This is not a clinical sign-off: where a mark is A or U, the rule is an assumption or unverified, and the "
+        "Rules are data (`services/*/library/*.yaml`, `shared/red_flags.yaml`): versioned, cited and marked. A decision in an "
+        "event names its rule and version. This is not a clinical sign-off: where a mark is A or U, the rule is an assumption or unverified, and the "
         "owner named below has not signed it off yet.",
         table(("mark", "means"), MARKS.items()),
     ]
@@ -39,18 +40,36 @@ def rule_book() -> str:
         rules = list(_rules_of(getattr(library, name)))
         sections += [f"## {title}", f"Owner: {library.owners[name]}.", table(HEADER, (_row(rule) for rule in rules))]
         sections += [_ladder(rule) for rule in rules if isinstance(rule, ExerciseRule)]
-    return page("Rule book", *sections, *_alerts_and_visits(), *_red_flags())
+    listed: list[tuple[str, Sequence[ListedRule]]] = [
+        ("Intake and care teams", list_intake_rules()),
+        ("Alerts, messages and visits", list_messaging_rules()),
+        ("Notifications", list_notification_rules()),
+    ]
+    for title, entries in listed:
+        sections += [f"## {title}", _listed(entries)]
+    return page("Rule book", *sections, *_red_flags())
 
 
-def _alerts_and_visits() -> list[str]:
-    rows = [
-        (f"`{rule.id}`", str(rule.version), rule.mark, rule.says, rule.source, rule.owner)
-        for rule in list_messaging_rules()
-    ]
-    return [
-        "## Alerts, messages and visits",
-        table(("rule", "version", "mark", "what it says", "source", "owner"), rows),
-    ]
+class ListedRule(Protocol):
+    """What a service tells of a rule."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def version(self) -> int: ...
+    @property
+    def owner(self) -> str: ...
+    @property
+    def mark(self) -> str: ...
+    @property
+    def source(self) -> str: ...
+    @property
+    def says(self) -> str: ...
+
+
+def _listed(entries: Sequence[ListedRule]) -> str:
+    rows = [(f"`{rule.id}`", str(rule.version), rule.mark, rule.says, rule.source, rule.owner) for rule in entries]
+    return table(("rule", "version", "mark", "what it says", "source", "owner"), rows)
 
 
 def _red_flags() -> list[str]:

@@ -1,5 +1,6 @@
 """What is generated agrees with the code, and says what is true of it."""
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from pydantic_settings import BaseSettings
 from deploy.contracts import generate
 from deploy.contracts.access import OPERATOR, access_rules, service_of
 from deploy.contracts.schemas import event_schema
-from deploy.contracts.settings_page import meaning, settings_classes
+from deploy.contracts.settings_page import documented_variables, meaning, settings_classes
 from shared.events.catalogue import APPS, EVENTS, SERVICES, TOPICS
 from shared.events.codec import encode
 from shared.events.envelope import CloudEvent
@@ -196,7 +197,7 @@ def test_nobody_but_the_operator_may_make_or_change_a_topic() -> None:
 
 def test_every_setting_is_documented_with_what_it_means() -> None:
     page = generate.reference_files()["settings.md"].decode()
-    found = [*settings_classes("services"), *settings_classes("deploy")]
+    found = [*settings_classes("services"), *settings_classes("deploy"), *settings_classes("tests")]
 
     assert {module.split(".")[1] for module, _ in found if module.startswith("services.")} == set(SERVICES)
     classes: list[type[BaseSettings]] = [ServiceSettings, *(settings_class for _, settings_class in found)]
@@ -208,3 +209,33 @@ def test_every_setting_is_documented_with_what_it_means() -> None:
             assert f"| `{prefix}{name.upper()}` |" in page
             silent += [] if meaning(settings_class, name) else [f"{settings_class.__name__}.{name}"]
     assert not silent, "these have no docstring"
+
+
+def test_no_variable_of_the_environment_is_read_in_secret() -> None:
+    """Whatever the source calls CARELOOP_SOMETHING is a documented setting, or the beginning of some."""
+    known = documented_variables()
+    files = [
+        path for folder in ("services", "shared", "deploy", "tests") for path in (generate.ROOT / folder).rglob("*")
+    ]
+    unknown = {
+        f"{path.relative_to(generate.ROOT)}: {name}"
+        for path in [*files, generate.ROOT / "Makefile"]
+        if path.suffix in (".py", ".sh", "") and path.is_file()
+        for name in re.findall(r"CARELOOP_[A-Z0-9_]*", path.read_text("utf-8", errors="replace"))
+        if name not in known and not (name.endswith("_") and any(one.startswith(name) for one in known))
+    }
+    assert unknown - {"tests/events/test_reference.py: CARELOOP_SOMETHING"} == set()
+
+
+def test_the_metrics_of_every_service_are_listed() -> None:
+    page = generate.reference_files()["metrics.md"].decode()
+
+    for name in ("careloop_records_total", "careloop_notification_attempts_total", "careloop_enrollment_unplaced"):
+        assert f"| `{name}` |" in page
+    made = {
+        name
+        for folder in ("services", "shared")
+        for path in (generate.ROOT / folder).rglob("*.py")
+        for name in re.findall(r'(?:Counter|Gauge|Histogram|Summary)\(\s*"(careloop_\w+)"', path.read_text("utf-8"))
+    }
+    assert {name for name in made if f"| `{name}`" not in page and f"| `{name}_total`" not in page} == set()

@@ -1,8 +1,10 @@
 """The rule book on the page is the rules in force."""
 
 from deploy.rule_book.generate import PAGE
-from deploy.rule_book.page import rule_book
-from services.messaging.store.rules import list_rules
+from deploy.rule_book.page import MARKS, ListedRule, rule_book
+from services.enrollment.store.intake_rules import list_rules as list_intake_rules
+from services.messaging.store.rules import list_rules as list_messaging_rules
+from services.notifications.store.library import list_rules as list_notification_rules
 from services.plans.store.rules import load_library
 from shared.red_flags import load_red_flag_rules
 from tests.plans.test_library import rules_of
@@ -20,8 +22,12 @@ def test_the_page_holds_every_rule_with_its_mark_and_source() -> None:
         assert rule.source.replace("|", "\\|") in rule_book()
     for flag in load_red_flag_rules().rules:
         assert marks.pop(flag.id) == flag.mark
-    for entry in list_rules():
+    entries: list[ListedRule] = [*list_intake_rules(), *list_messaging_rules(), *list_notification_rules()]
+    for entry in entries:
         assert marks.pop(entry.id) == entry.mark
+        assert entry.mark in MARKS
+        assert entry.owner
+        assert entry.source
     assert list(marks) == ["red-flag.none"]
 
 
