@@ -1,15 +1,14 @@
 """Who calls: JSON Web Tokens of any OpenID Connect issuer, verified against its published keys.
 
 The issuer is found by discovery; its keys are cached and asked for again when a token names a key that is not among
-them, at most once in a while whoever asks. An issuer that cannot be reached answers 503, never an open door. Claims:
-`sub` (a UUID for members and clinicians), `roles` (list), `name`, `language`.
+them, at most once in a while whoever asks. An issuer that cannot be reached answers 503, never an open door. What
+its claims mean is in shared/identities.py.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
-from uuid import UUID
 
 import httpx
 import jwt
@@ -18,10 +17,8 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from shared.clock import monotonic
 from shared.http import Problem
+from shared.identities import CLINICIANS, ROLES, ClaimSettings, Principal, principal_of
 
-ROLES: Final = frozenset({"member", "coach", "pt", "oncall", "operator", "sponsor-admin", "app"})
-CLINICIANS: Final = ("coach", "pt", "oncall")
-"""The roles that the care-team console is for."""
 ALGORITHMS: Final = ("RS256", "ES256", "EdDSA")
 """Asymmetric only: a shared secret or `none` is never accepted."""
 LEEWAY_S: Final = 10
@@ -34,24 +31,8 @@ ASK_INTERVAL_S: Final = 5.0
 RETRY_AFTER_S: Final = 3
 TIMEOUT_S: Final = 5.0
 
+__all__ = ["CLINICIANS", "ROLES", "Authenticator", "Principal", "Provider", "authenticator_of", "require"]
 _bearer = HTTPBearer(auto_error=False, bearerFormat="JWT", description="An access token of the configured OIDC issuer.")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Principal:
-    """Who calls. `subject` is a UUID for members and clinicians, any text for programs."""
-
-    subject: UUID | str
-    roles: frozenset[str]
-    name: str = ""
-    language: str = "en"
-
-    @property
-    def person_id(self) -> UUID:
-        """The subject of a member or clinician. Raises Problem 403 for a program, which is no person."""
-        if not isinstance(self.subject, UUID):
-            raise Problem(403, "forbidden", "This is for a person, and the token names a program.")
-        return self.subject
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,29 +73,19 @@ def _signing_keys(jwks: Mapping[str, Any]) -> dict[str, jwt.PyJWK]:
     return keys
 
 
-def principal_of(claims: Mapping[str, Any]) -> Principal:
-    """The caller that verified claims name. Raises Problem 401 when a person's subject is no UUID."""
-    given = claims.get("roles")
-    roles = frozenset(role for role in given if role in ROLES) if isinstance(given, list) else frozenset[str]()
-    subject: UUID | str = str(claims["sub"])
-    try:
-        subject = UUID(str(subject))
-    except ValueError:
-        if roles & {"member", *CLINICIANS}:
-            raise _unauthenticated("The token's subject is not the identity of a person.") from None
-    language = claims.get("language") or str(claims.get("locale") or "en")[:2]
-    return Principal(
-        subject=subject,
-        roles=roles,
-        name=str(claims.get("name") or "")[:80],
-        language="es" if language == "es" else "en",
-    )
-
-
 class Authenticator:
     """Verifies tokens of one issuer for one audience. One per process, on `app.state.authenticator`."""
 
-    def __init__(self, issuer: str, audience: str, *, client: httpx.AsyncClient | None = None) -> None:
+    def __init__(
+        self,
+        issuer: str,
+        audience: str,
+        *,
+        names: ClaimSettings | None = None,
+        client: httpx.AsyncClient | None = None,
+    ) -> None:
+        """`names` says which claims hold what; where not given, the environment does."""
+        self._names = names or ClaimSettings()
         self.issuer, self.audience = issuer.rstrip("/"), audience
         self._client = client or httpx.AsyncClient(timeout=TIMEOUT_S)
         self._provider: Provider | None = None
@@ -124,9 +95,11 @@ class Authenticator:
         self._fixed = False
 
     @classmethod
-    def from_keys(cls, jwks: Mapping[str, Any], *, issuer: str, audience: str) -> "Authenticator":
+    def from_keys(
+        cls, jwks: Mapping[str, Any], *, issuer: str, audience: str, names: ClaimSettings | None = None
+    ) -> "Authenticator":
         """One that trusts exactly these keys and asks nobody: for tests, and for an issuer without discovery."""
-        authenticator = cls(issuer, audience)
+        authenticator = cls(issuer, audience, names=names)
         authenticator._keys, authenticator._fixed = _signing_keys(jwks), True
         return authenticator
 
@@ -134,8 +107,13 @@ class Authenticator:
         await self._client.aclose()
 
     async def verify(self, token: str) -> Principal:
-        """Who the token names. Raises Problem 401 (not valid) or 503 (the issuer cannot be asked)."""
-        return principal_of(await self.claims(token))
+        """Who the token names. Raises Problem 401 (not valid), 403 (of nobody we know) or 503 (the issuer cannot be
+        asked)."""
+        return self.principal(await self.claims(token))
+
+    def principal(self, claims: Mapping[str, Any]) -> Principal:
+        """Who verified claims name. Raises Problem 403 where they name a person whose id is not one of ours."""
+        return principal_of(claims, names=self._names)
 
     async def claims(self, token: str, *, audience: str | None = None) -> dict[str, Any]:
         """Verified claims of a token for `audience` (ours unless given). Raises Problem 401 or 503."""

@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
 from deploy.contracts.tables import code, page, table
+from shared.identities import ClaimSettings
 from shared.settings import ServiceSettings
 
 ROOT = Path(__file__).parents[2]
@@ -36,6 +37,8 @@ def settings_page() -> str:
         "start with the name of the setting. The last sections are of what only runs on one machine: `make up`, its "
         "token issuer and its mail sink, the tests.",
         f"## All services\n\n{_settings_table(ServiceSettings)}",
+        f"How an issuer's tokens name things ([0008](../decisions/0008-who-is-who-and-who-sees-whom.md)), also for all:"
+        f"\n\n{_settings_table(ClaimSettings)}",
         *services,
         *local,
         *of_tests,
@@ -44,7 +47,7 @@ def settings_page() -> str:
 
 def documented_variables() -> set[str]:
     """Every variable of the environment that the page tells of."""
-    every: list[type[BaseSettings]] = [ServiceSettings]
+    every: list[type[BaseSettings]] = [ServiceSettings, ClaimSettings]
     every += [settings for package in ("services", "deploy", "tests") for _, settings in settings_classes(package)]
     return {_variable(settings, name) for settings in every for name in settings.model_fields}
 

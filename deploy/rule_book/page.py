@@ -31,9 +31,9 @@ def rule_book() -> str:
     """The whole page."""
     library = load_library()
     sections = [
-        "Rules are data (`services/*/library/*.yaml`, `shared/red_flags.yaml`): versioned, cited and marked. A decision in an "
-        "event names its rule and version. This is not a clinical sign-off: where a mark is A or U, the rule is an assumption or unverified, and the "
-        "owner named below has not signed it off yet.",
+        "Rules are data (`services/*/library/*.yaml`, `shared/red_flags.yaml`): versioned, cited and marked. A "
+        "decision in an event names its rule and version. This is not a clinical sign-off: where a mark is A or U, "
+        "the rule is an assumption or unverified, and the owner named below has not signed it off yet.",
         table(("mark", "means"), MARKS.items()),
     ]
     for name, title in TITLES.items():

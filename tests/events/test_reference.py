@@ -21,6 +21,7 @@ from deploy.contracts.settings_page import documented_variables, meaning, settin
 from shared.events.catalogue import APPS, EVENTS, SERVICES, TOPICS
 from shared.events.codec import encode
 from shared.events.envelope import CloudEvent
+from shared.identities import ClaimSettings
 from shared.settings import ServiceSettings
 from tests.events.strategies import events
 
@@ -200,7 +201,11 @@ def test_every_setting_is_documented_with_what_it_means() -> None:
     found = [*settings_classes("services"), *settings_classes("deploy"), *settings_classes("tests")]
 
     assert {module.split(".")[1] for module, _ in found if module.startswith("services.")} == set(SERVICES)
-    classes: list[type[BaseSettings]] = [ServiceSettings, *(settings_class for _, settings_class in found)]
+    classes: list[type[BaseSettings]] = [
+        ServiceSettings,
+        ClaimSettings,
+        *(settings_class for _, settings_class in found),
+    ]
     silent: list[str] = []
     for settings_class in classes:
         prefix = str(settings_class.model_config.get("env_prefix"))

@@ -23,7 +23,7 @@ from services.messaging.store.pages_sessions import (
     save_sign_in,
     take_sign_in,
 )
-from shared.auth import CLINICIANS, Principal, authenticator_of, principal_of
+from shared.auth import CLINICIANS, Principal, authenticator_of
 from shared.http import Problem
 from shared.service import Service, this_service
 
@@ -156,7 +156,7 @@ async def _redeem(request: Request, *, code: str, sign_in: SignIn) -> Principal 
         return None
     if not secrets.compare_digest(str(claims.get("nonce", "")).encode(), sign_in.nonce.encode()):
         return None
-    return principal_of(claims)
+    return authenticator.principal(claims)
 
 
 def _refused(why: str) -> Response:
