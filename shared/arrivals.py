@@ -95,16 +95,16 @@ def read_arrival(
 ) -> Arrival:
     """Decode one record and judge what can be judged without the database, at clinic time `now` and wall time `wall`.
     Never raises for a bad record."""
-    member_id = read_key(record.key)
     try:
         event = decoder.decode(record.value, record.headers)
     except Undecodable as error:
+        member_id = read_key(record.key)
         coordinates = identity_of_place(record, group=group, topic=topic)
         blocks = member_id is not None and error.reason in REPAIRABLE
         return Arrival(record, member_id, None, Fault(error.reason, error.detail, blocks), coordinates, coordinates)
     identity = inbox_identity(group, event.source, event.id)
     arrival = Arrival(record, event.subject, event, None, identity, body_digest(event))
-    if member_id != event.subject:
+    if record.key != str(event.subject).encode() and read_key(record.key) != event.subject:
         arrival.fault = WRONG_KEY
     elif event.time > now + AHEAD_MAX and decoder.is_from_apps:  # our own clocks are not judged by each other
         arrival.fault = TIME_AHEAD
