@@ -52,7 +52,7 @@ async def who(claims: dict[str, Any], **names: Any) -> Principal:
 )
 async def test_a_clinician_is_known_by_the_claims_that_are_named(names: dict[str, Any], claims: dict[str, Any]) -> None:
     principal = await who(claims, **names)
-    assert (principal.person_id, principal.roles) == (COACH, {"coach"})
+    assert (principal.person_id, principal.roles) == (COACH, frozenset({"coach"}))
 
 
 @pytest.mark.parametrize(
