@@ -34,7 +34,7 @@ from deploy.local.processes import (
 
 START_LIMIT_S = 120.0  # recovery after a crash included
 STOP_SIGNAL = signal.SIGINT  # "fast": sessions are ended, everything is written; SIGTERM would wait for clients
-STOP_GRACE_S = 3.0
+STOP_GRACE_S = 10.0  # its last checkpoint flushes up to 1,700 files after databases were made: seconds on a busy disk
 SUPERUSER = "postgres"
 
 

@@ -1,4 +1,4 @@
-"""Kafka, PostgreSQL and Valkey for one machine, started together and stopped in order.
+"""Kafka, PostgreSQL and Valkey for one machine, started and stopped together.
 
     async with embedded_servers(data=Path(".careloop")) as servers:
         servers.kafka_bootstrap, servers.postgres_url, servers.valkey_url
@@ -16,10 +16,10 @@ import secrets
 import shutil
 import signal
 import threading
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from deploy.local import kafka, postgres, valkey
 from deploy.local.ports import HOST, require_free_port
@@ -35,7 +35,6 @@ SERVER_STOPS = {
     "postgres": (postgres.STOP_SIGNAL, postgres.STOP_GRACE_S),
     "kafka": (kafka.STOP_SIGNAL, kafka.STOP_GRACE_S),
 }
-"""In the order in which they are stopped: whoever writes goes before what it writes to."""
 PROGRAM_STOP = (signal.SIGTERM, 5.0)
 
 
@@ -57,6 +56,8 @@ class ServerChoices:
     postgres_port: int = 0
     valkey_port: int = 0
     kafka_bootstrap: str | None = None
+    kafka_security: Mapping[str, Any] = field(default_factory=dict)
+    """How to talk to a Kafka that is given, as keywords of its client."""
     postgres_url: str | None = None
     valkey_url: str | None = None
     postgres_connections_max: int = 200
@@ -102,18 +103,20 @@ class EmbeddedServers:
         )
 
     async def stop(self, *, within_s: float = 60.0) -> None:
-        """Valkey, PostgreSQL, Kafka, in this order. Each has its own grace, or less when `within_s` is nearly over."""
-        deadline = time.monotonic() + within_s
-        for name in SERVER_STOPS:
-            child = self.children.pop(name, None)
-            if child is not None:
-                left = max(deadline - time.monotonic(), 1.0)
-                orderly = await replace(child, grace_s=min(child.grace_s, left)).stop()
-                self.report(f"{name} stopped" if orderly else f"{name} did not stop in time and was killed")
+        """All three at once, as none writes to another. Each has its own grace, or less when `within_s` is less."""
+
+        async def stop_one(name: str, child: Child) -> None:
+            orderly = await replace(child, grace_s=min(child.grace_s, max(within_s, 1.0))).stop()
+            self.report(f"{name} stopped" if orderly else f"{name} did not stop in time and was killed")
+
+        children = [(name, self.children.pop(name)) for name in SERVER_STOPS if name in self.children]
+        await asyncio.gather(*(stop_one(name, child) for name, child in children))
 
     async def _start_kafka(self) -> str:
         if self.choices.kafka_bootstrap is not None:
-            await kafka.wait_for_kafka(None, self.choices.kafka_bootstrap, limit_s=15)
+            await kafka.wait_for_kafka(
+                None, self.choices.kafka_bootstrap, security=self.choices.kafka_security, limit_s=15
+            )
             return self.choices.kafka_bootstrap
         folder = self.data / "kafka"
         port = require_free_port(self.choices.kafka_port, what="Kafka", setting="CARELOOP_KAFKA_PORT")
@@ -195,13 +198,10 @@ async def in_daemon_thread(work: Callable[[], None]) -> None:
 
 
 async def stop_orphans(data: Path, record: ProcessFile, *, report: Report) -> None:
-    """Ends, in order, what an earlier supervisor on this data left running when it was killed: programs first."""
-    programs = [name for name in record.entries if name not in SERVER_STOPS]
-    await asyncio.gather(
-        *(_stop_orphan(data, record, name, PROGRAM_STOP, report=report) for name in programs),
-    )
-    for name, how in SERVER_STOPS.items():
-        await _stop_orphan(data, record, name, how, report=report)
+    """Ends what an earlier supervisor on this data left running when it was killed: programs first, then servers."""
+    programs = {name: PROGRAM_STOP for name in record.entries if name not in SERVER_STOPS}
+    for together in (programs, SERVER_STOPS):
+        await asyncio.gather(*(_stop_orphan(data, record, name, how, report=report) for name, how in together.items()))
 
 
 async def _stop_orphan(

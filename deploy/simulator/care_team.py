@@ -109,6 +109,8 @@ class CareTeam:
 
     access: Access
     p: Parameters
+    done: Counter[str] = field(default_factory=Counter)
+    """How often they did what, and what was refused."""
     _members: dict[UUID, tuple[str, Member]] = field(default_factory=dict)
     _teams: dict[UUID, Team] = field(default_factory=dict)
     _alerts: dict[UUID, Handling] = field(default_factory=dict)
@@ -116,11 +118,10 @@ class CareTeam:
     _visits: dict[UUID, Visit] = field(default_factory=dict)
     _asked_on: date | None = None
     _looked_at: datetime | None = None
-    _done: Counter[str] = field(default_factory=Counter)
 
     def tally(self) -> str:
         words = ("acknowledged", "resolved", "replied", "booked", "completed")
-        return ", ".join(f"{self._done[word]} {word}" for word in words)
+        return ", ".join(f"{self.done[word]} {word}" for word in words)
 
     async def add_members(self, cohort: str, members: Sequence[Member]) -> None:
         """Takes a population on, with what was already under way when the simulation was stopped."""
@@ -352,12 +353,12 @@ class CareTeam:
         try:
             await doing
         except Refused as refused:
-            self._done[f"refused: {refused.code}"] += 1
+            self.done[f"refused: {refused.code}"] += 1
             return False
-        self._done[word] += 1
+        self.done[word] += 1
         return True
 
     @property
     def refusals(self) -> dict[str, int]:
         """How often what the staff meant to do was refused, by code."""
-        return {word: count for word, count in self._done.items() if word.startswith("refused")}
+        return {word: count for word, count in self.done.items() if word.startswith("refused")}

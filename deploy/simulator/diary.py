@@ -27,6 +27,8 @@ class CohortEntry(BaseModel):
     starts_on: date
     via: Via
     sent_until: datetime
+    staff_did: dict[str, int] = {}
+    """How often the staff did what while it was played in, for whoever watches."""
 
     @staticmethod
     def new(cohort: Cohort, *, via: Via) -> "CohortEntry":

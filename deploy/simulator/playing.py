@@ -1,7 +1,7 @@
 """Playing populations into a stack: what is due by clinic time is sent, in order, and noted as sent."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -28,6 +28,7 @@ class Play:
         self.entry, self._phones, self._data = entry, phones, data
         self.members = members_of(entry)
         self.sent = Sent()
+        """By whoever played it, also before an interruption."""
         self._stream: Iterator[Publication] = published_stream(
             cohort=entry.cohort, members=self.members, p=load_parameters()
         )
@@ -43,6 +44,8 @@ class Play:
                 break
             if following.at >= self.entry.sent_until:
                 self._ahead.append(following)
+            else:
+                self.sent.count(following.kind)
         return [publication for publication in self._ahead if publication.at <= until]
 
     def next_at(self, *, until: datetime) -> datetime | None:
@@ -73,7 +76,8 @@ class Play:
         written, self._written = self._written, []
         return written
 
-    def note(self, sent_until: datetime) -> None:
-        """Writes down that all that was due before this clinic time has been taken."""
-        self.entry = self.entry.model_copy(update={"sent_until": sent_until})
+    def note(self, sent_until: datetime, *, staff_did: Mapping[str, int] | None = None) -> None:
+        """Writes down that all that was due before this clinic time has been taken, and what the staff did by then."""
+        told = {} if staff_did is None else {"staff_did": dict(staff_did)}
+        self.entry = self.entry.model_copy(update={"sent_until": sent_until, **told})
         save_entry(self._data, self.entry)

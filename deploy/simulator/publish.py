@@ -12,10 +12,10 @@ import stamina
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from deploy.local.stack import Stack
+from deploy.local.stack import Stack, kafka_options
 from deploy.simulator.access import PATIENCE_S, Access, Away, Refused, code_of
 from deploy.simulator.diary import Via
-from deploy.simulator.stream import APPS, Publication
+from deploy.simulator.stream import APPS, Kind, Publication
 from shared.topics import topic_name
 
 BATCH_MAX = 100
@@ -34,6 +34,12 @@ class Sent:
     events: int = 0
     messages: int = 0
     refused: Counter[str] = field(default_factory=Counter)
+
+    def count(self, kind: Kind) -> None:
+        """One more."""
+        self.intakes += kind == "intake"
+        self.events += kind == "event"
+        self.messages += kind == "message"
 
     def add(self, other: "Sent") -> None:
         self.intakes += other.intakes
@@ -157,4 +163,4 @@ async def open_phones(access: Access, *, via: Via) -> AsyncIterator[Phones]:
 
 
 def open_producer(stack: Stack) -> AIOKafkaProducer:
-    return AIOKafkaProducer(bootstrap_servers=stack.kafka_bootstrap, acks="all", enable_idempotence=True)
+    return AIOKafkaProducer(**kafka_options(stack), acks="all", enable_idempotence=True)

@@ -8,6 +8,7 @@ stopped at any point and started again.
 import argparse
 import asyncio
 import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -96,7 +97,7 @@ class Seeding:
         await self._settle(limit)
         self.team.notice(self.play.take_written())
         await self.team.act(limit, left=LeftToOthers.at_end(wall_now(), load_parameters(), self._looks), look=look)
-        self.play.note(limit)
+        self.play.note(limit, staff_did=self.team.done)
 
     async def _settle(self, at: datetime) -> None:
         await wait_settled(self.access.client, self.access.stack, at=at, within_s=SETTLE_S)
@@ -105,7 +106,7 @@ class Seeding:
         sent = self.play.sent
         refused = f", {sent.refused.total()} refused" if sent.refused else ""
         return (
-            f"{sent.intakes} members, {sent.events} events, {sent.messages} messages{refused}; "
+            f"{sent.intakes} intakes, {sent.events} events, {sent.messages} messages{refused}; "
             f"care team: {self.team.tally()}"
         )
 
@@ -125,7 +126,7 @@ async def seed(stack: Stack, *, members: int = MEMBERS, days: int = DAYS, seed: 
         async with open_access(stack) as access, open_phones(access, via=entry.via) as phones:
             play = Play(entry=entry, phones=phones, data=stack.simulation)
             await prepare_clinic(access, members=play.members, now=time.now())
-            team = CareTeam(access=access, p=load_parameters())
+            team = CareTeam(access=access, p=load_parameters(), done=Counter(entry.staff_did))
             await team.add_members(cohort.name, play.members)
             await Seeding(access=access, time=time, play=play, team=team, say=say).run()
     except* NotSettled as groups:

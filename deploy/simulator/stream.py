@@ -25,6 +25,7 @@ from shared.events.activity import PainReportedData, SessionCompletedData
 from shared.events.envelope import schema_uri
 
 APPS = ("ios", "android", "web")
+Kind = Literal["intake", "event", "message"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +34,7 @@ class Publication:
 
     at: datetime
     member: Member
-    kind: Literal["intake", "event", "message"]
+    kind: Kind
     id: str
     """Of the event, or the idempotency key of the request."""
     body: bytes

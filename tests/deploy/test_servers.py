@@ -18,10 +18,12 @@ from deploy.local import as_user
 from deploy.local import servers as local_servers
 from deploy.local.kafka import broker_properties, kafka_answers
 from deploy.local.problems import LocalProblem
+from deploy.local.processes import ProcessFile, start_child
 from deploy.local.servers import embedded_servers, lock_data, require_space
 from deploy.local.valkey import valkey_answers
 from shared.events.catalogue import TOPICS
 from shared.topics import topic_settings
+from tests.fixtures.eventually import eventually
 from tests.fixtures.topics import admin_client
 
 LONG = Path(*(["a folder whose name is long enough to make paths unwieldy"] * 9))
@@ -63,6 +65,45 @@ async def test_a_second_start_finds_what_the_first_wrote_in_a_long_closed_path_w
         assert await connection.fetchval("select answer from kept") == 42
         await connection.close()
     assert closed_folder.stat().st_mode & 0o077 == 0  # nothing was opened to others for it
+
+
+STOPS_ALONE = """
+import pathlib, signal, sys
+signal.signal(signal.SIGTERM, lambda *_: (pathlib.Path('stopping').touch(), sys.exit()))
+print('up', flush=True)
+signal.pause()
+"""
+STOPS_AFTER_THE_OTHER = """
+import pathlib, signal, sys, time
+def stop(*_):
+    while not pathlib.Path('stopping').exists():
+        time.sleep(0.01)
+    sys.exit()
+signal.signal(signal.SIGTERM, stop)
+print('up', flush=True)
+signal.pause()
+"""
+
+
+async def test_no_server_waits_for_another_to_stop(tmp_path: Path) -> None:
+    """Each has the whole time that is left: a busy database needs it."""
+    record, said = ProcessFile(path=tmp_path / "processes.json"), list[str]()
+    servers = local_servers.EmbeddedServers(
+        data=tmp_path, choices=local_servers.ServerChoices(), record=record, report=said.append
+    )
+    for name, script in {"postgres": STOPS_AFTER_THE_OTHER, "kafka": STOPS_ALONE}.items():
+        servers.children[name] = start_child(
+            [sys.executable, "-c", script],
+            name=name,
+            log=tmp_path / f"{name}.log",
+            record_in=record,
+            cwd=tmp_path,
+            grace_s=20,
+        )
+    await eventually(lambda: all((tmp_path / f"{name}.log").read_text() == "up\n" for name in servers.children))
+    await servers.stop()
+    assert sorted(said) == ["kafka stopped", "postgres stopped"]
+    assert servers.children == {}
 
 
 @pytest.mark.stack

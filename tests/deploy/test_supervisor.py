@@ -151,7 +151,7 @@ def test_killed_services_and_servers_come_back_and_sigterm_leaves_nothing(data: 
         order = [line.split()[0] for line in up.said.splitlines() if line.endswith("stopped")]
         assert order[0] == "population"
         assert set(order[1:5]) == set(SERVICES)
-        assert order[-3:] == ["valkey", "postgres", "kafka"]
+        assert set(order[-3:]) == {"valkey", "postgres", "kafka"}
         told = CliRunner().invoke(app, ["status", "--data", str(data)])
         assert told.exit_code == 1
     finally:

@@ -35,7 +35,10 @@ class RecordingPhones:
         if self.broken:
             raise ConnectionError
         self.taken += publications
-        return Sent(events=len(publications))
+        sent = Sent()
+        for publication in publications:
+            sent.count(publication.kind)
+        return sent
 
 
 def new_play(data: Path, phones: RecordingPhones) -> Play:
@@ -46,16 +49,22 @@ def new_play(data: Path, phones: RecordingPhones) -> Play:
 async def test_an_interrupted_play_continues_without_a_gap(tmp_path: Path) -> None:
     whole = RecordingPhones()
     end = COHORT.starts_at + timedelta(days=14)
-    await new_play(tmp_path, whole).send_due(end)
+    uninterrupted = new_play(tmp_path, whole)
+    await uninterrupted.send_due(end)
 
     cut = RecordingPhones()
     middle = COHORT.starts_at + timedelta(days=6)
     play = new_play(tmp_path, cut)
     await play.send_due(middle)
+    play.note(middle, staff_did={"replied": 3})
     play.note(middle)
+    assert new_play(tmp_path, cut).entry.staff_did == {"replied": 3}
     await play.send_due(middle + timedelta(hours=60))  # sent, and stopped before it was noted
-    await new_play(tmp_path, cut).send_due(end)
+    went_on = new_play(tmp_path, cut)
+    await went_on.send_due(end)
 
+    assert went_on.sent == uninterrupted.sent, "it counts what was sent before, too"
+    assert went_on.sent.intakes == COHORT.members
     bodies = {p.order: p.body for p in cut.taken}
     assert list(bodies) == [p.order for p in whole.taken]
     assert all(bodies[p.order] == p.body for p in whole.taken)
