@@ -13,9 +13,10 @@ from services.messaging.handlers.run_deadlines import (
     escalate_alerts,
     miss_visits,
     release_holds,
+    remind_alerts,
     wake_alerts,
 )
-from services.messaging.store.alerts import ESCALATION, SNOOZE
+from services.messaging.store.alerts import ESCALATION, FOLLOW_UP, SNOOZE
 from services.messaging.store.conversations import FIRST_RESPONSE
 from services.messaging.store.visits import HOLD, MISSED
 from shared.events import SafetyFlagged
@@ -43,6 +44,7 @@ SUBSCRIPTIONS = (
 TIMERS = (
     TimerSubscription(kind=ESCALATION, run=escalate_alerts),
     TimerSubscription(kind=SNOOZE, run=wake_alerts),
+    TimerSubscription(kind=FOLLOW_UP, run=remind_alerts),
     TimerSubscription(kind=FIRST_RESPONSE, run=ask_for_answers),
     TimerSubscription(kind=HOLD, run=release_holds),
     TimerSubscription(kind=MISSED, run=miss_visits),

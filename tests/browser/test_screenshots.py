@@ -48,6 +48,7 @@ async def fill(console: Console) -> None:
                 by=ANA,
                 outcome="plan-adjusted",
                 note=None,
+                seen=0,
                 command=command,
                 now=now - 3 * HOUR if late else alert["settled_at"],
             )
@@ -55,7 +56,7 @@ async def fill(console: Console) -> None:
             "select alert_id from alerts where member_id = $1 and status = 'open'", JOSE.member_id
         )
         command = new_command("acknowledge", service="messaging", member_ids=[JOSE.member_id])
-        await acknowledge(connection, alert_id=taken, by=ANA, command=command, now=now - 20 * HOUR)
+        await acknowledge(connection, alert_id=taken, by=ANA, seen=None, command=command, now=now - 20 * HOUR)
         await talk(connection, now=now)
         flag_session = RUTH.session(now - HOUR / 4, 8)
         flag = RUTH.flag(flag_session)

@@ -82,19 +82,23 @@ class Clinic:
     async def pass_time(self, span: timedelta) -> list[Any]:
         """Let the time pass, run every timer when it is due, in order; what was published meanwhile."""
         before, until = len(self.published), self.now + span
-        handlers = {timer.kind: timer.run for timer in TIMERS}
         while True:
             due_at = await self.database.fetchval("select min(due_at) from delivery.timers where due_at <= $1", until)
             if due_at is None:
                 break
             self.now = max(self.now, due_at)
-            async with self.database.acquire() as connection, connection.transaction():
-                claimed = [timer for timer, _ in await claim_timers(connection, kinds=list(handlers), now=self.now)]
-                ran = [(t, await handlers[t.kind](connection, [t], now=self.now)) for t in claimed]
-            for timer, outcomes in ran:
-                await self.follow(outcomes, scope=timer.kind)
+            await self.run_due()
         self.now = until
         return self.published[before:]
+
+    async def run_due(self) -> None:
+        """Run the timers that are due now, once, in one transaction."""
+        handlers = {timer.kind: timer.run for timer in TIMERS}
+        async with self.database.acquire() as connection, connection.transaction():
+            claimed = [timer for timer, _ in await claim_timers(connection, kinds=list(handlers), now=self.now)]
+            ran = [(t, await handlers[t.kind](connection, [t], now=self.now)) for t in claimed]
+        for timer, outcomes in ran:
+            await self.follow(outcomes, scope=timer.kind)
 
     async def fetch(self, query: str, *values: Any) -> Sequence[Any]:
         return await self.database.fetch(query, *values)

@@ -131,13 +131,13 @@ def test_nobody_absent_is_ever_asked_and_escalation_ends(
 def test_an_escalation_that_is_early_or_moot_does_nothing() -> None:
     alert = raised().alert
     assert escalated(alert, now=alert.respond_by - MINUTE) is None
-    seen = changed(acknowledge_alert(alert=alert, by=COACH, because=COMMAND, now=NOW))
+    seen = changed(acknowledge_alert(alert=alert, by=COACH, seen=0, because=COMMAND, now=NOW))
     assert escalated(seen, now=NOW + 30 * DAY) is None
 
 
 def test_the_same_episode_is_one_alert_that_asks_again() -> None:
     first = raised().alert
-    seen = changed(acknowledge_alert(alert=first, by=COACH, because=COMMAND, now=NOW + MINUTE))
+    seen = changed(acknowledge_alert(alert=first, by=COACH, seen=0, because=COMMAND, now=NOW + MINUTE))
     again = raised(known=[seen], now=NOW + DAY)
     assert again.action == "repeated"
     assert (again.alert.alert_id, again.alert.repeats, again.alert.status) == (first.alert_id, 1, "open")
@@ -183,14 +183,14 @@ def test_two_triggers_of_one_chunk_are_raised_and_then_repeated() -> None:
 
 
 def test_the_first_to_acknowledge_wins_and_the_second_learns_who() -> None:
-    seen = changed(acknowledge_alert(alert=raised().alert, by=PT, because=COMMAND, now=NOW))
-    second = acknowledge_alert(alert=seen, by=COACH, because=COMMAND, now=NOW)
+    seen = changed(acknowledge_alert(alert=raised().alert, by=PT, seen=0, because=COMMAND, now=NOW))
+    second = acknowledge_alert(alert=seen, by=COACH, seen=0, because=COMMAND, now=NOW)
     assert second == Refusal("already-acknowledged", "Acknowledged by Petra Therapist.")
 
 
 def test_undo_is_for_some_seconds_and_for_who_did_it() -> None:
     alert = raised().alert
-    seen = changed(acknowledge_alert(alert=alert, by=COACH, because=COMMAND, now=NOW))
+    seen = changed(acknowledge_alert(alert=alert, by=COACH, seen=0, because=COMMAND, now=NOW))
 
     def undo(by: Practitioner, after_s: int) -> AlertChange | Refusal:
         at = NOW + timedelta(seconds=after_s)
@@ -208,7 +208,9 @@ def test_undo_is_for_some_seconds_and_for_who_did_it() -> None:
 
 def test_a_snoozed_alert_comes_back_open_to_who_put_it_off() -> None:
     until = NOW + 3 * HOUR
-    asleep = changed(snooze_alert(alert=raised().alert, by=PT, until=until, because=COMMAND, rules=RULES, now=NOW))
+    asleep = changed(
+        snooze_alert(alert=raised().alert, by=PT, until=until, seen=0, because=COMMAND, rules=RULES, now=NOW)
+    )
     assert escalated(asleep, now=NOW + 30 * DAY) is None
     assert wake_alert(alert=asleep, team=TEAM, because=TIMER, rules=RULES, now=until - MINUTE) is None
     awake = changed(wake_alert(alert=asleep, team=TEAM, because=TIMER, rules=RULES, now=until))
@@ -222,16 +224,16 @@ def test_a_snoozed_alert_comes_back_open_to_who_put_it_off() -> None:
 )
 def test_what_cannot_be_put_off(priority: str, until: datetime, reason: str) -> None:
     alert = raised("safety", priority).alert
-    answer = snooze_alert(alert=alert, by=PT, until=until, because=COMMAND, rules=RULES, now=NOW)
+    answer = snooze_alert(alert=alert, by=PT, until=until, seen=0, because=COMMAND, rules=RULES, now=NOW)
     assert refused(answer) == reason
 
 
 def test_handing_over_asks_the_other_with_a_new_deadline() -> None:
-    seen = changed(acknowledge_alert(alert=raised().alert, by=COACH, because=COMMAND, now=NOW))
+    seen = changed(acknowledge_alert(alert=raised().alert, by=COACH, seen=0, because=COMMAND, now=NOW))
 
     def give(role: PractitionerRole, team: CareTeam = TEAM) -> AlertChange | Refusal:
         return hand_over_alert(
-            alert=seen, by=COACH, to_role=role, team=team, because=COMMAND, rules=RULES, now=NOW + HOUR
+            alert=seen, by=COACH, to_role=role, team=team, seen=0, because=COMMAND, rules=RULES, now=NOW + HOUR
         )
 
     given_over = changed(give("pt"))
@@ -246,8 +248,8 @@ def test_resolved_is_final_for_people() -> None:
         resolve_alert(alert=raised().alert, by=PT, outcome="plan-adjusted", note=None, because=COMMAND, now=NOW)
     )
     for act in (
-        acknowledge_alert(alert=done, by=COACH, because=COMMAND, now=NOW),
-        snooze_alert(alert=done, by=COACH, until=NOW + HOUR, because=COMMAND, rules=RULES, now=NOW),
+        acknowledge_alert(alert=done, by=COACH, seen=0, because=COMMAND, now=NOW),
+        snooze_alert(alert=done, by=COACH, until=NOW + HOUR, seen=0, because=COMMAND, rules=RULES, now=NOW),
         resolve_alert(alert=done, by=COACH, outcome="referred", note=None, because=COMMAND, now=NOW),
     ):
         assert act == Refusal("already-resolved", "Resolved by Petra Therapist.")

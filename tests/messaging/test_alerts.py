@@ -81,8 +81,8 @@ async def test_a_spike_raises_one_alert_for_the_coach_with_its_number(clinic: Cl
 async def test_a_repeated_spike_asks_again_in_the_same_alert(clinic: Clinic) -> None:
     await clinic.take(follow_plans, spiked())
     alert = await the_alert(clinic)
-    await clinic.command(acknowledge, alert_id=alert.alert_id, by=COACH)
-    assert await clinic.due_timers() == {}
+    await clinic.command(acknowledge, alert_id=alert.alert_id, by=COACH, seen=0)
+    assert await clinic.due_timers() == {"alert.follow-up": NOW + RULES.resolve_within["soon"]}
     clinic.now += DAY
     (again,) = await clinic.take(follow_plans, spiked(score=9, repeated=True, at=clinic.now))
     assert (again.data.alert_id, again.data.repeated) == (alert.alert_id, True)
@@ -198,17 +198,19 @@ async def test_a_bounce_is_one_alert(clinic: Clinic) -> None:
 async def test_answers_name_the_alert_and_are_told(clinic: Clinic) -> None:
     await clinic.take(follow_plans, spiked())
     alert = await the_alert(clinic)
-    handled = await clinic.command(acknowledge, alert_id=alert.alert_id, by=PT)
+    handled = await clinic.command(acknowledge, alert_id=alert.alert_id, by=PT, seen=0)
     assert handled.alert.owner.practitioner == PT
-    refused = await clinic.command(acknowledge, alert_id=alert.alert_id, by=COACH)
+    refused = await clinic.command(acknowledge, alert_id=alert.alert_id, by=COACH, seen=0)
     assert refused == Refusal("already-acknowledged", "Acknowledged by Petra Therapist.")
     clinic.now += 10 * MINUTE / 60
     undone = await clinic.command(undo_acknowledge, alert_id=alert.alert_id, by=PT)
     assert undone.alert.status == "open"
     assert await clinic.due_timers() == {"alert.escalation": alert.respond_by}
-    await clinic.command(hand_over, alert_id=alert.alert_id, by=PT, to_role="coach")
-    await clinic.command(acknowledge, alert_id=alert.alert_id, by=COACH)
-    await clinic.command(resolve, alert_id=alert.alert_id, by=COACH, outcome="reached-member", note="called her")
+    await clinic.command(hand_over, alert_id=alert.alert_id, by=PT, to_role="coach", seen=0)
+    await clinic.command(acknowledge, alert_id=alert.alert_id, by=COACH, seen=0)
+    await clinic.command(
+        resolve, alert_id=alert.alert_id, by=COACH, outcome="reached-member", note="called her", seen=0
+    )
     names = [event.NAME for event in clinic.published]
     assert names == [
         "alert.raised", "alert.acknowledged", "alert.raised", "alert.raised", "alert.acknowledged", "alert.resolved",
@@ -228,7 +230,7 @@ async def test_a_snoozed_alert_leaves_the_queue_and_comes_back(clinic: Clinic) -
     await clinic.take(follow_plans, spiked())
     alert = await the_alert(clinic)
     until = clinic.now + 20 * HOUR
-    await clinic.command(snooze, alert_id=alert.alert_id, by=COACH, until=until)
+    await clinic.command(snooze, alert_id=alert.alert_id, by=COACH, until=until, seen=0)
     assert await queue(clinic, COACH) == []
     assert await clinic.due_timers() == {"alert.snooze": until}
     (asks,) = await clinic.pass_time(20 * HOUR)
@@ -239,7 +241,7 @@ async def test_a_snoozed_alert_leaves_the_queue_and_comes_back(clinic: Clinic) -
 async def test_an_alert_of_another_member_cannot_be_handled_in_this_ones_name(clinic: Clinic) -> None:
     await clinic.take(follow_plans, spiked())
     alert = await the_alert(clinic)
-    answer = await clinic.command(acknowledge, member_id=uuid4(), alert_id=alert.alert_id, by=STRANGER)
+    answer = await clinic.command(acknowledge, member_id=uuid4(), alert_id=alert.alert_id, by=STRANGER, seen=0)
     assert answer.reason == "no-such-alert"
 
 
@@ -294,7 +296,7 @@ async def test_a_pt_who_is_on_call_acts_as_on_call_for_members_of_other_teams(cl
     """Else the alert would leave the on-call role, and the one who took it on could not see it any more."""
     await clinic.take(raise_safety_alerts, flagged("emergency", "hot-swollen-joint"))
     alert = await the_alert(clinic)
-    await clinic.command(acknowledge, alert_id=alert.alert_id, by=STRANGER)
+    await clinic.command(acknowledge, alert_id=alert.alert_id, by=STRANGER, seen=0)
     taken = (await the_alert(clinic)).owner
     assert (taken.role, taken.practitioner and taken.practitioner.name) == ("oncall", "Sam Stranger")
     assert len(await queue(clinic, STRANGER, oncall=True)) == 1
@@ -304,5 +306,5 @@ async def test_a_pt_who_is_on_call_acts_as_on_call_for_members_of_other_teams(cl
     )
     assert sent.message.sender_role == "oncall"
     await clinic.command(undo_acknowledge, alert_id=alert.alert_id, by=STRANGER)
-    await clinic.command(acknowledge, alert_id=alert.alert_id, by=PT)
+    await clinic.command(acknowledge, alert_id=alert.alert_id, by=PT, seen=0)
     assert (await the_alert(clinic)).owner.role == "pt", "the member's own PT acts as such"

@@ -23,6 +23,10 @@ def test_every_kind_and_priority_has_somebody_to_ask_and_a_time() -> None:
     assert set(rules.ladders) | {"safety"} == set(get_args(AlertKind))
     times = [rules.respond_within[priority] for priority in PRIORITIES]
     assert times == sorted(times, reverse=True), "more urgent is sooner"
+    assert set(rules.resolve_within) == set(PRIORITIES)
+    follow_up = [rules.resolve_within[priority] for priority in PRIORITIES]
+    assert follow_up == sorted(follow_up, reverse=True)
+    assert all(rules.resolve_within[p] > rules.respond_within[p] for p in PRIORITIES), "longer than to answer at all"
     assert all(ladder[-1] == "oncall" for ladder in rules.safety_ladders.values())
 
 

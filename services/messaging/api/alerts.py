@@ -14,7 +14,15 @@ from services.messaging.api.access import (
     practitioner_of,
     refuse,
 )
-from services.messaging.api.bodies import AlertAnswer, ChainAnswer, ChainEntry, HandOver, Resolution, Snooze
+from services.messaging.api.bodies import (
+    Acknowledgement,
+    AlertAnswer,
+    ChainAnswer,
+    ChainEntry,
+    HandOver,
+    Resolution,
+    Snooze,
+)
 from services.messaging.handlers.handle_alerts import (
     AlertHandled,
     acknowledge,
@@ -101,12 +109,19 @@ async def _handle(
 
 
 @router.post("/alerts/{alert_id}/acknowledge")
-async def post_acknowledge(alert_id: UUID, caller: Clinician, service: This, request: Request) -> AlertAnswer:
-    """Take it on. 409 names who was first."""
+async def post_acknowledge(
+    alert_id: UUID, caller: Clinician, service: This, request: Request, what: Acknowledgement | None = None
+) -> AlertAnswer:
+    """Take it on. 409 names who was first, or says that the alert asked again after the caller looked."""
 
     async def run(work: Work) -> AlertHandled | Refusal:
         return await acknowledge(
-            work.connection, alert_id=alert_id, by=practitioner_of(caller), command=work.command, now=work.now
+            work.connection,
+            alert_id=alert_id,
+            by=practitioner_of(caller),
+            seen=what.seen if what else None,
+            command=work.command,
+            now=work.now,
         )
 
     return await _handle("acknowledge-alert", alert_id, caller, service, request, run)
@@ -134,6 +149,7 @@ async def post_snooze(alert_id: UUID, until: Snooze, caller: Clinician, service:
             alert_id=alert_id,
             by=practitioner_of(caller),
             until=until.until,
+            seen=until.seen,
             command=work.command,
             now=work.now,
         )
@@ -153,6 +169,7 @@ async def post_hand_over(
             alert_id=alert_id,
             by=practitioner_of(caller),
             to_role=to.to_role,
+            seen=to.seen,
             command=work.command,
             now=work.now,
         )
@@ -173,6 +190,7 @@ async def post_resolve(
             by=practitioner_of(caller),
             outcome=what.outcome,
             note=what.note,
+            seen=what.seen,
             command=work.command,
             now=work.now,
         )

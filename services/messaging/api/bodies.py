@@ -63,17 +63,32 @@ class Completion(Body):
     """Stays here: the other services learn the recommendation only."""
 
 
+Seen = Annotated[int | None, Field(ge=0)]
+"""The alert's `repeats` as the caller saw them. If it has asked again since, nothing happens: 409 `asked-again`."""
+
+
+class Acknowledgement(Body):
+    seen: Seen = None
+    """A client that does not say takes the alert on as it is now; whoever shows alerts to people says it."""
+
+
 class Snooze(Body):
     until: AwareDatetime
+    seen: Seen = None
+    """Needed until somebody has acknowledged what the alert asks now: 409 `not-seen`."""
 
 
 class HandOver(Body):
     to_role: PractitionerRole
+    seen: Seen = None
+    """As in a snooze."""
 
 
 class Resolution(Body):
     outcome: AlertOutcome
     note: Note | None = None
+    seen: Seen = None
+    """As in a snooze."""
 
 
 class Stretch(Body):
@@ -208,6 +223,7 @@ class AlertAnswer(Body):
     raised_at: datetime
     last_raised_at: datetime
     repeats: int
+    """What `seen` names in a command."""
     owner: Practitioner | None
     owner_role: PractitionerRole
     level: int

@@ -13,7 +13,17 @@ from shared.outcomes import Cause, Command, Timer, name_event
 
 AlertStatus = Literal["open", "acknowledged", "resolved"]
 AlertAction = Literal[
-    "raised", "repeated", "acknowledged", "undone", "snoozed", "woke", "handed-over", "escalated", "settled", "resolved"
+    "raised",
+    "repeated",
+    "acknowledged",
+    "undone",
+    "snoozed",
+    "woke",
+    "reminded",
+    "handed-over",
+    "escalated",
+    "settled",
+    "resolved",
 ]
 
 PRIORITIES: Final[tuple[AlertPriority, ...]] = ("routine", "soon", "urgent", "emergency")
@@ -46,6 +56,8 @@ class Alert:
     raised_at: datetime
     last_raised_at: datetime
     repeats: int
+    """How often something new joined it. Who acts says which they have seen, so that nobody closes unseen what came
+    after they looked."""
     owner: Owner
     level: int
     """Rung of the ladder that is asked now, 0 first."""
@@ -56,6 +68,7 @@ class Alert:
     settled_at: datetime | None = None
     """When the pain went back to usual; the alert still waits for a person."""
     acknowledged_by: Practitioner | None = None
+    """Who last took on what it asks now; kept when it asks again only because nothing has come of it."""
     acknowledged_at: datetime | None = None
     resolved_by_id: UUID | None = None
     resolved_by_name: str | None = None
@@ -89,6 +102,8 @@ class AlertRules:
 
     respond_within: Mapping[AlertPriority, timedelta]
     """Time to acknowledge before the next in line is asked."""
+    resolve_within: Mapping[AlertPriority, timedelta]
+    """Time from an acknowledgement until the alert asks again, unless it is resolved or put off."""
     ladders: Mapping[AlertKind, tuple[PractitionerRole, ...]]
     safety_ladders: Mapping[AlertPriority, tuple[PractitionerRole, ...]]
     """Overrides the ladder of kind `safety`, by priority."""
@@ -100,6 +115,8 @@ class AlertRules:
     """A member's message unanswered for longer raises an alert."""
     ladder_version: int
     """Of the rule `messaging.ladder`."""
+    follow_up_version: int
+    """Of the rule `messaging.follow-up`."""
 
     def ladder(self, *, kind: AlertKind, priority: AlertPriority) -> tuple[PractitionerRole, ...]:
         """Who is asked, in order."""
@@ -118,4 +135,4 @@ class AlertChange:
     previous_role: PractitionerRole | None = None
     """Role that owned it before, where it moved: they must see it leave."""
     decision: Decision | None = None
-    """Why it was escalated, where it was."""
+    """Why the next in line is asked, or the same person again, where a rule says so."""

@@ -15,7 +15,7 @@ from shared.events.conversations import (
 )
 from shared.outcomes import Outcomes
 
-ASKS = frozenset({"raised", "repeated", "undone", "woke", "handed-over"})
+ASKS = frozenset({"raised", "repeated", "undone", "woke", "reminded", "handed-over"})
 """After these somebody is asked to respond by a new time: told as alert.raised, so that whoever pages people does."""
 
 
@@ -32,7 +32,7 @@ def announce_alerts(*, outcomes: Outcomes, changes: Sequence[AlertChange]) -> No
                 owner_role=alert.owner.role,
                 respond_by=alert.respond_by,
                 repeated=change.action != "raised",
-                decision=alert.decision,
+                decision=change.decision or alert.decision,
             )
             outcomes.publish(AlertRaised, raised, because=change.because, member_id=alert.member_id, named=alert.cause)
         elif change.action == "acknowledged" and change.by:

@@ -1,10 +1,15 @@
-"""What a person may do about an alert. Each answers the change, or a refusal that says why not."""
+"""What a person may do about an alert. Each answers the change, or a refusal that says why not.
+
+`seen` is the alert's `repeats` as the person had them before their eyes. None: a client that does not say. It may take
+an alert on as it is now; what nobody has taken on it cannot put away.
+"""
 
 from dataclasses import replace
 from datetime import datetime
 
 from services.messaging.domain.alert import Alert, AlertChange, AlertRules, Owner, raised_event
 from services.messaging.domain.alert_raising import choose_owner
+from services.messaging.domain.escalation import explain_reminder
 from services.messaging.domain.people import CareTeam
 from shared.events.conversations import AlertOutcome
 from shared.events.envelope import CloudEvent
@@ -12,13 +17,35 @@ from shared.events.vocabulary import Practitioner, PractitionerRole
 from shared.outcomes import Command, Refusal, Timer
 
 
-def acknowledge_alert(*, alert: Alert, by: Practitioner, because: Command, now: datetime) -> AlertChange | Refusal:
+def _already_resolved(alert: Alert) -> Refusal | None:
+    if alert.status != "resolved":
+        return None
+    return Refusal("already-resolved", f"Resolved by {alert.resolved_by_name or 'the system'}.")
+
+
+def _unseen(alert: Alert, seen: int | None) -> Refusal | None:
+    """What joined the alert after the person looked, they have not decided about."""
+    if seen is not None and seen != alert.repeats:
+        return Refusal(
+            "asked-again",
+            f"It asked again after that: {alert.priority}. Look at it again; its repeats are {alert.repeats}.",
+        )
+    if seen is None and alert.acknowledged_at is None:
+        return Refusal("not-seen", "Nobody has acknowledged what it asks now. Say which of its repeats you have seen.")
+    return None
+
+
+def acknowledge_alert(
+    *, alert: Alert, by: Practitioner, seen: int | None, because: Command, now: datetime
+) -> AlertChange | Refusal:
     """`by` has seen it and takes it on. The first one wins; a second learns who was first. Again by the same: no change
-    of the time. Refusals: already-acknowledged, already-resolved."""
-    if alert.status == "resolved":
-        return Refusal("already-resolved", f"Resolved by {alert.resolved_by_name or 'the system'}.")
+    of the time. Refusals: already-acknowledged, already-resolved, asked-again."""
+    if refused := _already_resolved(alert):
+        return refused
     if alert.status == "acknowledged" and alert.acknowledged_by:
         return Refusal("already-acknowledged", f"Acknowledged by {alert.acknowledged_by.name}.")
+    if seen is not None and (refused := _unseen(alert, seen)):
+        return refused
     owner = Owner(role=by.role, practitioner=by)
     taken = replace(
         alert, status="acknowledged", acknowledged_by=by, acknowledged_at=now, owner=owner, snoozed_until=None
@@ -49,12 +76,19 @@ def undo_acknowledgement(
 
 
 def snooze_alert(
-    *, alert: Alert, by: Practitioner, until: datetime, because: Command, rules: AlertRules, now: datetime
+    *,
+    alert: Alert,
+    by: Practitioner,
+    until: datetime,
+    seen: int | None,
+    because: Command,
+    rules: AlertRules,
+    now: datetime,
 ) -> AlertChange | Refusal:
     """Out of the queue until then; it comes back open, with a new deadline, to the one who put it off.
-    Refusals: already-resolved, emergency, not-ahead, too-long."""
-    if alert.status == "resolved":
-        return Refusal("already-resolved", f"Resolved by {alert.resolved_by_name or 'the system'}.")
+    Refusals: already-resolved, asked-again, not-seen, emergency, not-ahead, too-long."""
+    if refused := _already_resolved(alert) or _unseen(alert, seen):
+        return refused
     if alert.priority == "emergency":
         return Refusal("emergency", "An emergency cannot be put off.")
     if until <= now:
@@ -62,13 +96,14 @@ def snooze_alert(
     if until - now > rules.snooze_max:
         return Refusal("too-long", f"At most {rules.snooze_max.days} days.")
     owner = Owner(role=by.role, practitioner=by)
+    taken = alert.status == "acknowledged"
     asleep = replace(
         alert,
         status="acknowledged",
         snoozed_until=until,
         owner=owner,
-        acknowledged_by=alert.acknowledged_by or by,
-        acknowledged_at=alert.acknowledged_at or now,
+        acknowledged_by=alert.acknowledged_by if taken else by,
+        acknowledged_at=alert.acknowledged_at if taken else now,
     )
     return AlertChange(
         alert=asleep, action="snoozed", because=because, by=by, detail=until.isoformat(), previous_role=alert.owner.role
@@ -79,22 +114,47 @@ def wake_alert(*, alert: Alert, team: CareTeam, because: Timer, rules: AlertRule
     """The snooze is over: it asks again. None when it is not asleep, or asleep for longer than this timer knew."""
     if alert.status == "resolved" or alert.snoozed_until is None or alert.snoozed_until > now:
         return None
-    level, owner = alert.level, alert.owner
+    awake = replace(alert, snoozed_until=None, acknowledged_by=None, acknowledged_at=None)
+    asking = _ask_its_owner(alert=awake, level=alert.level, team=team, because=because, rules=rules, now=now)
+    return AlertChange(alert=asking, action="woke", because=because, previous_role=alert.owner.role)
+
+
+def remind_alert(
+    *, alert: Alert, team: CareTeam, because: Timer, rules: AlertRules, now: datetime
+) -> AlertChange | None:
+    """Somebody took it on and nothing has come of it in time: it asks again, them first, then the next in line.
+    None when something has, or when it was put off. The timer alone says that it is time: the rules may have changed
+    since it was set, and the alert must not be lost over that."""
+    if alert.status != "acknowledged" or alert.snoozed_until is not None:
+        return None
+    ladder = rules.ladder(kind=alert.kind, priority=alert.priority)
+    level = ladder.index(alert.owner.role) if alert.owner.role in ladder else alert.level
+    asking = _ask_its_owner(alert=alert, level=level, team=team, because=because, rules=rules, now=now)
+    return AlertChange(
+        alert=asking,
+        action="reminded",
+        because=because,
+        previous_role=alert.owner.role,
+        decision=explain_reminder(before=alert, after=asking, rules=rules),
+    )
+
+
+def _ask_its_owner(
+    *, alert: Alert, level: int, team: CareTeam, because: Timer, rules: AlertRules, now: datetime
+) -> Alert:
+    """Open, with a new deadline, for the one who has it; for the first in line where they are absent."""
+    owner = alert.owner
     if owner.practitioner and owner.practitioner.practitioner_id in team.absent:
         ladder = rules.ladder(kind=alert.kind, priority=alert.priority)
         level, owner = choose_owner(ladder=ladder, team=team, from_level=0)
-    awake = replace(
+    return replace(
         alert,
         status="open",
-        snoozed_until=None,
-        acknowledged_by=None,
-        acknowledged_at=None,
         owner=owner,
         level=level,
         respond_by=now + rules.respond_within[alert.priority],
         cause=raised_event(alert_id=alert.alert_id, because=because),
     )
-    return AlertChange(alert=awake, action="woke", because=because, previous_role=alert.owner.role)
 
 
 def hand_over_alert(
@@ -103,14 +163,15 @@ def hand_over_alert(
     by: Practitioner,
     to_role: PractitionerRole,
     team: CareTeam,
+    seen: int | None,
     because: Command,
     rules: AlertRules,
     now: datetime,
 ) -> AlertChange | Refusal:
     """To another of the care team, or to the on-call role: open again, with a new deadline, until they acknowledge.
-    Refusals: already-resolved, already-theirs, nobody-there."""
-    if alert.status == "resolved":
-        return Refusal("already-resolved", f"Resolved by {alert.resolved_by_name or 'the system'}.")
+    Refusals: already-resolved, asked-again, not-seen, already-theirs, nobody-there."""
+    if refused := _already_resolved(alert) or _unseen(alert, seen):
+        return refused
     person = team.present(role=to_role)
     if to_role != "oncall" and person is None:
         return Refusal("nobody-there", "Nobody in that role is there now.")
@@ -156,8 +217,8 @@ def resolve_alert(
     now: datetime,
 ) -> AlertChange | Refusal:
     """What came of it. `by` is none where the reason itself went away. Refusal: already-resolved."""
-    if alert.status == "resolved":
-        return Refusal("already-resolved", f"Resolved by {alert.resolved_by_name or 'the system'}.")
+    if refused := _already_resolved(alert):
+        return refused
     done = replace(
         alert,
         status="resolved",
@@ -171,6 +232,22 @@ def resolve_alert(
     return AlertChange(
         alert=done, action="resolved", because=because, by=by, detail=outcome, previous_role=alert.owner.role
     )
+
+
+def close_alert(
+    *,
+    alert: Alert,
+    by: Practitioner,
+    outcome: AlertOutcome,
+    note: str | None,
+    seen: int | None,
+    because: Command,
+    now: datetime,
+) -> AlertChange | Refusal:
+    """A person says what came of what they have seen. Refusals: already-resolved, asked-again, not-seen."""
+    if refused := _already_resolved(alert) or _unseen(alert, seen):
+        return refused
+    return resolve_alert(alert=alert, by=by, outcome=outcome, note=note, because=because, now=now)
 
 
 def follow_care_team(

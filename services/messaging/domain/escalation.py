@@ -1,4 +1,4 @@
-"""Why somebody else is asked about an alert, as its event tells it."""
+"""Why somebody else is asked about an alert, or the same person again, as its event tells it."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -9,6 +9,7 @@ from shared.events.envelope import Decision, EventRef
 from shared.events.vocabulary import PractitionerRole
 
 LADDER_RULE: Final = "messaging.ladder"
+FOLLOW_UP_RULE: Final = "messaging.follow-up"
 SPOKEN: Final[Mapping[PractitionerRole, str]] = {
     "pt": "the physical therapist",
     "coach": "the coach",
@@ -28,6 +29,20 @@ def explain_escalation(*, before: Alert, after: Alert, rules: AlertRules) -> Dec
     )
 
 
+def explain_reminder(*, before: Alert, after: Alert, rules: AlertRules) -> Decision:
+    """Nothing came of it in the time that alerts of this priority have. Evidence: the event that asked last."""
+    given, asked = _spoken(rules.resolve_within[before.priority]), SPOKEN[after.owner.role]
+    again = " again" if after.owner == before.owner else ""
+    return Decision(
+        rule_id=FOLLOW_UP_RULE,
+        rule_version=rules.follow_up_version,
+        reason=f"Acknowledged, but neither resolved nor put off within {given}: {asked} is asked{again}.",
+        evidence=(EventRef(source=before.cause.source, id=before.cause.id),),
+    )
+
+
 def _spoken(span: timedelta) -> str:
+    if span >= timedelta(days=3):
+        return f"{span / timedelta(days=1):g} days"
     hours = span / timedelta(hours=1)
     return f"{hours:g} hours" if hours > 1 else f"{span / timedelta(minutes=1):g} minutes"

@@ -9,7 +9,7 @@ from services.messaging.domain.alert_handling import resolve_alert
 from services.messaging.domain.course_events import readings_of, session_of
 from services.messaging.domain.feed import NewFeedEntry
 from services.messaging.domain.timeline import describe_event
-from services.messaging.store.alerts import load_standing_alerts, save_alert_changes
+from services.messaging.store.alerts import lock_standing_alerts, save_alert_changes
 from services.messaging.store.course import save_pain_readings, save_sessions
 from services.messaging.store.timeline import save_timeline
 from shared.database import Connection
@@ -29,10 +29,10 @@ async def follow_activity(
 
     back = {event.subject: event for event in sessions}
     changes: list[AlertChange] = []
-    for alert in await load_standing_alerts(connection, member_ids=back, episodes=[]):
+    for alert in await lock_standing_alerts(connection, of=[(member, "lapse") for member in back]):
         session = back[alert.member_id]
         # A phone may deliver an old session late: only one done after the alert says that the member is back.
-        if alert.kind == "lapse" and session.time > alert.raised_at:
+        if session.time > alert.raised_at:
             change = resolve_alert(
                 alert=alert, by=None, outcome="no-action-needed", note=None, because=session, now=now
             )

@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import get_args
 from uuid import UUID
 
-from services.messaging.domain.alert import AlertChange
+from services.messaging.domain.alert import Alert, AlertChange
 from services.messaging.domain.alert_events import announce_alerts
 from services.messaging.domain.alert_handling import follow_care_team
 from services.messaging.domain.alert_raising import raise_alerts
@@ -16,7 +17,7 @@ from services.messaging.domain.slots import is_time_zone
 from services.messaging.domain.timeline import describe_event
 from services.messaging.domain.triggers import on_member_screened
 from services.messaging.domain.visit_events import announce_visit
-from services.messaging.store.alerts import load_alert_book, load_standing_alerts, save_alert_changes
+from services.messaging.store.alerts import load_alert_book, save_alert_changes
 from services.messaging.store.members import (
     load_care_teams,
     load_member_profiles,
@@ -28,6 +29,7 @@ from services.messaging.store.timeline import save_timeline
 from services.messaging.store.visits import MISSED, load_visits_ahead, save_visits
 from shared.database import Connection
 from shared.events import CareTeamAssigned, CloudEvent, MemberDisenrolled, MemberScreened
+from shared.events.vocabulary import AlertKind
 from shared.outcomes import Outcomes
 from shared.timers import cancel_timers
 
@@ -43,9 +45,12 @@ async def follow_members(connection: Connection, events: Sequence[CloudEvent], /
     rules, trigger_rules = load_alert_rules(), load_trigger_rules()
     asked = [on_member_screened(event=e, rules=trigger_rules) for e in events if isinstance(e, MemberScreened)]
     triggers = [trigger for trigger in asked if trigger]
-    book = await load_alert_book(connection, triggers=triggers, now=now)
+    others: list[tuple[UUID, AlertKind]] = [(member, kind) for member in teams for kind in get_args(AlertKind)]
+    book = await load_alert_book(connection, triggers=triggers, others=others, now=now)
     changes = raise_alerts(triggers=triggers, known=book.known, teams=book.teams, rules=rules, now=now)
-    changes += await _move_alerts(connection, teams, unless={c.alert.alert_id for c in changes}, now=now)
+    raised = {change.alert.alert_id for change in changes}
+    standing = [alert for alert in book.known if alert.alert_id not in raised]
+    changes += await _move_alerts(connection, teams, standing, now=now)
     announce_alerts(outcomes=outcomes, changes=changes)
 
     feed = await _cancel_visits(connection, events, outcomes, now=now)
@@ -124,7 +129,7 @@ async def _cancel_visits(
 
 
 async def _move_alerts(
-    connection: Connection, teams: dict[UUID, CareTeamAssigned], *, unless: set[UUID], now: datetime
+    connection: Connection, teams: Mapping[UUID, CareTeamAssigned], standing: Sequence[Alert], *, now: datetime
 ) -> list[AlertChange]:
     if not teams:
         return []
@@ -137,7 +142,7 @@ async def _move_alerts(
             rules=load_alert_rules(),
             now=now,
         )
-        for alert in await load_standing_alerts(connection, member_ids=teams, episodes=[])
-        if alert.alert_id not in unless
+        for alert in standing
+        if alert.member_id in teams
     ]
     return [change for change in moved if change]

@@ -1,6 +1,6 @@
 """careloop.plans: plans, flares and lapses. Red flags have a group of their own (raise_safety_alerts)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -13,7 +13,7 @@ from services.messaging.domain.course_events import episode_of, snapshot_of, ste
 from services.messaging.domain.feed import NewFeedEntry
 from services.messaging.domain.timeline import describe_event
 from services.messaging.domain.triggers import on_member_lapsed, on_pain_spiked
-from services.messaging.store.alerts import load_alert_book, load_standing_alerts, save_alert_changes
+from services.messaging.store.alerts import load_alert_book, save_alert_changes
 from services.messaging.store.course import (
     load_plan_snapshots,
     save_pain_spikes,
@@ -25,6 +25,7 @@ from services.messaging.store.rules import load_alert_rules, load_trigger_rules
 from services.messaging.store.timeline import save_timeline
 from shared.database import Connection
 from shared.events import CloudEvent, MemberLapsed, PainSettled, PainSpiked, PlanIssued, PlanRevised
+from shared.events.vocabulary import AlertKind
 from shared.outcomes import Outcomes
 
 FRAGMENTS = {PlanIssued.NAME: "plan", PlanRevised.NAME: "plan", PainSpiked.NAME: "pain", PainSettled.NAME: "pain"}
@@ -37,8 +38,12 @@ async def follow_plans(connection: Connection, events: Sequence[CloudEvent], /, 
     await _keep_course(connection, events)
     await save_timeline(connection, [describe_event(event, service="plans") for event in events])
 
-    changes = await _raise(connection, events, now=now)
-    changes += await _settle(connection, events, raised={c.alert.alert_id: c.alert for c in changes}, now=now)
+    triggers = _triggers_of(events)
+    settled = {str(event.data.episode_id): event for event in events if isinstance(event, PainSettled)}
+    others: list[tuple[UUID, AlertKind]] = [(event.subject, "pain-spike") for event in settled.values()]
+    book = await load_alert_book(connection, triggers=triggers, others=others, now=now)
+    changes = raise_alerts(triggers=triggers, known=book.known, teams=book.teams, rules=load_alert_rules(), now=now)
+    changes += _settle(settled, known=book.known, raised=changes, now=now)
     announce_alerts(outcomes=outcomes, changes=changes)
     shown = dict.fromkeys((event.subject, FRAGMENTS.get(event.NAME, "timeline")) for event in events)
     feed = [NewFeedEntry(kind="member", change=part, member_id=m, subject_id=m) for m, part in shown]
@@ -65,25 +70,20 @@ async def _keep_course(connection: Connection, events: Sequence[CloudEvent]) -> 
         )
 
 
-async def _raise(connection: Connection, events: Sequence[CloudEvent], *, now: datetime) -> list[AlertChange]:
+def _triggers_of(events: Sequence[CloudEvent]) -> list[Trigger]:
     rules, triggers = load_trigger_rules(), list[Trigger]()
     for event in events:
         if isinstance(event, PainSpiked):
             triggers.append(on_pain_spiked(event=event, rules=rules))
         elif isinstance(event, MemberLapsed) and (trigger := on_member_lapsed(event=event, rules=rules)):
             triggers.append(trigger)
-    book = await load_alert_book(connection, triggers=triggers, now=now)
-    return raise_alerts(triggers=triggers, known=book.known, teams=book.teams, rules=load_alert_rules(), now=now)
+    return triggers
 
 
-async def _settle(
-    connection: Connection, events: Sequence[CloudEvent], *, raised: dict[UUID, Alert], now: datetime
+def _settle(
+    settled: Mapping[str, PainSettled], *, known: Sequence[Alert], raised: Sequence[AlertChange], now: datetime
 ) -> list[AlertChange]:
-    settled = {str(event.data.episode_id): event for event in events if isinstance(event, PainSettled)}
-    if not settled:
-        return []
-    members = {event.subject for event in settled.values()}
-    standing = {a.alert_id: a for a in await load_standing_alerts(connection, member_ids=members, episodes=[])} | raised
+    standing = {alert.alert_id: alert for alert in known} | {change.alert.alert_id: change.alert for change in raised}
     changes = [
         settle_alert(alert=alert, because=settled[alert.episode_key], now=now)
         for alert in standing.values()

@@ -1,20 +1,22 @@
 """careloop.visits, our own: the timeline, and the alert about a visit that was missed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from uuid import UUID
 
-from services.messaging.domain.alert import AlertChange
+from services.messaging.domain.alert import Alert, AlertChange
 from services.messaging.domain.alert_events import announce_alerts
 from services.messaging.domain.alert_handling import resolve_alert
 from services.messaging.domain.alert_raising import raise_alerts
 from services.messaging.domain.feed import NewFeedEntry
 from services.messaging.domain.timeline import describe_event
 from services.messaging.domain.triggers import on_visit_missed
-from services.messaging.store.alerts import load_alert_book, load_standing_alerts, save_alert_changes
+from services.messaging.store.alerts import load_alert_book, save_alert_changes
 from services.messaging.store.rules import load_alert_rules, load_trigger_rules
 from services.messaging.store.timeline import save_timeline
 from shared.database import Connection
 from shared.events import CloudEvent, VisitCompleted, VisitMissed
+from shared.events.vocabulary import AlertKind
 from shared.outcomes import Outcomes
 
 
@@ -24,9 +26,11 @@ async def follow_visits(connection: Connection, events: Sequence[CloudEvent], /,
     await save_timeline(connection, [describe_event(event, service="messaging") for event in events])
     missed = [event for event in events if isinstance(event, VisitMissed)]
     triggers = [on_visit_missed(event=event, rules=load_trigger_rules()) for event in missed]
-    book = await load_alert_book(connection, triggers=triggers, now=now)
+    done = {str(event.data.visit_id): event for event in events if isinstance(event, VisitCompleted)}
+    others: list[tuple[UUID, AlertKind]] = [(event.subject, "missed-visit") for event in done.values()]
+    book = await load_alert_book(connection, triggers=triggers, others=others, now=now)
     changes = raise_alerts(triggers=triggers, known=book.known, teams=book.teams, rules=load_alert_rules(), now=now)
-    changes += await _resolve_documented(connection, events, raised=changes, now=now)
+    changes += _resolve_documented(done, known=book.known, raised=changes, now=now)
     announce_alerts(outcomes=outcomes, changes=changes)
     members = dict.fromkeys(event.subject for event in events)
     feed = [NewFeedEntry(kind="member", change="timeline", member_id=m, subject_id=m) for m in members]
@@ -34,13 +38,10 @@ async def follow_visits(connection: Connection, events: Sequence[CloudEvent], /,
     return outcomes
 
 
-async def _resolve_documented(
-    connection: Connection, events: Sequence[CloudEvent], *, raised: Sequence[AlertChange], now: datetime
+def _resolve_documented(
+    done: Mapping[str, VisitCompleted], *, known: Sequence[Alert], raised: Sequence[AlertChange], now: datetime
 ) -> list[AlertChange]:
-    done = {str(event.data.visit_id): event for event in events if isinstance(event, VisitCompleted)}
-    members = {event.subject for event in done.values()}
-    standing = {a.alert_id: a for a in await load_standing_alerts(connection, member_ids=members, episodes=[])}
-    standing |= {change.alert.alert_id: change.alert for change in raised}
+    standing = {alert.alert_id: alert for alert in known} | {change.alert.alert_id: change.alert for change in raised}
     changes = [
         resolve_alert(
             alert=alert, by=None, outcome="reached-member", note=None, because=done[alert.episode_key], now=now

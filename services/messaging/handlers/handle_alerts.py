@@ -1,4 +1,7 @@
-"""What a clinician does about an alert. Everything done names the alert.raised event as its cause."""
+"""What a clinician does about an alert. Everything done names the alert.raised event as its cause.
+
+`seen` is the alert's `repeats` as the caller saw them, None where the caller does not say (domain/alert_handling.py).
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -9,13 +12,13 @@ from services.messaging.domain.alert import Alert, AlertChange
 from services.messaging.domain.alert_events import announce_alerts
 from services.messaging.domain.alert_handling import (
     acknowledge_alert,
+    close_alert,
     hand_over_alert,
-    resolve_alert,
     snooze_alert,
     undo_acknowledgement,
 )
 from services.messaging.domain.people import NO_TEAM, CareTeam, acting_as
-from services.messaging.store.alerts import load_alerts, save_alert_changes
+from services.messaging.store.alerts import lock_alerts, save_alert_changes
 from services.messaging.store.members import load_care_teams
 from services.messaging.store.rules import load_alert_rules
 from shared.database import Connection
@@ -33,12 +36,12 @@ class AlertHandled:
 
 
 async def acknowledge(
-    connection: Connection, *, alert_id: UUID, by: Practitioner, command: Command, now: datetime
+    connection: Connection, *, alert_id: UUID, by: Practitioner, seen: int | None, command: Command, now: datetime
 ) -> AlertHandled | Refusal:
-    """Take it on. Refusals: no-such-alert, already-acknowledged, already-resolved."""
+    """Take it on. Refusals: no-such-alert, already-acknowledged, already-resolved, asked-again."""
 
     def decide(alert: Alert, team: CareTeam, by: Practitioner, because: Command) -> AlertChange | Refusal:
-        return acknowledge_alert(alert=alert, by=by, because=because, now=now)
+        return acknowledge_alert(alert=alert, by=by, seen=seen, because=because, now=now)
 
     return await _handle(connection, alert_id, by, command, decide, now)
 
@@ -55,12 +58,20 @@ async def undo_acknowledge(
 
 
 async def snooze(
-    connection: Connection, *, alert_id: UUID, by: Practitioner, until: datetime, command: Command, now: datetime
+    connection: Connection,
+    *,
+    alert_id: UUID,
+    by: Practitioner,
+    until: datetime,
+    seen: int | None,
+    command: Command,
+    now: datetime,
 ) -> AlertHandled | Refusal:
-    """Put it off. Refusals: no-such-alert, already-resolved, emergency, not-ahead, too-long."""
+    """Put it off. Refusals: no-such-alert, already-resolved, asked-again, not-seen, emergency, not-ahead, too-long."""
 
     def decide(alert: Alert, team: CareTeam, by: Practitioner, because: Command) -> AlertChange | Refusal:
-        return snooze_alert(alert=alert, by=by, until=until, because=because, rules=load_alert_rules(), now=now)
+        rules = load_alert_rules()
+        return snooze_alert(alert=alert, by=by, until=until, seen=seen, because=because, rules=rules, now=now)
 
     return await _handle(connection, alert_id, by, command, decide, now)
 
@@ -71,11 +82,12 @@ async def hand_over(
     alert_id: UUID,
     by: Practitioner,
     to_role: PractitionerRole,
+    seen: int | None,
     command: Command,
     now: datetime,
 ) -> AlertHandled | Refusal:
-    """Ask another of the team, or the on-call role. Refusals: no-such-alert, already-resolved, already-theirs,
-    nobody-there."""
+    """Ask another of the team, or the on-call role. Refusals: no-such-alert, already-resolved, asked-again, not-seen,
+    already-theirs, nobody-there."""
 
     def decide(alert: Alert, team: CareTeam, by: Practitioner, because: Command) -> AlertChange | Refusal:
         return hand_over_alert(
@@ -83,6 +95,7 @@ async def hand_over(
             by=by,
             to_role=to_role,
             team=team,
+            seen=seen,
             because=because,
             rules=load_alert_rules(),
             now=now,
@@ -98,13 +111,14 @@ async def resolve(
     by: Practitioner,
     outcome: AlertOutcome,
     note: str | None,
+    seen: int | None,
     command: Command,
     now: datetime,
 ) -> AlertHandled | Refusal:
-    """Say what came of it. Refusals: no-such-alert, already-resolved."""
+    """Say what came of it. Refusals: no-such-alert, already-resolved, asked-again, not-seen."""
 
     def decide(alert: Alert, team: CareTeam, by: Practitioner, because: Command) -> AlertChange | Refusal:
-        return resolve_alert(alert=alert, by=by, outcome=outcome, note=note, because=because, now=now)
+        return close_alert(alert=alert, by=by, outcome=outcome, note=note, seen=seen, because=because, now=now)
 
     return await _handle(connection, alert_id, by, command, decide, now)
 
@@ -117,7 +131,7 @@ async def _handle(
     decide: Callable[[Alert, CareTeam, Practitioner, Command], AlertChange | Refusal],
     now: datetime,
 ) -> AlertHandled | Refusal:
-    alert = (await load_alerts(connection, alert_ids=[alert_id])).get(alert_id)
+    alert = (await lock_alerts(connection, alert_ids=[alert_id])).get(alert_id)
     if alert is None or alert.member_id != command.member_id:
         return UNKNOWN
     team = (await load_care_teams(connection, member_ids=[alert.member_id], now=now)).get(alert.member_id, NO_TEAM)

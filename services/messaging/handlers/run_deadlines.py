@@ -1,20 +1,20 @@
-"""What happens when nobody did anything: escalate, wake, give back, call missed, ask for an answer."""
+"""What happens when nobody did anything: escalate, wake, remind, give back, call missed, ask for an answer."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
 from services.messaging.domain.alert import AlertChange
 from services.messaging.domain.alert_events import announce_alerts
-from services.messaging.domain.alert_handling import wake_alert
+from services.messaging.domain.alert_handling import remind_alert, wake_alert
 from services.messaging.domain.alert_raising import escalate_alert, raise_alerts
 from services.messaging.domain.feed import NewFeedEntry
 from services.messaging.domain.people import NO_TEAM
 from services.messaging.domain.triggers import on_message_unanswered
 from services.messaging.domain.visit import miss_visit
 from services.messaging.domain.visit_events import announce_visit
-from services.messaging.store.alerts import load_alert_book, load_alerts, save_alert_changes
+from services.messaging.store.alerts import claim_alerts, load_alert_book, save_alert_changes
 from services.messaging.store.conversations import load_conversations
 from services.messaging.store.feed import save_feed_entries
 from services.messaging.store.members import load_care_teams
@@ -22,23 +22,33 @@ from services.messaging.store.rules import load_alert_rules, load_trigger_rules,
 from services.messaging.store.visits import delete_holds, load_visits, save_visits
 from shared.database import Connection
 from shared.outcomes import Outcomes, Timer
+from shared.timers import save_timers
 
 
 async def escalate_alerts(connection: Connection, timers: Sequence[Timer], /, *, now: datetime) -> Outcomes:
     """Nobody acknowledged in time: the next in line is asked."""
-    return await _move_alerts(connection, timers, now=now, wake=False)
+    return await _move_alerts(connection, timers, escalate_alert, now=now)
 
 
 async def wake_alerts(connection: Connection, timers: Sequence[Timer], /, *, now: datetime) -> Outcomes:
     """A snooze is over: the alert asks again."""
-    return await _move_alerts(connection, timers, now=now, wake=True)
+    return await _move_alerts(connection, timers, wake_alert, now=now)
 
 
-async def _move_alerts(connection: Connection, timers: Sequence[Timer], *, now: datetime, wake: bool) -> Outcomes:
+async def remind_alerts(connection: Connection, timers: Sequence[Timer], /, *, now: datetime) -> Outcomes:
+    """Taken on, and nothing has come of it in time: the alert asks again."""
+    return await _move_alerts(connection, timers, remind_alert, now=now)
+
+
+async def _move_alerts(
+    connection: Connection, timers: Sequence[Timer], decide: Callable[..., AlertChange | None], *, now: datetime
+) -> Outcomes:
     outcomes, rules = Outcomes(), load_alert_rules()
-    alerts = await load_alerts(connection, alert_ids=[UUID(timer.key) for timer in timers])
+    # A red flag that changes one of them now holds the alert, and waits for the timer that this transaction has taken:
+    # it goes first, and the timer is tried again.
+    alerts, taken = await claim_alerts(connection, alert_ids=[UUID(timer.key) for timer in timers])
+    await save_timers(connection, [timer for timer in timers if UUID(timer.key) in taken])
     teams = await load_care_teams(connection, member_ids={a.member_id for a in alerts.values()}, now=now)
-    decide = wake_alert if wake else escalate_alert
     changes: list[AlertChange] = []
     for timer in timers:
         alert = alerts.get(UUID(timer.key))

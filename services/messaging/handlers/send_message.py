@@ -19,7 +19,7 @@ from services.messaging.domain.conversation import (
 from services.messaging.domain.feed import NewFeedEntry
 from services.messaging.domain.people import CareTeam
 from services.messaging.domain.triggers import on_red_flag_phrases
-from services.messaging.store.alerts import load_alert_book, load_alerts, load_standing_alerts, save_alert_changes
+from services.messaging.store.alerts import load_alert_book, load_alerts, lock_standing_alerts, save_alert_changes
 from services.messaging.store.conversations import (
     FIRST_RESPONSE,
     find_messages,
@@ -198,7 +198,6 @@ async def _answer(
             because=replace(command, cause=alert.cause),
             now=now,
         )
-        for alert in await load_standing_alerts(connection, member_ids=[message.member_id], episodes=[])
-        if alert.kind == "unanswered-message"
+        for alert in await lock_standing_alerts(connection, of=[(message.member_id, "unanswered-message")])
     ]
     return [change for change in changes if isinstance(change, AlertChange)]

@@ -1,6 +1,9 @@
-"""What a clinician does on the pages: forms in, one command each, a toast (or a redirect, without script) out."""
+"""What a clinician does on the pages: forms in, one command each, a toast (or a redirect, without script) out.
 
-from collections.abc import Awaitable, Callable
+Each form says which of the alert's repeats it was shown with (`seen`): what asked again since is not done with unseen.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Annotated, Final, cast
 from uuid import UUID, uuid4
@@ -20,7 +23,7 @@ from services.messaging.pages.page_route import SCRIPT_HEADER, PageRoute
 from services.messaging.pages.rendering import Page
 from services.messaging.pages.saying import toast_of
 from services.messaging.pages.sign_in import inside
-from services.messaging.pages.triage import OUTCOMES
+from services.messaging.pages.triage import OUTCOMES, render_triage
 from services.messaging.pages.viewer import Viewer, own_form
 from services.messaging.store.pages_queue import QueueRow, load_alert
 from shared.commands import Work
@@ -33,6 +36,7 @@ from shared.service import Service, this_service
 NOTE_LENGTH_MAX: Final = 2_000
 MORNING_HOUR: Final = 8
 WAITS: Final = {"30m": timedelta(minutes=30), "2h": timedelta(hours=2), "4h": timedelta(hours=4)}
+ASKED_AGAIN: Final = "refused-asked-again"
 Run = Callable[[Work], Awaitable[AlertHandled | Refusal]]
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
@@ -45,6 +49,8 @@ def answer(
     if SCRIPT_HEADER in request.headers:
         refused = said.startswith("refused-")
         headers = {"X-Refresh": refresh, "X-Fresh-Id": str(uuid4())}
+        if said == ASKED_AGAIN:
+            headers["X-Look-Again"] = "1"
         toast = toast_of(said, page=page, alert=alert)
         return page.render("parts/toast.html", status_code=409 if refused else 200, headers=headers, toast=toast)
     address, hash_, place = inside(return_to).partition("#")
@@ -72,6 +78,7 @@ async def _handle(
     service: Service,
     return_to: str,
     run: Run,
+    typed: Mapping[str, str] | None = None,
 ) -> Response:
     alert = await _alert_of(service, viewer, alert_id)
     async with service.command(name, member_ids=[alert.member_id], request=request) as work:
@@ -86,6 +93,9 @@ async def _handle(
         after = await _alert_of(service, viewer, alert_id)
     except Problem:  # handed to somebody whose alerts this person does not see: what it was a moment ago
         after = alert
+    if said == ASKED_AGAIN and SCRIPT_HEADER not in request.headers:
+        # A redirect would lose what was typed.
+        return await render_triage(service, page=page, alert=alert_id, said=said, typed=typed, status_code=409)
     return answer(request, page, said=said, refresh="alert", return_to=back, alert=after)
 
 
@@ -98,19 +108,23 @@ def wakes_at(wait: str, *, page: Page) -> datetime | None:
 
 
 ReturnTo = Annotated[str, Form(max_length=400)]
+Seen = Annotated[int, Form()]
+NOTHING_SEEN: Final = -1
+"""A form that does not say counts as one that was shown before everything."""
 
 
 @router.post("/console/alerts/{alert_id}/acknowledge")
 async def post_acknowledge(
     alert_id: UUID,
     request: Request,
+    seen: Seen = NOTHING_SEEN,
     return_to: ReturnTo = "",
     viewer: Viewer = Depends(own_form),
     service: Service = Depends(this_service),
 ) -> Response:
     async def run(work: Work) -> AlertHandled | Refusal:
         return await acknowledge(
-            work.connection, alert_id=alert_id, by=viewer.practitioner, command=work.command, now=work.now
+            work.connection, alert_id=alert_id, by=viewer.practitioner, seen=seen, command=work.command, now=work.now
         )
 
     return await _handle(
@@ -155,6 +169,7 @@ async def post_snooze(
     alert_id: UUID,
     request: Request,
     wait: Annotated[str, Form()] = "",
+    seen: Seen = NOTHING_SEEN,
     return_to: ReturnTo = "",
     viewer: Viewer = Depends(own_form),
     service: Service = Depends(this_service),
@@ -165,7 +180,13 @@ async def post_snooze(
         if until is None:
             return Refusal("choose", "No such choice.")
         return await snooze(
-            work.connection, alert_id=alert_id, by=viewer.practitioner, until=until, command=work.command, now=work.now
+            work.connection,
+            alert_id=alert_id,
+            by=viewer.practitioner,
+            until=until,
+            seen=seen,
+            command=work.command,
+            now=work.now,
         )
 
     return await _handle(
@@ -177,6 +198,7 @@ async def post_snooze(
         service=service,
         return_to=return_to,
         run=run,
+        typed={"wait": wait},
     )
 
 
@@ -185,6 +207,7 @@ async def post_hand_over(
     alert_id: UUID,
     request: Request,
     to_role: Annotated[str, Form()] = "",
+    seen: Seen = NOTHING_SEEN,
     return_to: ReturnTo = "",
     viewer: Viewer = Depends(own_form),
     service: Service = Depends(this_service),
@@ -197,6 +220,7 @@ async def post_hand_over(
             alert_id=alert_id,
             by=viewer.practitioner,
             to_role=cast(PractitionerRole, to_role),
+            seen=seen,
             command=work.command,
             now=work.now,
         )
@@ -210,6 +234,7 @@ async def post_hand_over(
         service=service,
         return_to=return_to,
         run=run,
+        typed={"to_role": to_role},
     )
 
 
@@ -219,6 +244,7 @@ async def post_resolve(
     request: Request,
     outcome: Annotated[str, Form()] = "",
     note: Annotated[str, Form()] = "",
+    seen: Seen = NOTHING_SEEN,
     return_to: ReturnTo = "",
     viewer: Viewer = Depends(own_form),
     service: Service = Depends(this_service),
@@ -236,6 +262,7 @@ async def post_resolve(
             by=viewer.practitioner,
             outcome=cast(AlertOutcome, outcome),
             note=text or None,
+            seen=seen,
             command=work.command,
             now=work.now,
         )
@@ -249,4 +276,5 @@ async def post_resolve(
         service=service,
         return_to=return_to,
         run=run,
+        typed={"outcome": outcome, "note": text},
     )

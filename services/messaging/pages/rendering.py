@@ -118,7 +118,7 @@ class Page:
                 zone=self.zone,
                 clock=times.clock_time,
                 zone_label=times.zone_label,
-                **{"toast": None, "words": None, **values},
+                **{"toast": None, "words": None, "typed": {}, **values},
             )
         )
         answered = {"Cache-Control": "no-store", "X-Clinic-Now": self.now.isoformat(), **(headers or {})}

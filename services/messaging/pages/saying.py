@@ -12,6 +12,7 @@ REFUSALS: Final = frozenset(
     {
         "already-acknowledged",
         "already-resolved",
+        "asked-again",
         "not-acknowledged",
         "not-yours",
         "too-late",
@@ -48,7 +49,7 @@ def toast_of(said: str, *, page: Page, alert: QueueRow | None) -> Toast | None:
 
 
 def refusal_text(code: str, *, page: Page, alert: QueueRow | None = None) -> str:
-    """Why not, and who was first where somebody was."""
+    """Why not, who was first where somebody was, and what came meanwhile where something did."""
     if alert and code == "already-acknowledged" and alert.acknowledged_at:
         return page.say(
             "refusal.already-acknowledged",
@@ -61,6 +62,13 @@ def refusal_text(code: str, *, page: Page, alert: QueueRow | None = None) -> str
             name=alert.resolved_by_name or page.say("role.system"),
             age=page.length(page.now - alert.resolved_at),
         )
-    if code in {"already-acknowledged", "already-resolved"} or code not in REFUSALS:
+    if alert and code == "asked-again":
+        return page.say(
+            "refusal.asked-again",
+            age=page.length(page.now - alert.last_raised_at),
+            priority=page.say.word("priority", alert.priority),
+            kind=page.say.word("kind", alert.kind),
+        )
+    if code in {"already-acknowledged", "already-resolved", "asked-again"} or code not in REFUSALS:
         return page.say("refusal.other")
     return page.say(f"refusal.{code}", max=4000)

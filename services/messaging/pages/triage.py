@@ -1,6 +1,6 @@
 """The triage page: who needs me now, why, and what did I already do about it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, get_args
 from uuid import UUID
@@ -125,26 +125,43 @@ async def show_triage(
     service: Service = Depends(this_service),
 ) -> Response:
     page = Page(viewer=viewer, now=service.clock.now())
+    return await render_triage(service, page=page, alert=alert, words=q, said=said)
+
+
+async def render_triage(
+    service: Service,
+    *,
+    page: Page,
+    alert: UUID | None,
+    words: str | None = None,
+    said: str = "",
+    typed: Mapping[str, str] | None = None,
+    status_code: int = 200,
+) -> Response:
+    """The whole page. `typed`: what stood in the form of the alert's detail, which is to stand there again."""
+    viewer = page.viewer
     async with service.database.acquire() as connection:
         cursor = await load_feed_number(connection)
         parts = await load_parts(connection, page=page)
         return_to = f"/console/?alert={alert}" if alert else "/console/"
         detail = await alert_values(connection, page=page, alert_id=alert, return_to=return_to) if alert else None
         found = (
-            await find_team_members(connection, practitioner_id=viewer.practitioner_id, words=q[:80])
-            if q is not None
+            await find_team_members(connection, practitioner_id=viewer.practitioner_id, words=words[:80])
+            if words is not None
             else []
         )
     toast: Toast | None = toast_of(said, page=page, alert=detail["alert"] if detail else None)
     return page.render(
         "triage.html",
+        status_code=status_code,
         room="triage",
         cursor=cursor,
         parts=parts,
         waiting=waiting_in(parts),
-        words=q,
+        words=words,
         found=found,
         toast=toast,
+        typed=typed or {},
         gone=alert is not None and detail is None,
         **(detail or {"alert": None}),
     )

@@ -1,4 +1,9 @@
-"""Alerts, what was done about them, and the timers and feed entries that go with each change."""
+"""Alerts, what was done about them, and the timers and feed entries that go with each change.
+
+Whoever loads alerts in order to change them locks them: the safety group holds no member's lock, so that lock alone
+does not keep two apart. First, to raise one, what does not exist yet (`alert_locks`), then the rows, each in one
+statement and in order, so that no two wait for each other in a circle. What is loaded to be shown is not locked.
+"""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -15,6 +20,7 @@ from services.messaging.domain.people import CareTeam
 from services.messaging.store.feed import save_feed_entries
 from services.messaging.store.json_rows import json_row
 from services.messaging.store.members import load_care_teams
+from services.messaging.store.rules import load_alert_rules
 from shared.database import Connection
 from shared.events.envelope import Decision, EventRef
 from shared.events.vocabulary import AlertKind, Practitioner
@@ -25,6 +31,27 @@ ESCALATION = "alert.escalation"
 """Timer kind; key: the alert's id; due when nobody acknowledged in time."""
 SNOOZE = "alert.snooze"
 """Timer kind; key: the alert's id; due when a snooze ends."""
+FOLLOW_UP = "alert.follow-up"
+"""Timer kind; key: the alert's id; due when it was taken on and nothing has come of it."""
+
+# A conflicting row is locked even though the condition never lets the update happen.
+LOCK_RAISING = """
+insert into alert_locks (member_id, kind)
+select member_id, kind from unnest($1::uuid[], $2::text[]) as wanted(member_id, kind) order by member_id, kind
+on conflict (member_id, kind) do update set member_id = excluded.member_id where false
+"""
+
+# Which rows is found first and locked then: a union cannot be locked, and `or` would read the whole table. A row that
+# somebody changed while this waited comes as it is now.
+LOCK_STANDING = """
+select * from alerts where alert_id in (
+    select alert_id from alerts where status <> 'resolved' and (member_id, kind) in
+        (select * from unnest($1::uuid[], $2::text[]))
+    union
+    select alert_id from alerts where (member_id, kind, episode_key) in
+        (select * from unnest($3::uuid[], $4::text[], $5::text[]))
+) order by alert_id for update
+"""
 
 SAVE = """
 insert into alerts select * from jsonb_populate_recordset(null::alerts, $1)
@@ -156,23 +183,46 @@ async def load_alerts(connection: Connection, *, alert_ids: Collection[UUID]) ->
     return {row["alert_id"]: _alert(row) for row in rows}
 
 
-async def load_standing_alerts(
-    connection: Connection, *, member_ids: Collection[UUID], episodes: Sequence[tuple[UUID, AlertKind, str]]
+async def lock_alerts(connection: Connection, *, alert_ids: Collection[UUID]) -> dict[UUID, Alert]:
+    """Alerts by id, to change them: nobody else does until the transaction ends. Unknown ones are missing."""
+    rows = await connection.fetch(
+        "select * from alerts where alert_id = any($1::uuid[]) order by alert_id for update", list(alert_ids)
+    )
+    return {row["alert_id"]: _alert(row) for row in rows}
+
+
+async def claim_alerts(connection: Connection, *, alert_ids: Collection[UUID]) -> tuple[dict[UUID, Alert], set[UUID]]:
+    """Alerts by id, locked to change them, but for those that somebody is changing now: their ids come second. For
+    timers: they hold their own rows when they come here, which others take after the alert."""
+    ids = list(alert_ids)
+    rows = await connection.fetch(
+        "select * from alerts where alert_id = any($1::uuid[]) order by alert_id for update skip locked", ids
+    )
+    claimed = {row["alert_id"]: _alert(row) for row in rows}
+    left = [alert_id for alert_id in ids if alert_id not in claimed]
+    return claimed, set(await load_alerts(connection, alert_ids=left)) if left else set()
+
+
+async def lock_standing_alerts(
+    connection: Connection,
+    *,
+    of: Collection[tuple[UUID, AlertKind]],
+    episodes: Collection[tuple[UUID, AlertKind, str]] = (),
 ) -> list[Alert]:
-    """All unresolved alerts of these members, and the alerts (resolved too) of these (member, kind, episode key).
+    """All unresolved alerts of these (member, kind), and the alerts (resolved too) of these (member, kind, episode
+    key), to change them: nobody else does until the transaction ends.
     Always in the same order: the identity of what is published about them follows from it."""
     rows = await connection.fetch(
-        """select * from alerts where member_id = any($1::uuid[]) and status <> 'resolved'
-        union all
-        select * from alerts where status = 'resolved' and (member_id, kind, episode_key) in
-            (select * from unnest($2::uuid[], $3::text[], $4::text[]))
-        order by alert_id""",
-        list(member_ids),
+        LOCK_STANDING,
+        [pair[0] for pair in of],
+        [pair[1] for pair in of],
         [e[0] for e in episodes],
         [e[1] for e in episodes],
         [e[2] for e in episodes],
     )
-    return [_alert(row) for row in rows]
+    # One that was unresolved when it was found may have been resolved while this waited for its lock.
+    known, asked = [_alert(row) for row in rows], set(episodes)
+    return [a for a in known if a.status != "resolved" or (a.member_id, a.kind, a.episode_key) in asked]
 
 
 async def load_alert_queue(
@@ -228,15 +278,22 @@ async def save_alert_changes(
 
 
 async def _set_timers(connection: Connection, alerts: Sequence[Alert]) -> None:
-    asking = [a for a in alerts if a.status == "open"]
-    asleep = [a for a in alerts if a.status != "resolved" and a.snoozed_until is not None]
-    await cancel_timers(connection, kind=ESCALATION, keys=[str(a.alert_id) for a in alerts if a not in asking])
-    await cancel_timers(connection, kind=SNOOZE, keys=[str(a.alert_id) for a in alerts if a not in asleep])
-    await save_timers(
-        connection,
-        [_timer(a, kind=ESCALATION, due_at=a.respond_by) for a in asking]
-        + [_timer(a, kind=SNOOZE, due_at=a.snoozed_until) for a in asleep if a.snoozed_until],
-    )
+    within = load_alert_rules().resolve_within
+    due: dict[str, dict[str, Timer]] = {ESCALATION: {}, SNOOZE: {}, FOLLOW_UP: {}}
+    for alert in alerts:
+        if alert.status == "open":
+            kind, due_at = ESCALATION, alert.respond_by
+        elif alert.status == "resolved":
+            continue
+        elif alert.snoozed_until is not None:
+            kind, due_at = SNOOZE, alert.snoozed_until
+        else:
+            assert alert.acknowledged_at is not None, "the table demands it"
+            kind, due_at = FOLLOW_UP, alert.acknowledged_at + within[alert.priority]
+        due[kind][str(alert.alert_id)] = _timer(alert, kind=kind, due_at=due_at)
+    for kind, timers in due.items():
+        await cancel_timers(connection, kind=kind, keys=[k for a in alerts if (k := str(a.alert_id)) not in timers])
+    await save_timers(connection, [timer for timers in due.values() for timer in timers.values()])
 
 
 def _timer(alert: Alert, *, kind: str, due_at: datetime) -> Timer:
@@ -263,14 +320,23 @@ class AlertBook:
     teams: dict[UUID, CareTeam]
 
 
-async def load_alert_book(connection: Connection, *, triggers: Sequence[Trigger], now: datetime) -> AlertBook:
-    """The alerts of these triggers' episodes, the unresolved ones of their members, and the members' care teams. A
-    member without a team is missing there: nothing waits for it, the on-call role is asked."""
-    if not triggers:
+async def load_alert_book(
+    connection: Connection,
+    *,
+    triggers: Sequence[Trigger],
+    others: Collection[tuple[UUID, AlertKind]] = (),
+    now: datetime,
+) -> AlertBook:
+    """The alerts of these triggers' episodes, the unresolved ones of their members and kinds and of `others`, and the
+    care teams of the triggers' members. Until the transaction ends nobody else changes or raises such an alert. Who has
+    no care team is missing there: nothing waits for it, the on-call role is asked."""
+    wanted = {*others, *((trigger.member_id, trigger.kind) for trigger in triggers)}
+    if not wanted:
         return AlertBook(known=[], teams={})
-    members = {trigger.member_id for trigger in triggers}
+    await connection.execute(LOCK_RAISING, [pair[0] for pair in wanted], [pair[1] for pair in wanted])
     episodes = [(trigger.member_id, trigger.kind, trigger.episode_key) for trigger in triggers]
-    return AlertBook(
-        known=await load_standing_alerts(connection, member_ids=members, episodes=episodes),
-        teams=await load_care_teams(connection, member_ids=members, now=now),
-    )
+    known = await lock_standing_alerts(connection, of=wanted, episodes=episodes)
+    # Read after the locks: a change of the team that they waited for counts.
+    members = {trigger.member_id for trigger in triggers}
+    teams = await load_care_teams(connection, member_ids=members, now=now) if members else {}
+    return AlertBook(known=known, teams=teams)

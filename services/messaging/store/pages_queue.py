@@ -29,6 +29,7 @@ class QueueRow:
     rule_id: str
     rule_version: int
     raised_at: datetime
+    last_raised_at: datetime
     repeats: int
     owner_id: UUID | None
     owner_role: str
@@ -69,9 +70,9 @@ class FoundMember:
 _COLUMNS = """
     a.alert_id, a.member_id, c.given_name || ' ' || c.family_name as member_name,
     coalesce(c.time_zone, p.time_zone) as member_zone, a.kind, a.priority, a.status, a.summary, a.reason, a.rule_id,
-    a.rule_version, a.raised_at, a.repeats, a.owner_id, a.owner_role, a.owner_name, a.level, a.respond_by,
-    a.snoozed_until, a.settled_at, a.acknowledged_by, a.acknowledged_by_name, a.acknowledged_at, a.resolved_by_name,
-    a.resolved_at, a.outcome, a.note,
+    a.rule_version, a.raised_at, a.last_raised_at, a.repeats, a.owner_id, a.owner_role, a.owner_name, a.level,
+    a.respond_by, a.snoozed_until, a.settled_at, a.acknowledged_by, a.acknowledged_by_name, a.acknowledged_at,
+    a.resolved_by_name, a.resolved_at, a.outcome, a.note,
     coalesce($1 in (p.pt_id, p.coach_id), false) as in_team
 """
 _VISIBLE = "(p.pt_id = $1 or p.coach_id = $1 or ($2 and a.owner_role = 'oncall'))"

@@ -52,6 +52,7 @@ def load_alert_rules() -> AlertRules:
     data = _read("alert_rules.yaml")
     return AlertRules(
         respond_within={p: timedelta(minutes=m) for p, m in data["respond"]["minutes"].items()},
+        resolve_within={p: timedelta(minutes=m) for p, m in data["follow_up"]["minutes"].items()},
         ladders={kind: tuple(roles) for kind, roles in data["ladder"]["kinds"].items()},
         safety_ladders={priority: tuple(roles) for priority, roles in data["ladder"]["safety"].items()},
         grouped_while_open=frozenset(data["grouping"]["while_open"]),
@@ -59,6 +60,7 @@ def load_alert_rules() -> AlertRules:
         snooze_max=timedelta(days=data["handling"]["snooze_days_max"]),
         first_response_within=timedelta(minutes=data["first_response"]["minutes"]),
         ladder_version=data["ladder"]["version"],
+        follow_up_version=data["follow_up"]["version"],
     )
 
 

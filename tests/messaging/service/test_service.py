@@ -9,6 +9,7 @@ from shared.clock import wall_now
 from tests.fixtures.eventually import eventually
 from tests.messaging.given import (
     COACH,
+    HOUR,
     MEMBER,
     ONCALL,
     OTHER_MEMBER,
@@ -94,6 +95,39 @@ async def test_who_may_see_whom(clinic: Clinic) -> None:
     await clinic.publish("careloop.plans", flagged("emergency", "hot-swollen-joint", at=wall_now()))
     assert await eventually(lambda: clinic.queue(oncall), what="the emergency asks the on-call role")
     assert (await clinic.ask("GET", f"/v1/members/{MEMBER}/messages", token=oncall)).status_code == 200
+
+
+async def test_a_command_on_what_asked_again_meanwhile_changes_nothing(clinic: Clinic) -> None:
+    await clinic.publish("careloop.plans", flagged("same-day", "locked-knee", at=wall_now()))
+    pt = clinic.tokens.pt(PT.practitioner_id, PT.name)
+    (shown,) = await eventually(lambda: clinic.queue(pt), what="the PT has the alert")
+    await clinic.publish("careloop.plans", flagged("emergency", "chest-pain-breathless", at=wall_now()))
+
+    async def worse() -> Any:
+        (alert,) = await clinic.queue(pt)
+        return alert if alert["priority"] == "emergency" else None
+
+    now = await eventually(worse, what="the emergency has joined it")
+    assert (shown["repeats"], now["repeats"]) == (0, 1)
+    path, seen = f"/v1/alerts/{shown['alert_id']}", {"seen": shown["repeats"]}
+    bodies: dict[str, dict[str, Any]] = {
+        "acknowledge": {},
+        "snooze": {"until": (wall_now() + HOUR).isoformat()},
+        "hand-over": {"to_role": "coach"},
+        "resolve": {"outcome": "no-action-needed", "note": "stiff only"},
+    }
+    for action, body in bodies.items():
+        stale = await clinic.ask("POST", f"{path}/{action}", token=pt, json=body | seen)
+        assert (stale.status_code, stale.json()["type"]) == (409, "urn:careloop:problem:asked-again"), action
+        assert stale.headers["content-type"] == "application/problem+json"
+        blind = await clinic.ask("POST", f"{path}/{action}", token=pt, json=body | {"seen": -1})
+        assert blind.status_code == 422
+    for action in ("snooze", "hand-over", "resolve"):
+        blind = await clinic.ask("POST", f"{path}/{action}", token=pt, json=bodies[action])
+        assert (blind.status_code, blind.json()["type"]) == (409, "urn:careloop:problem:not-seen"), action
+    assert await worse() == now
+    done = await clinic.ask("POST", f"{path}/resolve", token=pt, json=bodies["resolve"] | {"seen": now["repeats"]})
+    assert done.json()["status"] == "resolved", done.text
 
 
 async def test_a_message_is_sent_once_and_its_red_flags_are_answered_at_once(clinic: Clinic) -> None:

@@ -1,6 +1,7 @@
 // Forms answer at once, and keep what was typed until it has been sent.
 import { SignedOut, ask, say, toast } from "./net.js";
 import { refresh } from "./fragments.js";
+import { lookAgain } from "./queue.js";
 
 const kept = (field) => "careloop:" + field.dataset.keep;
 
@@ -33,6 +34,7 @@ async function send(form, submitter) {
         if (sheet) { sheet.open = false; sheet.querySelector("summary")?.focus(); }
       }
       await refresh((response.headers.get("X-Refresh") ?? "").split(" "));
+      if (response.headers.has("X-Look-Again")) await lookAgain(wrong?.textContent ?? "");
     } else {
       say(document.body.dataset.sayFailed);
     }

@@ -104,6 +104,27 @@ export async function refreshDetail() {
   if (!filling() && detail.dataset.alert === asked) fill(detail, html);
 }
 
+// The alert asked again after this page was fetched: the detail is fetched although somebody is filling in a form of it,
+// and what they chose and wrote stands in the fresh form, which knows what has been shown now.
+export async function lookAgain(sentence) {
+  const sheet = detail?.querySelector("details.act[open]");
+  const asked = detail?.dataset.alert;
+  if (!asked) return;
+  const response = await ask("/console/fragments/alerts/" + asked);
+  if (!response.ok || detail.dataset.alert !== asked) return;
+  const typed = sheet && new FormData(sheet.querySelector("form"));
+  fill(detail, await response.text());
+  detail.scrollTop = 0;
+  detail.focus({ preventScroll: true });
+  // An emergency cannot be put off: its sheet is gone.
+  const fresh = sheet && detail.querySelector(`details.act[data-key="${sheet.dataset.key}"]`);
+  if (!fresh) return;
+  fresh.open = true;
+  for (const field of fresh.querySelectorAll("input[type=radio]")) field.checked = typed.get(field.name) === field.value;
+  for (const field of fresh.querySelectorAll("textarea")) field.value = typed.get(field.name) ?? "";
+  fresh.querySelector(".wrong").textContent = sentence;
+}
+
 export function move(step) {
   const all = rows();
   if (!all.length) return;
