@@ -9,15 +9,16 @@ import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Final, Protocol
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from pydantic import SecretStr
 
 from shared.clock import monotonic
 from shared.events.catalogue import TOPICS, Topic
-from shared.settings import ServiceSettings
 
 TIMESTAMP_AGE_MAX: Final = timedelta(days=33)
 """Older records are refused by the broker. An inbox remembers 35 days, so a relay that wakes after weeks cannot double
@@ -59,7 +60,20 @@ def group_name(namespace: str, group: str) -> str:
     return f"{namespace}.{group}" if namespace else group
 
 
-def kafka_security(settings: ServiceSettings) -> dict[str, Any]:
+class BrokerAccess(Protocol):
+    """How a broker is talked to: the settings of a service, or what a local stack was started with."""
+
+    @property
+    def kafka_security(self) -> str: ...
+    @property
+    def kafka_username(self) -> str | None: ...
+    @property
+    def kafka_password(self) -> SecretStr | None: ...
+    @property
+    def kafka_ca_file(self) -> Path | None: ...
+
+
+def kafka_security(settings: BrokerAccess) -> dict[str, Any]:
     """How to connect to the broker, as keywords of every aiokafka client. ssl.SSLError or OSError on a bad CA file."""
     keywords: dict[str, Any] = {"security_protocol": settings.kafka_security}
     if settings.kafka_security.endswith("SSL"):
@@ -143,9 +157,9 @@ class _admin:
         await self._client.close()
 
 
-async def kafka_cluster(bootstrap: str) -> str:
+async def kafka_cluster(bootstrap: str, *, security: Mapping[str, Any] | None = None) -> str:
     """What tells this Kafka cluster from every other, wherever it answers. KafkaError where it cannot be asked."""
-    async with _admin(bootstrap, None) as admin:
+    async with _admin(bootstrap, security) as admin:
         return str((await admin.describe_cluster())["cluster_id"])
 
 

@@ -119,7 +119,8 @@ async def require_in_log(stack: Stack, *, topic: str, partition: int, offset: in
     log stops the partition, or passes over what comes next without a word."""
     if topic not in TOPIC_OF:
         raise LocalProblem(f"There is no topic {topic}.")
-    bounds = (await LogReader(stack.kafka_bootstrap, stack.namespace).bounds(topic))[topic].get(partition)
+    reader = LogReader(stack.kafka_bootstrap, stack.namespace, security=stack.kafka_access.options())
+    bounds = (await reader.bounds(topic))[topic].get(partition)
     if bounds is None:
         raise LocalProblem(f"{topic} has no partition {partition}.")
     if not bounds.first <= offset <= bounds.end:

@@ -30,6 +30,7 @@ def reconcile(data: Data = DATA_DEFAULT, as_json: Json = False) -> None:
             report = asyncio.run(
                 reconcile_stack(
                     bootstrap=stack.kafka_bootstrap,
+                    security=stack.kafka_access.options(),
                     namespace=stack.namespace,
                     databases=databases,
                     clock=open_clock(stack.clock_file),

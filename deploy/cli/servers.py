@@ -47,10 +47,11 @@ def topics(
 ) -> None:
     """Show the topics of the catalogue as the broker of a running stack has them."""
     stack = running_stack(data.absolute())
+    security = stack.kafka_access.options()
     try:
         if create:
-            asyncio.run(create_topics(stack.kafka_bootstrap, namespace=stack.namespace))
-        found = asyncio.run(describe_topics(stack.kafka_bootstrap, namespace=stack.namespace))
+            asyncio.run(create_topics(stack.kafka_bootstrap, namespace=stack.namespace, security=security))
+        found = asyncio.run(describe_topics(stack.kafka_bootstrap, namespace=stack.namespace, security=security))
     except (TopicDiffers, KafkaError) as error:
         raise LocalProblem(f"The topics could not be read: {error}") from error
     if as_json:

@@ -6,9 +6,11 @@ import os
 import signal
 import time
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from deploy.local.jars import kafka_jars
 from deploy.local.java import find_java
@@ -139,10 +141,16 @@ def start_kafka(folder: Path, settings: KafkaSettings, *, record_in: ProcessFile
     )
 
 
-async def wait_for_kafka(child: Child | None, bootstrap: str, *, limit_s: float = START_LIMIT_S) -> None:
+async def wait_for_kafka(
+    child: Child | None,
+    bootstrap: str,
+    *,
+    security: Mapping[str, Any] | None = None,
+    limit_s: float = START_LIMIT_S,
+) -> None:
     """Until the broker answers a metadata request. Raises LocalProblem if it ends or takes too long."""
     deadline = time.monotonic() + limit_s
-    while not await kafka_answers(bootstrap):
+    while not await kafka_answers(bootstrap, security=security):
         if child is not None and not child.running:
             raise LocalProblem(f"Kafka ended while it started: {_reason(child.log.parent)} (see {child.log}).")
         if time.monotonic() > deadline:
@@ -151,7 +159,7 @@ async def wait_for_kafka(child: Child | None, bootstrap: str, *, limit_s: float 
         await asyncio.sleep(POLL_S)
 
 
-async def kafka_answers(bootstrap: str, *, limit_s: float = 3.0) -> bool:
+async def kafka_answers(bootstrap: str, *, security: Mapping[str, Any] | None = None, limit_s: float = 3.0) -> bool:
     """True if a broker at `bootstrap` tells of a live broker."""
     from aiokafka.client import AIOKafkaClient
 
@@ -161,7 +169,7 @@ async def kafka_answers(bootstrap: str, *, limit_s: float = 3.0) -> bool:
         writer.close()
     except (OSError, TimeoutError):
         return False
-    client = AIOKafkaClient(bootstrap_servers=bootstrap, request_timeout_ms=int(limit_s * 1000))
+    client = AIOKafkaClient(bootstrap_servers=bootstrap, request_timeout_ms=int(limit_s * 1000), **(security or {}))
     try:
         await asyncio.wait_for(client.bootstrap(), limit_s)
         return bool(client.cluster.brokers())

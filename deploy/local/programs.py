@@ -102,6 +102,7 @@ def service_programs(stack: Stack, ports: ProgramPorts, settings: LocalSettings)
     """The four services, each with its own database and all with the same addresses."""
     shared = {
         "CARELOOP_KAFKA_BOOTSTRAP": stack.kafka_bootstrap,
+        **stack.kafka_access.environment,
         "CARELOOP_VALKEY_URL": stack.valkey_url,
         "CARELOOP_NAMESPACE": stack.namespace,
         "CARELOOP_HOST": HOST,

@@ -1,6 +1,7 @@
 """Settings of `careloop up`, from the environment with the prefix CARELOOP_."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -26,6 +27,14 @@ class LocalSettings(BaseSettings):
     """Put before topics, groups and database names, for several stacks on the same external servers."""
     kafka_bootstrap: str | None = None
     """host:port of a Kafka to use instead of starting one."""
+    kafka_security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    """Protocol to that Kafka, of the services and of every command."""
+    kafka_username: str | None = None
+    """SCRAM-SHA-512 user there, with a SASL security."""
+    kafka_password: SecretStr | None = None
+    """Of that user."""
+    kafka_ca_file: Path | None = None
+    """Certificate authority of that Kafka, with an SSL security; the system's own if not given."""
     postgres_url: SecretStr | None = None
     """URL of a PostgreSQL to use instead of starting one; its user must be able to create roles and databases."""
     valkey_url: SecretStr | None = None

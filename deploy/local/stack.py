@@ -2,12 +2,13 @@
 
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError, field_serializer
 
 from deploy.local.problems import LocalProblem
 from deploy.local.processes import Recorded, is_running, write_private
+from shared.topics import kafka_security
 
 STACK_FILE = "stack.json"
 SERVICES = ("enrollment", "plans", "messaging", "notifications")
@@ -22,6 +23,37 @@ class StackService(BaseModel):
     database_url: str
 
 
+class KafkaAccess(BaseModel):
+    """How the stack's broker is talked to, under the names of the services' settings."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kafka_security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    kafka_username: str | None = None
+    kafka_password: SecretStr | None = None
+    kafka_ca_file: Path | None = None
+
+    @field_serializer("kafka_password", when_used="json")
+    def _tell(self, password: SecretStr | None) -> str | None:
+        """stack.json is its owner's alone, and the other commands need it."""
+        return password.get_secret_value() if password else None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """As a service is told it."""
+        told = self.model_dump(mode="json", exclude_none=True)
+        return {f"CARELOOP_{name.upper()}": value for name, value in told.items()}
+
+    def options(self) -> dict[str, Any]:
+        """Keywords of every aiokafka client. Raises LocalProblem where the certificate authority cannot be read."""
+        try:
+            return kafka_security(self)
+        except OSError as error:  # ssl.SSLError is one
+            raise LocalProblem(
+                f"CARELOOP_KAFKA_CA_FILE ({self.kafka_ca_file}) cannot be used: {type(error).__name__}."
+            ) from None
+
+
 class Stack(BaseModel):
     """A stack as it was last started. Holds passwords: written for its owner alone."""
 
@@ -34,6 +66,7 @@ class Stack(BaseModel):
     data: Path
     namespace: str
     kafka_bootstrap: str
+    kafka_access: KafkaAccess = KafkaAccess()
     postgres_url: str
     """A superuser's, as databases and roles are created with it."""
     valkey_url: str
@@ -53,6 +86,11 @@ class Stack(BaseModel):
     def is_supervised(self) -> bool:
         """True while the process that started it lives."""
         return is_running(Recorded(pid=self.supervisor_pid, mark=self.supervisor_mark))
+
+
+def kafka_options(stack: Stack) -> dict[str, Any]:
+    """Where the stack's broker is and how to talk to it: keywords of every aiokafka client."""
+    return {"bootstrap_servers": stack.kafka_bootstrap, **stack.kafka_access.options()}
 
 
 def save_stack(stack: Stack) -> None:

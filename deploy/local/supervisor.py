@@ -40,12 +40,24 @@ from deploy.local.servers import (
     stop_orphans,
 )
 from deploy.local.settings import LocalSettings
-from deploy.local.stack import SERVICES, Stack, StackService, load_stack, save_stack
+from deploy.local.stack import SERVICES, KafkaAccess, Stack, StackService, load_stack, save_stack
 from shared.migrating import MigrationError, migrate
 from shared.topics import TopicDiffers, create_topics, kafka_cluster
 
 FOLLOW_S = 0.1
 STOP_LIMIT_S = 14.0
+
+
+def kafka_access(settings: LocalSettings) -> KafkaAccess:
+    """Of a Kafka that is given; one that we start ourselves is on this machine's loopback, in plaintext."""
+    if settings.kafka_bootstrap is None:
+        return KafkaAccess()
+    return KafkaAccess(
+        kafka_security=settings.kafka_security,
+        kafka_username=settings.kafka_username,
+        kafka_password=settings.kafka_password,
+        kafka_ca_file=settings.kafka_ca_file.absolute() if settings.kafka_ca_file else None,
+    )
 
 
 def server_choices(settings: LocalSettings) -> ServerChoices:
@@ -54,6 +66,7 @@ def server_choices(settings: LocalSettings) -> ServerChoices:
         postgres_port=settings.postgres_port,
         valkey_port=settings.valkey_port,
         kafka_bootstrap=settings.kafka_bootstrap,
+        kafka_security=kafka_access(settings).options(),
         postgres_url=settings.postgres_url.get_secret_value() if settings.postgres_url else None,
         valkey_url=settings.valkey_url.get_secret_value() if settings.valkey_url else None,
     )
@@ -118,7 +131,9 @@ class Supervisor:
             self._start_services(last, ports)
         with self.progress.step("starting Kafka, PostgreSQL and Valkey"):
             servers = await self._servers.start()
-        servers_id = await identify_servers(servers, namespace=self.settings.namespace)
+        servers_id = await identify_servers(
+            servers, access=kafka_access(self.settings), namespace=self.settings.namespace
+        )
         stack = self._stack = self._describe(servers, servers_id, ports)
         save_stack(stack)
         seeding_due = self.seed and not seeding.is_seeded(stack.simulation)
@@ -172,6 +187,7 @@ class Supervisor:
             data=self.data,
             namespace=namespace,
             kafka_bootstrap=servers.kafka_bootstrap,
+            kafka_access=kafka_access(self.settings),
             postgres_url=servers.postgres_url,
             valkey_url=servers.valkey_url,
             embedded=servers.embedded,
@@ -254,6 +270,7 @@ def addresses(stack: Stack) -> tuple[object, ...]:
     """Everything that a service is told of its stack."""
     return (
         stack.kafka_bootstrap,
+        stack.kafka_access,
         stack.postgres_url,
         stack.valkey_url,
         stack.services,
@@ -269,7 +286,10 @@ async def prepare_servers(stack: Stack) -> None:
     """
     try:
         await gather_or_first_problem(
-            [_prepare_databases(stack), create_topics(stack.kafka_bootstrap, namespace=stack.namespace)]
+            [
+                _prepare_databases(stack),
+                create_topics(stack.kafka_bootstrap, namespace=stack.namespace, security=stack.kafka_access.options()),
+            ]
         )
     except (MigrationError, TopicDiffers) as error:
         raise LocalProblem(f"The data in {stack.data} does not fit this version: {error}.") from error
@@ -277,11 +297,12 @@ async def prepare_servers(stack: Stack) -> None:
         raise LocalProblem(f"The servers could not be prepared: {type(error).__name__}: {error}.") from error
 
 
-async def identify_servers(servers: Servers, *, namespace: str) -> str:
+async def identify_servers(servers: Servers, *, access: KafkaAccess, namespace: str) -> str:
     """The same for the same clinic's data on the same database and Kafka clusters, wherever they answer. LocalProblem
     where one cannot be asked."""
     try:
-        names = [await database_cluster(servers.postgres_url), await kafka_cluster(servers.kafka_bootstrap), namespace]
+        database = await database_cluster(servers.postgres_url)
+        names = [database, await kafka_cluster(servers.kafka_bootstrap, security=access.options()), namespace]
     except (asyncpg.PostgresError, KafkaError, OSError) as error:
         raise LocalProblem(f"The servers could not be asked who they are: {type(error).__name__}: {error}.") from error
     return hashlib.blake2b(" ".join(names).encode(), digest_size=8).hexdigest()

@@ -1,9 +1,10 @@
 """What lies in the log: for each partition, the inbox identities that its records have in a consumer group."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
@@ -49,15 +50,16 @@ class LogSilent(Exception):
 class LogReader:
     """Reads topics from their beginning without belonging to any group."""
 
-    def __init__(self, bootstrap: str, namespace: str) -> None:
+    def __init__(self, bootstrap: str, namespace: str, *, security: Mapping[str, Any] | None = None) -> None:
         tolerate_header_names()
-        self._bootstrap, self._namespace = bootstrap, namespace
+        self._kafka = {"bootstrap_servers": bootstrap, **(security or {})}
+        self._namespace = namespace
 
     async def bounds(self, *topics: str) -> dict[str, dict[int, Bounds]]:
         """Where each partition of these topics begins and ends at this moment."""
         names = {topic: topic_name(self._namespace, topic) for topic in topics}
         consumer = AIOKafkaConsumer(
-            *names.values(), bootstrap_servers=self._bootstrap, fetch_max_wait_ms=50, isolation_level="read_committed"
+            *names.values(), **self._kafka, fetch_max_wait_ms=50, isolation_level="read_committed"
         )
         await consumer.start()
         try:
@@ -78,9 +80,7 @@ class LogReader:
     ) -> AsyncGenerator[Sequence[LoggedRecord]]:
         """Batches of a partition's records below the offset `until`, from `start` or from the first that is left."""
         place = TopicPartition(topic_name(self._namespace, topic), partition)
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._bootstrap, fetch_max_wait_ms=50, isolation_level="read_committed"
-        )
+        consumer = AIOKafkaConsumer(**self._kafka, fetch_max_wait_ms=50, isolation_level="read_committed")
         await consumer.start()
         try:
             consumer.assign([place])

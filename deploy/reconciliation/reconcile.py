@@ -65,11 +65,12 @@ async def reconcile(
     namespace: str,
     databases: Mapping[str, str],
     clock: Clock,
+    security: Mapping[str, Any] | None = None,
     progress: Callable[[str], None] = print,
 ) -> Report:
     """Hold the log against the books of these services (name to database URL). Raises KafkaError or asyncpg errors
     where a server does not answer."""
-    report, reader = Report(), LogReader(bootstrap, namespace)
+    report, reader = Report(), LogReader(bootstrap, namespace, security=security)
     async with AsyncExitStack() as stack:
         connections: dict[str, asyncpg.Connection[asyncpg.Record]] = {}
         for service, url in databases.items():
