@@ -68,7 +68,7 @@ async def ask_all(stack: Stack) -> list[Part]:
         **{name: (service.url, "/health/ready") for name, service in stack.services.items()},
     }
     servers = {
-        "kafka": (stack.kafka_bootstrap, kafka_answers(stack.kafka_bootstrap)),
+        "kafka": (stack.kafka_bootstrap, kafka_answers(stack.kafka_bootstrap, security=stack.kafka_access.options())),
         "postgres": (stack.postgres_url.rpartition("@")[2], postgres_answers(stack.postgres_url)),
         "valkey": (stack.valkey_url.rpartition("@")[2], valkey_answers(stack.valkey_url)),
     }

@@ -19,8 +19,6 @@ ROOT = Path(__file__).parents[2]
 SECRET = "not-for-everyone"
 CLIENTS = {"create_topics", "describe_topics", "kafka_cluster", "kafka_answers", "LogReader"}
 """What reaches the broker besides aiokafka's own classes."""
-UNSECURED = {"deploy/cli/status.py: kafka_answers"}
-"""`status` still asks in plaintext, and so calls a secured broker silent."""
 
 
 def a_stack(data: Path, access: KafkaAccess) -> Stack:
@@ -94,4 +92,4 @@ def test_nothing_of_deploy_reaches_a_broker_without_its_security() -> None:
         if name in CLIENTS or name.startswith("AIOKafka")
         if not any(keyword.arg in (None, "security") for keyword in call.keywords)
     }
-    assert unsecured - UNSECURED == set()
+    assert unsecured == set()

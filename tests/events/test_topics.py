@@ -52,6 +52,8 @@ async def test_topics_are_made_once_as_the_catalogue_says(
             "max.message.bytes": "1048588",
             "message.timestamp.type": "CreateTime",
             "message.timestamp.before.max.ms": str(33 * DAY_MS),
+            "message.timestamp.after.max.ms": str(60 * 60 * 1000),
+            "compression.type": "uncompressed",
             "min.insync.replicas": "1",
         }
 
