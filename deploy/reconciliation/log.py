@@ -3,11 +3,12 @@
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
+from shared.arrivals import record_time
 from shared.clock import monotonic
 from shared.events.catalogue import TOPIC_OF
 from shared.events.codec import Decoder, Undecodable
@@ -119,7 +120,7 @@ class LogReader:
 
 
 def _read(record: ConsumerRecord, decoder: Decoder) -> LoggedRecord:
-    written_at = datetime.fromtimestamp(record.timestamp / 1000, UTC)
+    written_at = record_time(record)
     try:
         event = decoder.decode(record.value, record.headers)
     except Undecodable:

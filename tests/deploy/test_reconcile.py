@@ -10,6 +10,7 @@ import orjson
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import RecordsToDelete
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from deploy.reconciliation import reconcile as module
 from services.plans.main import build
@@ -216,3 +217,21 @@ async def test_it_adds_up_where_the_log_ends_with_a_transaction_that_was_rolled_
     assert (line.in_log, line.read) == (2, 2)
     await books.do(f"update delivery.positions set next_offset = 0 where {OF_ACTIVITY}")
     assert "plans.activity: 2 records behind" in await books.check()
+
+
+async def test_a_record_from_beyond_the_calendar_is_read(
+    servers: RunningServers, namespace: str, log: None, database: DatabaseFactory, run_service: RunService
+) -> None:
+    """A broker with limits of its own may take one, and its consumers do."""
+    url, topic = await database("plans"), f"{namespace}.{ACTIVITY}"
+    settings = {"message.timestamp.after.max.ms": str(2**63 - 1)}
+    async with admin_client(servers.kafka_bootstrap) as admin:
+        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, configs=settings)])
+    async with run_service(build, PlansSettings, name="plans", database_url=url) as running:
+        async with AIOKafkaProducer(bootstrap_servers=servers.kafka_bootstrap) as producer:
+            await producer.send_and_wait(topic, NOT_AN_EVENT, timestamp_ms=2**61)
+        await running.settled()
+    books = Books(servers, namespace, url)
+    assert await books.check() == []
+    (line,) = [line for line in (await books.report()).lines if line.consumer_group == "plans.activity"]
+    assert (line.in_log, line.classes["dead"]) == (1, 1)
