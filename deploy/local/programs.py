@@ -114,6 +114,8 @@ def service_programs(stack: Stack, ports: ProgramPorts, settings: LocalSettings)
         "CARELOOP_CONSOLE_URL": stack.console_url,
         "CARELOOP_APP_URL": stack.console_url,
         "CARELOOP_SEND_POLL_S": "0.05",
+        # A service that was killed waits until Kafka has given its predecessor up; there is no other replica here.
+        "CARELOOP_SESSION_TIMEOUT_S": "6",
         "CARELOOP_PAGE_MAILBOXES": json.dumps({role: f"{role}@careloop.example" for role in PAGED_ROLES}),
     }
     return [
