@@ -13,6 +13,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 CODE = ("services", "shared", "deploy", "tests")
+DEPLOYED = ("cli", "local", "reconciliation", "contracts", "rule_book", "images")
+"""Folders that the page of deploy tells of file by file."""
 LINES_OF_A_FILE_MAX = 400
 LINES_OF_A_FUNCTION_MAX = 70
 
@@ -145,3 +147,31 @@ def test_functions_fit_on_a_page() -> None:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno is not None
     }
     assert not {name: length for name, length in long.items() if length > LINES_OF_A_FUNCTION_MAX}
+
+
+@pytest.mark.parametrize(
+    ("page", "folders"),
+    [
+        ("shared", ["shared"]),
+        ("deploy", ["deploy", *(f"deploy/{name}" for name in DEPLOYED)]),
+        ("deploy/simulator", ["deploy/simulator"]),
+        ("tests", ["tests", "tests/fixtures"]),
+    ],
+)
+def test_a_page_names_all_that_is_there_and_nothing_else(page: str, folders: list[str]) -> None:
+    """A file or folder that is new has a line in the README.md beside it."""
+    there = {name for folder in folders for name in tracked(ROOT / folder)}
+    rows = [line for line in (ROOT / page / "README.md").read_text("utf-8").splitlines() if line.startswith("| `")]
+    named = {name for row in rows for name in re.findall(r"`([\w./-]+)`", row.split(" | ")[0])}
+
+    assert sorted(there - named) == []
+    assert sorted(named - there) == []
+
+
+def tracked(folder: Path) -> set[str]:
+    """What lies in a folder and means something there: `relay.py`, `events/`."""
+    return {
+        f"{path.name}/" if path.is_dir() else path.name
+        for path in folder.iterdir()
+        if not path.name.startswith(("_", ".")) and path.name != "README.md"
+    }
