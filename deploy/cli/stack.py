@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from deploy.cli.options import DATA_DEFAULT, Data, Json, console, one_sentence
+from deploy.local.invocation import careloop_command
 from deploy.local.issuer.people import load_people
 from deploy.local.problems import LocalProblem
 from deploy.local.processes import Recorded, is_running, last_lines
@@ -104,7 +105,8 @@ def _announce(progress: Progress, stack: Stack) -> None:
             progress.say(f"  and {len(people) - PEOPLE_SHOWN} more")
     else:
         progress.say("Nobody can sign in there yet: this stack has no population.")
-    progress.say(f"Ctrl-C, or `careloop down --data {stack.data}` from elsewhere, stops all of it.")
+    down_command = careloop_command("down", "--data", str(stack.data))
+    progress.say(f"Ctrl-C, or `{down_command}` from elsewhere, stops all of it.")
 
 
 def _start_detached(data: Path, *, seed: bool, shown_on: Console) -> Stack:

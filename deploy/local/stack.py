@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError, field_serializer
 
+from deploy.local.invocation import careloop_command
 from deploy.local.problems import LocalProblem
 from deploy.local.processes import Recorded, is_running, write_private
 from shared.topics import kafka_security
@@ -107,7 +108,8 @@ def load_stack(data: Path) -> Stack | None:
         raise LocalProblem(f"The stack on {data} belongs to another user.") from None
     except (ValidationError, json.JSONDecodeError):
         raise LocalProblem(
-            f"{data / STACK_FILE} is of another version or damaged: `careloop up` writes it anew."
+            f"{data / STACK_FILE} is of another version or damaged: "
+            f"`{careloop_command('up', '--data', str(data))}` writes it anew."
         ) from None
 
 
@@ -115,5 +117,6 @@ def running_stack(data: Path) -> Stack:
     """The stack that runs on `data`. Raises LocalProblem if none does."""
     stack = load_stack(data)
     if stack is None or not stack.is_supervised():
-        raise LocalProblem(f"No stack runs on {data}: start one with `careloop up --data {data}`.")
+        up_command = careloop_command("up", "--data", str(data))
+        raise LocalProblem(f"No stack runs on {data}: start one with `{up_command}`.")
     return stack

@@ -5,6 +5,7 @@ import asyncio
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -122,7 +123,8 @@ def test_the_whole_life_of_a_stack(careloop: Careloop) -> None:
     assert first.returncode == 0, first.stdout + first.stderr
     assert "playing 2 weeks of a simulated population" in first.stdout
     assert careloop.stack().console_url in first.stdout
-    assert f"`careloop down --data {careloop.data}`" in first.stdout, "all of the announcement"
+    stops = f"down --data {shlex.quote(str(careloop.data))}` from elsewhere, stops all of it."
+    assert stops in first.stdout, "all of the announcement"
     assert set(careloop.pids()) == ALL
     careloop.tell("status")
 
