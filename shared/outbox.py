@@ -8,16 +8,24 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID, uuid5
 
-from shared.database import Connection
+from shared.database import Connection, Database
 from shared.events.catalogue import TOPIC_OF_TYPE
 from shared.events.codec import encode
 from shared.events.envelope import NAMESPACE, CloudEvent, event_type
+from shared.kafka import Partitioner
 from shared.outcomes import Draft, cause_of, service_source, step_of, trace_of
 
+HASHES = 2**31
+"""Of so many partitions a member's would have the number of its hash: what a row keeps, so that the relay can pass over
+the rows of a partition in its statement."""
+_hashes = Partitioner()
+
 INSERT = """
-insert into delivery.outbox (topic, member_id, value)
-select topic, member_id, value
-from unnest($1::text[], $2::uuid[], $3::bytea[]) with ordinality as o(topic, member_id, value, place) order by place
+insert into delivery.outbox (topic, member_id, value, key_hash, urgent)
+select topic, member_id, value, key_hash, $5
+from unnest($1::text[], $2::uuid[], $3::bytea[], $4::int[])
+    with ordinality as o(topic, member_id, value, key_hash, place)
+order by place
 """
 
 
@@ -65,11 +73,24 @@ def to_rows(events: Sequence[CloudEvent]) -> list[OutboxRow]:
 
 
 async def put_in_outbox(
-    connection: Connection, drafts: Sequence[Draft], *, service: str, scope: str, now: datetime
+    connection: Connection, drafts: Sequence[Draft], *, service: str, scope: str, now: datetime, urgent: bool = False
 ) -> int:
-    """Write the events of a decision, in the order decided; how many. The caller holds their members' locks."""
+    """Write the events of a decision, in the order decided; how many. The caller holds their members' locks, unless
+    they are `urgent`: what a safety group decides is in order by its partitions and overtakes everything else."""
     if not drafts:
         return 0
     rows = to_rows(finish_events(drafts, service=service, scope=scope, now=now))
-    await connection.execute(INSERT, [r.topic for r in rows], [r.member_id for r in rows], [r.value for r in rows])
+    await insert_rows(connection, rows, urgent=urgent)
     return len(rows)
+
+
+async def insert_rows(connection: "Connection | Database", rows: Sequence[OutboxRow], *, urgent: bool = False) -> None:
+    """Write rows in this order."""
+    await connection.execute(
+        INSERT,
+        [row.topic for row in rows],
+        [row.member_id for row in rows],
+        [row.value for row in rows],
+        [_hashes.partition(row.member_id, HASHES) for row in rows],
+        urgent,
+    )

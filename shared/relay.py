@@ -1,36 +1,44 @@
 """Hands the outbox over to Kafka: in order for each member, each row at least once, deleted only after the ack.
 
 There is no cursor: every round reads the oldest rows that are left, so a row whose transaction committed late is never
-passed over. A lease keeps other replicas idle; it saves work and is not needed for order.
+passed over. What is urgent is handed over beside the rest, with connections of its own. A lease keeps other replicas
+idle; it saves work and is not needed for order.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 from uuid import UUID, uuid4
 
 import asyncpg
-from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
 from shared.clock import monotonic
-from shared.database import Database
-from shared.events.codec import HEADERS
-from shared.kafka import Partitioner, new_producer
+from shared.database import Database, is_transient
+from shared.ending import end_tasks
+from shared.isolating import describe_bug
+from shared.kafka import Partitioner
+from shared.outbox import HASHES
+from shared.sending import Sender, Sent
 from shared.settings import ServiceSettings
-from shared.telemetry import RELAY_BACKOFF, RELAY_FAILURES, RELAYED, logger
+from shared.telemetry import BUGS, RELAY_BACKOFF, RELAY_FAILURES, RELAYED, TASK_RESTARTS, logger
 from shared.topics import topic_name
 
 READ_MAX = 4_000
 """Rows read in one round."""
 IDLE_S = 0.25
 """How often an idle relay looks although nobody woke it."""
+PATIENCE_S = 0.2
+"""How long a round waits for its partitions. One that takes longer goes on by itself, and the next round without it."""
+MEMBERS_MAX = 2_000
+"""So many members are excluded in the statement; the rows of further ones are read and left."""
 LEASE_S = 5.0
+END_S = 2.0
 CHANNEL = "careloop_outbox"
-RECORD_HEADERS = list(HEADERS)
+URGENT = "urgent"
 log = logger("relay")
 
 HOLD_LEASE = """
@@ -43,31 +51,252 @@ returning 1
 
 GIVE_BACK_LEASE = "update delivery.relay_lease set expires_at = '-infinity' where holder = $1"
 
-DELETE_AND_READ = """
-with acknowledged as (delete from delivery.outbox where outbox_id = any($1::bigint[]))
-select outbox_id, topic, member_id, value, created_at from delivery.outbox
-where outbox_id <> all($1::bigint[]) and member_id <> all($2::uuid[]) order by outbox_id limit $3
+DELETE = "delete from delivery.outbox where outbox_id = any($1::bigint[])"
+
+# As a condition of its own, not as a join: a join could end the reading in the order of the index.
+READ = """
+select outbox_id, topic, member_id, value, created_at, key_hash from delivery.outbox as o
+where {kind} and member_id <> all($1::uuid[]) and topic <> all($2::text[])
+    and (
+        cardinality($3::text[]) = 0
+        or not exists (
+            select from unnest($3::text[], $4::int[], $5::int[]) as away(topic, partitions, number)
+            where away.topic = o.topic and o.key_hash % away.partitions = away.number
+        )
+    )
+order by outbox_id limit $6
 """
 
+Key = TypeVar("Key")
+Place = tuple[str, int]
+"""A topic of the catalogue and the number of one of its partitions."""
 
-@dataclass(slots=True)
-class _Round:
-    acknowledged: list[int] = field(default_factory=list)
-    failed: list[tuple[UUID, str]] = field(default_factory=list)
+
+class Backoff(Generic[Key]):
+    """What has failed and when it is tried again, each at its own pace."""
+
+    def __init__(self, *, first_s: float, most_s: float) -> None:
+        self._first_s, self._most_s = first_s, most_s
+        self._failed: dict[Key, tuple[float, float]] = {}
+
+    def fail(self, key: Key) -> float:
+        """Note a failure; seconds until the next try."""
+        delay = min(self._most_s, 2 * self._failed[key][1]) if key in self._failed else self._first_s
+        self._failed[key] = (monotonic() + delay, delay)
+        return delay
+
+    def succeed(self, key: Key) -> None:
+        self._failed.pop(key, None)
+
+    def __contains__(self, key: object) -> bool:
+        """Whether its last try failed."""
+        return key in self._failed
+
+    def __len__(self) -> int:
+        return len(self._failed)
+
+    def waiting(self) -> set[Key]:
+        """What is not tried now."""
+        now = monotonic()
+        return {key for key, (until, _) in self._failed.items() if until > now}
+
+
+@dataclass(frozen=True, slots=True)
+class _Away:
+    """What a round leaves where it is."""
+
+    members: set[UUID]
+    topics: set[str]
+    places: set[Place]
+
+
+class Outflow:
+    """The rows of one kind, urgent or not. A partition, a topic or a member that fails is left alone for a while, and
+    its rows are not read meanwhile."""
+
+    def __init__(
+        self, settings: ServiceSettings, database: Database, *, urgent: bool, is_leading: Callable[[], bool]
+    ) -> None:
+        self.woken = asyncio.Event()
+        self.stopping = False
+        self._namespace = settings.namespace
+        self._database, self._is_leading = database, is_leading
+        self._statement = READ.replace("{kind}", "urgent" if urgent else "not urgent")
+        self._sender = Sender(settings)
+        self._partitioner = Partitioner()
+        self._partitions: dict[str, int] = {}
+        self._acknowledged: list[int] = []
+        self._sending: dict[Place, asyncio.Task[None]] = {}
+        self._looking: dict[str, asyncio.Task[None]] = {}
+        self._members: Backoff[UUID] = Backoff(first_s=1.0, most_s=60.0)
+        self._topics: Backoff[str] = Backoff(first_s=0.5, most_s=5.0)
+        self._places: Backoff[Place] = Backoff(first_s=0.5, most_s=5.0)
+
+    async def run(self) -> None:
+        """Hand over while this process leads, until it is stopped. Raises what the database raises."""
+        while not self.stopping:
+            self.woken.clear()
+            if self._is_leading():
+                await self._round()
+            else:
+                await self._delete()  # what was under way when this process led
+                await self._idle()
+
+    async def close(self) -> None:
+        """End what is under way; what was acknowledged by then is deleted."""
+        tasks = [*self._sending.values(), *self._looking.values()]
+        if tasks:
+            await asyncio.wait(tasks, timeout=END_S / 2)
+            await end_tasks(tasks, within_s=END_S)
+        RELAY_BACKOFF.dec(len(self._members))
+        with suppress(Exception):
+            await asyncio.wait_for(self._delete(), END_S / 2)
+        await self._sender.close()
+
+    async def _round(self) -> None:
+        # Before the statements: what is acknowledged while they run is still in what is read.
+        away = _Away(
+            members=self._members.waiting(),
+            topics=self._topics.waiting() | self._looking.keys(),
+            places=self._places.waiting() | self._sending.keys(),
+        )
+        await self._delete()
+        rows = await self._read(away)
+        if not rows or not await self._connect():
+            await self._idle()
+            return
+        promising = self._hand_over(rows, away)
+        if promising:
+            await asyncio.wait(promising, timeout=PATIENCE_S)
+        else:
+            await self._idle()
+
+    async def _idle(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(IDLE_S):
+                await self.woken.wait()
+
+    async def _delete(self) -> None:
+        acknowledged, self._acknowledged = self._acknowledged, []
+        if not acknowledged:
+            return
+        try:
+            await self._database.execute(DELETE, acknowledged, timeout=10)
+        except BaseException:
+            self._acknowledged += acknowledged
+            raise
+
+    async def _read(self, away: _Away) -> list[asyncpg.Record]:
+        places = [(t, self._partitions[t], number) for t, number in away.places if t in self._partitions]
+        rows: list[asyncpg.Record] = await self._database.fetch(
+            self._statement,
+            list(away.members)[:MEMBERS_MAX],
+            list(away.topics),
+            [topic for topic, _, _ in places],
+            [partitions for _, partitions, _ in places],
+            [number for _, _, number in places],
+            READ_MAX,
+        )
+        return rows
+
+    async def _connect(self) -> bool:
+        try:
+            await self._sender.start()
+        except (KafkaError, OSError, TimeoutError) as error:
+            RELAY_FAILURES.labels(type(error).__name__).inc()
+            log.warning("Kafka does not answer", error=type(error).__name__)
+            await asyncio.sleep(IDLE_S)
+            return False
+        return True
+
+    def _hand_over(self, rows: Sequence[asyncpg.Record], away: _Away) -> list["asyncio.Task[None]"]:
+        """Begin to send rows, partitions side by side; the tasks of those that have not failed before."""
+        by_place: dict[Place, list[asyncpg.Record]] = {}
+        for row in rows:
+            partitions = self._partitions.get(row["topic"])
+            if partitions is None:
+                self._look_for(row["topic"])
+                continue
+            if row["member_id"] in away.members:
+                continue
+            key_hash = row["key_hash"]
+            if key_hash is None:
+                key_hash = self._partitioner.partition(row["member_id"], HASHES)
+            by_place.setdefault((row["topic"], key_hash % partitions), []).append(row)
+        begun = [place for place in by_place if place not in away.places]
+        for place in begun:
+            self._sending[place] = asyncio.create_task(self._send(place, by_place[place]))
+        return [self._sending[place] for place in begun if place not in self._places]
+
+    async def _send(self, place: Place, rows: Sequence[asyncpg.Record]) -> None:
+        topic, number = place
+        sent = Sent()
+        try:
+            await self._sender.send(
+                TopicPartition(topic_name(self._namespace, topic), number),
+                rows,
+                sent,
+                apart=place in self._places,
+                suspects=self._members,
+            )
+        except Exception as error:
+            if isinstance(error, UnknownTopicOrPartitionError) or not isinstance(error, KafkaError):
+                self._partitions.pop(topic, None)  # the topic may have gone, or be another one now
+            delay = self._places.fail(place)
+            self._note("a partition takes nothing; its events wait", error, topic, delay)
+        else:
+            self._places.succeed(place)
+        finally:
+            self._take_note(sent)
+            del self._sending[place]
+            self.woken.set()
+
+    def _look_for(self, topic: str) -> None:
+        if topic not in self._looking and topic not in self._topics.waiting():
+            self._looking[topic] = asyncio.create_task(self._count_partitions(topic))
+
+    async def _count_partitions(self, topic: str) -> None:
+        try:
+            self._partitions[topic] = await self._sender.count_partitions(topic_name(self._namespace, topic))
+            self._topics.succeed(topic)
+        except Exception as error:
+            delay = self._topics.fail(topic)
+            self._note("a topic is not there; its events wait", error, topic, delay)
+        finally:
+            del self._looking[topic]
+            self.woken.set()
+
+    def _note(self, what: str, error: Exception, topic: str, delay: float) -> None:
+        RELAY_FAILURES.labels(type(error).__name__).inc()
+        if isinstance(error, (KafkaError, OSError, TimeoutError)):
+            log.warning(what, topic=topic, error=type(error).__name__, retry_in_s=delay)
+        else:
+            BUGS.labels("relay").inc()
+            log.error(what, topic=topic, error=describe_bug(error), retry_in_s=delay)
+
+    def _take_note(self, sent: Sent) -> None:
+        before = len(self._members)
+        for row in sent.acknowledged:
+            self._acknowledged.append(row["outbox_id"])
+            self._members.succeed(row["member_id"])
+            RELAYED.labels(row["topic"]).inc()
+        for member, reason in sent.refused.items():
+            delay = self._members.fail(member)
+            RELAY_FAILURES.labels(reason).inc()
+            log.error("Kafka refuses an event; its member's later events wait", reason=reason, retry_in_s=delay)
+        RELAY_BACKOFF.inc(len(self._members) - before)
 
 
 class Relay:
     """One per process. `run` never returns; `wake` says that something was committed."""
 
-    def __init__(self, settings: ServiceSettings, database: Database) -> None:
-        self._settings = settings
-        self._database = database
+    def __init__(self, settings: ServiceSettings, database: Database, safety: "Database | None" = None) -> None:
+        """`safety`: a pool that only red flags use, for those on their way out too."""
+        self._settings, self._database, self._safety = settings, database, safety or database
         self._holder = uuid4()
-        self._woken = asyncio.Event()
-        self._producer: AIOKafkaProducer | None = None
-        self._partitioner = Partitioner()
-        self._backoff: dict[UUID, tuple[float, float]] = {}
         self._leading_until = 0.0
+        self._urgent: Outflow | None = None
+        self._bulk: Outflow | None = None
         self._notify: asyncio.Task[None] | None = None
 
     @property
@@ -75,184 +304,79 @@ class Relay:
         """Whether this process hands over the outbox at the moment."""
         return monotonic() < self._leading_until
 
-    def wake(self) -> None:
+    def wake(self, *, urgent: bool = False) -> None:
         """Something was committed to the outbox. Cheap; a wake-up only, never the truth."""
         if self.leading:
-            self._woken.set()
+            self._wake(urgent=urgent)
         elif self._notify is None or self._notify.done():
-            self._notify = asyncio.create_task(self._tell_leader())
+            self._notify = asyncio.create_task(self._tell_leader(urgent))
 
-    async def _tell_leader(self) -> None:
+    def _wake(self, *, urgent: bool) -> None:
+        for outflow in (self._urgent, self._bulk) if urgent else (self._bulk,):
+            if outflow is not None:
+                outflow.woken.set()
+
+    async def _tell_leader(self, urgent: bool) -> None:
+        database = self._safety if urgent else self._database
         with suppress(Exception):  # the leader looks by itself soon enough
-            await self._database.execute(f"notify {CHANNEL}")
+            await database.execute("select pg_notify($1, $2)", CHANNEL, URGENT if urgent else "")
 
     async def run(self) -> None:
-        """Take the lease when it is free and relay while it is held. Raises on failure; the service starts it again."""
+        """Take the lease when it is free and relay while it is held."""
+        self._urgent = Outflow(self._settings, self._safety, urgent=True, is_leading=lambda: self.leading)
+        self._bulk = Outflow(self._settings, self._database, urgent=False, is_leading=lambda: self.leading)
+        parts = [asyncio.create_task(_keep_running(part)) for part in (self._lead, self._urgent.run, self._bulk.run)]
+        try:
+            done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+            done.pop().result()
+        finally:
+            # Whoever ends this cancels it again and again, and what has begun to end should come to its end.
+            await asyncio.shield(asyncio.create_task(self._end(parts, (self._urgent, self._bulk))))
+
+    async def _end(self, parts: Sequence["asyncio.Task[None]"], outflows: Sequence[Outflow]) -> None:
+        """The lease is given back last: another process begins at once."""
+        lead, *flowing = parts
+        for outflow in outflows:
+            outflow.stopping = True
+            outflow.woken.set()
+        await asyncio.wait(flowing, timeout=END_S)
+        await end_tasks(flowing, within_s=END_S)
+        await asyncio.gather(*(outflow.close() for outflow in outflows))
+        await end_tasks([lead], within_s=END_S)
+
+    async def _lead(self) -> None:
         listener = await self._database.acquire()
         try:
             await listener.add_listener(CHANNEL, self._on_notify)
             while True:
-                await self._lead_or_wait()
+                asked = monotonic()
+                held = await listener.fetchval(HOLD_LEASE, self._holder, LEASE_S)
+                begins = held and not self.leading
+                self._leading_until = asked + LEASE_S if held else 0.0
+                if begins:
+                    self._wake(urgent=True)
+                await asyncio.sleep(LEASE_S * (0.4 if held else 0.2))
         finally:
-            await self._stop_producer()
             with suppress(Exception):
                 await listener.execute(GIVE_BACK_LEASE, self._holder)
                 await listener.remove_listener(CHANNEL, self._on_notify)
+            self._leading_until = 0.0
+            with suppress(Exception):
                 await self._database.release(listener)
 
-    def _on_notify(self, *_: object) -> None:
-        self._woken.set()
+    def _on_notify(self, *told: Any) -> None:
+        self._wake(urgent=told[-1] == URGENT)
 
-    async def _lead_or_wait(self) -> None:
-        asked = monotonic()
-        if not await self._database.fetchval(HOLD_LEASE, self._holder, LEASE_S):
-            self._leading_until = 0.0
-            await asyncio.sleep(LEASE_S / 5)
-            return
-        self._leading_until = asked + LEASE_S
-        acknowledged: list[int] = []
-        while monotonic() < self._leading_until - LEASE_S * 0.6:
-            self._woken.clear()
-            blocked = self._blocked()
-            rows = await self._database.fetch(DELETE_AND_READ, acknowledged, blocked, READ_MAX)
-            acknowledged = []
-            if not rows:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(IDLE_S):
-                        await self._woken.wait()
-                continue
-            acknowledged = await self._hand_over(rows)
-        if acknowledged:
-            await self._database.execute(
-                "delete from delivery.outbox where outbox_id = any($1::bigint[])", acknowledged
-            )
 
-    def _blocked(self) -> list[UUID]:
-        now = monotonic()
-        RELAY_BACKOFF.set(len(self._backoff))
-        return [member for member, (until, _) in self._backoff.items() if until > now]
-
-    async def _hand_over(self, rows: list[asyncpg.Record]) -> list[int]:
-        """Send rows, partitions side by side, each partition batch after batch; ids of those acknowledged."""
+async def _keep_running(part: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """A failure of the world costs only the part that it hits, and not for long. A bug ends the whole."""
+    while True:
         try:
-            producer = await self._ready_producer()
-            by_partition: dict[tuple[str, int], list[asyncpg.Record]] = {}
-            for row in rows:
-                topic = topic_name(self._settings.namespace, row["topic"])
-                partitions = len(await producer.partitions_for(topic))
-                place = (topic, self._partitioner.partition(row["member_id"], partitions))
-                by_partition.setdefault(place, []).append(row)
-        except KafkaError as error:
-            await self._failed(error)
-            return []
-        done = _Round()
-        results = await asyncio.gather(
-            *(
-                self._send_partition(producer, topic, partition, queue, done)
-                for (topic, partition), queue in by_partition.items()
-            ),
-            return_exceptions=True,
-        )
-        self._note_failures(done)
-        for result in results:
-            if isinstance(result, KafkaError):
-                await self._failed(result)
-                break
-            if isinstance(result, BaseException):
-                raise result
-        return done.acknowledged
-
-    async def _send_partition(
-        self, producer: AIOKafkaProducer, topic: str, partition: int, queue: list[asyncpg.Record], done: _Round
-    ) -> None:
-        """One record batch after the other, each acknowledged before the next, so that a failure leaves no gap."""
-        rest = queue
-        while rest:
-            batch, count = producer.create_batch(), 0
-            while count < len(rest) and _append(batch, rest[count]):
-                count += 1
-            if count == 0:
-                done.failed.append((rest[0]["member_id"], "larger than a batch"))
-                rest = [row for row in rest if row["member_id"] != rest[0]["member_id"]]
-                continue
-            taken, rest = rest[:count], rest[count:]
-            try:
-                await (await producer.send_batch(batch, topic, partition=partition))
-            except KafkaError as error:
-                if error.retriable or len(taken) == 0:
-                    raise
-                refused = await self._send_members(producer, topic, partition, taken, done)
-                rest = [row for row in rest if row["member_id"] not in refused]
-                continue
-            self._acknowledge(done, taken)
-
-    async def _send_members(
-        self, producer: AIOKafkaProducer, topic: str, partition: int, rows: list[asyncpg.Record], done: _Round
-    ) -> set[UUID]:
-        """A batch was refused for one of its records: send row by row; a member with a refused row backs off alone."""
-        refused: set[UUID] = set()
-        for row in rows:
-            if row["member_id"] in refused:
-                continue
-            batch = producer.create_batch()
-            _append(batch, row)
-            try:
-                await (await producer.send_batch(batch, topic, partition=partition))
-            except KafkaError as error:
-                if error.retriable:
-                    raise
-                refused.add(row["member_id"])
-                done.failed.append((row["member_id"], type(error).__name__))
-            else:
-                self._acknowledge(done, [row])
-        return refused
-
-    def _acknowledge(self, done: _Round, rows: Iterable[asyncpg.Record]) -> None:
-        for row in rows:
-            done.acknowledged.append(row["outbox_id"])
-            self._backoff.pop(row["member_id"], None)
-            RELAYED.labels(row["topic"]).inc()
-
-    def _note_failures(self, done: _Round) -> None:
-        now = monotonic()
-        for member, reason in done.failed:
-            delay = min(60.0, 2 * self._backoff.get(member, (0.0, 0.5))[1])
-            self._backoff[member] = (now + delay, delay)
-            RELAY_FAILURES.labels(reason).inc()
-            log.error("Kafka refuses an event; its member's later events wait", reason=reason, retry_in_s=delay)
-
-    async def _ready_producer(self) -> AIOKafkaProducer:
-        if self._producer is None:
-            producer = new_producer(self._settings)
-            try:
-                await producer.start()
-            except BaseException:
-                with suppress(Exception):
-                    await producer.stop()
+            await part()
+            return
+        except Exception as error:
+            if not is_transient(error):
                 raise
-            self._producer = producer
-        return self._producer
-
-    async def _failed(self, error: KafkaError) -> None:
-        """Kafka is away or the producer is stuck: build a new one after a pause; the rows are still there."""
-        RELAY_FAILURES.labels(type(error).__name__).inc()
-        log.warning("Kafka did not acknowledge", error=type(error).__name__)
-        await self._stop_producer()
+            TASK_RESTARTS.labels("relay").inc()
+            log.warning("a part of the relay failed and starts again", error=type(error).__name__)
         await asyncio.sleep(0.5)
-
-    async def _stop_producer(self) -> None:
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            with suppress(Exception):
-                await asyncio.wait_for(producer.stop(), 5)
-
-
-def _append(batch: Any, row: asyncpg.Record) -> bool:
-    created: datetime = row["created_at"]
-    appended = batch.append(
-        timestamp=int(created.timestamp() * 1000),
-        key=str(row["member_id"]).encode(),
-        value=row["value"],
-        headers=RECORD_HEADERS,
-    )
-    return appended is not None

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from uuid import UUID
 
 import asyncpg
@@ -90,6 +91,7 @@ class Service:
         self.broker: KafkaBroker | None = None
         self.health = Health()
         self._database: Database | None = None
+        self._safety: Database | None = None
         self._own_tasks = tasks
         self._running: list[asyncio.Task[None]] = []
         self.app = FastAPI(title=f"Careloop {name}", lifespan=self._lifespan, docs_url="/docs", redoc_url=None)
@@ -156,10 +158,10 @@ class Service:
         """Records between these positions and the end of the log. KafkaError where no broker answers."""
         return await self._log_ends.behind(positions, [reader.subscription for reader in self.readers.values()])
 
-    def committed(self, published: int) -> None:
+    def committed(self, published: int, *, urgent: bool = False) -> None:
         """Something was committed by this process: wake whoever acts on it."""
         if published and self.relay is not None:
-            self.relay.wake()
+            self.relay.wake(urgent=urgent)
         for wake in self.wakes:
             wake()
 
@@ -175,8 +177,10 @@ class Service:
 
     async def _start(self) -> None:
         """Reach the database, then Kafka, each with backoff for as long as it takes."""
-        self._database = await self._reach_database()
-        self.relay = Relay(self.settings, self._database)
+        self._database = await self._reach_database(self.settings.database_connections)
+        if any(reader.subscription.stateless for reader in self.readers.values()):
+            self._safety = await self._reach_database(self.settings.safety_connections)
+        self.relay = Relay(self.settings, self._database, self._safety)
         for task in (
             Task("relay", lambda service: service.relay_run()),
             Task("timers", lambda service: service._run_timers()),
@@ -216,14 +220,12 @@ class Service:
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 5.0)
 
-    async def _reach_database(self) -> Database:
+    async def _reach_database(self, connections: int) -> Database:
         delay = 0.1
         url = self.settings.database_url.get_secret_value()
         while True:
             try:
-                database = await open_database(
-                    url, connections=self.settings.database_connections, application=f"careloop {self.name}"
-                )
+                database = await open_database(url, connections=connections, application=f"careloop {self.name}")
                 async with database.acquire() as connection:
                     missing = await missing_migrations(connection, service=self.name)
                 if not missing:
@@ -241,18 +243,7 @@ class Service:
     async def _reach_kafka(self) -> None:
         delay = 0.1
         while True:
-            intakes = [
-                Intake(
-                    reader,
-                    service=self.name,
-                    settings=self.settings,
-                    database=self.database,
-                    clock=self.clock,
-                    settle_waiting=self.settle_waiting,
-                    committed=self.committed,
-                )
-                for reader in self.readers.values()
-            ]
+            intakes = [self._new_intake(reader) for reader in self.readers.values()]
             broker = build_broker(self.settings)
             for intake in intakes:
                 intake.subscribe(broker)
@@ -267,6 +258,19 @@ class Service:
                     await asyncio.wait_for(broker.stop(), 5)
             await asyncio.sleep(delay)
             delay = min(delay * 2, 2.0)
+
+    def _new_intake(self, reader: Reader) -> Intake:
+        """One that raises red flags shares no connection: whoever waits for a member cannot hold it up."""
+        stateless = reader.subscription.stateless
+        return Intake(
+            reader,
+            service=self.name,
+            settings=self.settings,
+            database=self._safety if stateless and self._safety is not None else self.database,
+            clock=self.clock,
+            settle_waiting=self.settle_waiting,
+            committed=partial(self.committed, urgent=stateless),
+        )
 
     async def _run_timers(self) -> None:
         if not self.timers:
@@ -302,10 +306,11 @@ class Service:
             log.error("some background work did not end")
         with suppress(Exception):
             await self.app.state.authenticator.close()
-        if self._database is not None:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._database.close(), 3)
-            self._database.terminate()
+        for database in (self._safety, self._database):
+            if database is not None:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(database.close(), 3)
+                database.terminate()
         structlog.get_logger(part="service").info("stopped")
 
 
@@ -313,7 +318,8 @@ async def _world_failed(_: Request, error: Exception) -> Response:
     return Problem(
         503,
         "unavailable",
-        "A data service did not answer; nothing was changed. Try again.",
+        "A data service did not answer, so it is not known whether this was carried out."
+        " Repeating it with the same Idempotency-Key is safe.",
         headers={"Retry-After": "1"},
     ).response()
 

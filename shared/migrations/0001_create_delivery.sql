@@ -86,8 +86,13 @@ create table delivery.outbox (
     topic text not null,
     member_id uuid not null,
     value bytea not null,
-    created_at timestamptz not null default clock_timestamp()
+    created_at timestamptz not null default clock_timestamp(),
+    -- what a safety group decided: handed over beside everything else, never behind it
+    urgent boolean not null default false,
+    -- Kafka's hash of the member, so that the rows of a partition can be passed over; null where nobody computed it
+    key_hash int
 );
+create index outbox_urgent on delivery.outbox (outbox_id) where urgent;
 
 -- Something due at a clinic time.
 create table delivery.timers (

@@ -1,18 +1,27 @@
 """Given rows in the outbox, when the relay hands them over, then each member's events lie in the log in order."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.cluster import ClusterMetadata
+from aiokafka.errors import KafkaError, NotEnoughReplicasError, TopicAuthorizationFailedError, UnknownError
+from aiokafka.producer.sender import SendProduceReqHandler
 
-from shared.database import Database, open_database
+from shared.database import Connection, Database, open_database
 from shared.events.codec import encode
+from shared.kafka import Partitioner, new_producer
 from shared.migrating import migrate
+from shared.outbox import OutboxRow, insert_rows
 from shared.relay import Relay
 from shared.settings import ServiceSettings
+from shared.telemetry import RELAY_BACKOFF, RELAY_FAILURES
 from tests.fixtures.databases import DatabaseFactory
 from tests.fixtures.eventually import eventually
 from tests.fixtures.servers import RunningServers
@@ -20,10 +29,14 @@ from tests.fixtures.services import Consume
 from tests.fixtures.topics import TopicFactory
 from tests.shared.delivery.probe import ACTIVITY, pain
 
-INSERT = """
-insert into delivery.outbox (topic, member_id, value)
-select $1, m, v from unnest($2::uuid[], $3::bytea[]) with ordinality as o(m, v, place) order by place
-"""
+PLANS = "careloop.plans"
+OLD = "update delivery.outbox set created_at = created_at - interval '60 days' where member_id = $1"
+PAUSE_S = 3.0
+"""After which the client tries a partition again, and every other one of the same broker until then."""
+FILLING = 5_000
+"""More rows than the relay reads at once."""
+AT_ONCE_S = 4.0
+"""What is held up by nothing is there in far less; whoever waits for a partition to be given up waits longer."""
 
 
 @pytest.fixture
@@ -44,12 +57,88 @@ async def pool(settings: ServiceSettings) -> AsyncIterator[Database]:
     await opened.close()
 
 
-async def put(pool: Database, events: Sequence[tuple[UUID, bytes]]) -> None:
-    await pool.execute(INSERT, ACTIVITY, [member for member, _ in events], [value for _, value in events])
+@pytest.fixture
+def leaderless(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[TopicPartition]]:
+    """Partitions that nobody leads, as far as clients here can see; who consumes cannot read them either."""
+    places: set[TopicPartition] = set()
+    leader_for_partition = ClusterMetadata.leader_for_partition
+
+    def leader(metadata: ClusterMetadata, place: TopicPartition) -> Any:
+        return -1 if place in places else leader_for_partition(metadata, place)
+
+    monkeypatch.setattr(ClusterMetadata, "leader_for_partition", leader)
+    yield places
+    places.clear()
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[TopicPartition, KafkaError]]:
+    """Partitions that take nothing, and what the broker answers for them."""
+    places: dict[TopicPartition, KafkaError] = {}
+    send = SendProduceReqHandler.do
+
+    async def do(handler: Any, node: int) -> None:
+        batches = handler._batches
+        handler._batches = {place: batch for place, batch in batches.items() if place not in places}
+        if handler._batches:
+            await send(handler, node)
+        for place in batches.keys() - handler._batches.keys():
+            error = places.get(place, NotEnoughReplicasError())
+            if handler._can_retry(error, batches[place]):
+                await asyncio.sleep(PAUSE_S)
+                handler._sender._message_accumulator.reenqueue(batches[place])
+            else:
+                batches[place].failure(exception=error)
+
+    monkeypatch.setattr(SendProduceReqHandler, "do", do)
+    yield places
+    places.clear()
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[AIOKafkaProducer]:
+    """The producers that partitions share, one after the other."""
+    producers: list[AIOKafkaProducer] = []
+
+    def make(settings: ServiceSettings) -> AIOKafkaProducer:
+        producers.append(new_producer(settings))
+        return producers[-1]
+
+    monkeypatch.setattr("shared.sending.new_producer", make)
+    return producers
+
+
+@contextlib.asynccontextmanager
+async def relaying(settings: ServiceSettings, pool: Database) -> AsyncIterator[Relay]:
+    relay = Relay(settings, pool)
+    task = asyncio.create_task(relay.run())
+    try:
+        yield relay
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def put(pool: "Database | Connection", events: Sequence[tuple[UUID, bytes]], *, topic: str = ACTIVITY) -> None:
+    await insert_rows(pool, [OutboxRow(topic, member, value) for member, value in events])
 
 
 def events_of(members: Sequence[UUID], rounds: int) -> list[tuple[UUID, bytes]]:
     return [(m, encode(pain(m, number % 11, event_id=f"{number}"))) for number in range(rounds) for m in members]
+
+
+def member_in(partition: int) -> UUID:
+    """A member whose events go to this partition of three."""
+    partitioner = Partitioner()
+    return next(member for member in iter(uuid4, None) if partitioner.partition(member, 3) == partition)
+
+
+def ids_of(read: Sequence[dict[str, Any]], member: UUID) -> list[str]:
+    return [event["id"] for event in read if event["subject"] == str(member)]
+
+
+def numbers(count: int) -> list[str]:
+    return [f"{number}" for number in range(count)]
 
 
 async def empty(pool: Database) -> bool:
@@ -87,14 +176,11 @@ async def test_a_record_that_kafka_refuses_holds_up_its_member_only(
     settings: ServiceSettings, pool: Database, consume: Consume
 ) -> None:
     refused, *others = (uuid4() for _ in range(6))
-    old = "update delivery.outbox set created_at = created_at - interval '60 days' where member_id = $1"
     await put(pool, [(refused, encode(pain(refused, 1, event_id="refused")))])
-    await pool.execute(old, refused)
+    await pool.execute(OLD, refused)
     await set_timestamp_limit(settings)
     await put(pool, [(refused, encode(pain(refused, 2, event_id="behind"))), *events_of(others, 5)])
-    relay = Relay(settings, pool)
-    task = asyncio.create_task(relay.run())
-    try:
+    async with relaying(settings, pool):
         read = await consume(ACTIVITY, count=25)
         assert {event["subject"] for event in read} == {str(member) for member in others}
 
@@ -104,20 +190,133 @@ async def test_a_record_that_kafka_refuses_holds_up_its_member_only(
         await eventually(others_are_acknowledged)
         await pool.execute("update delivery.outbox set created_at = clock_timestamp()")
         await eventually(lambda: empty(pool), within=30)
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-    ids = [event["id"] for event in await consume(ACTIVITY, count=27) if event["subject"] == str(refused)]
-    assert ids == ["refused", "behind"]
+    assert ids_of(await consume(ACTIVITY, count=27), refused) == ["refused", "behind"]
+
+
+async def test_a_topic_that_does_not_exist_costs_only_itself(
+    settings: ServiceSettings, pool: Database, consume: Consume, topics: TopicFactory
+) -> None:
+    stranger, *others = (uuid4() for _ in range(4))
+    await put(pool, events_of([stranger], FILLING), topic="careloop.visits")
+    await put(pool, events_of(others, 5))
+    async with relaying(settings, pool):
+        await consume(ACTIVITY, count=15, within=AT_ONCE_S)
+        await put(pool, events_of(others, 5))
+        await consume(ACTIVITY, count=30, within=AT_ONCE_S)
+        await topics("careloop.visits")
+        await eventually(lambda: empty(pool), within=30)
+    assert ids_of(await consume("careloop.visits", count=FILLING), stranger) == numbers(FILLING)
+
+
+async def test_a_partition_without_a_leader_costs_only_itself(
+    settings: ServiceSettings, pool: Database, consume: Consume, leaderless: set[TopicPartition]
+) -> None:
+    """Its rows fill more than a read, and come first."""
+    cut_off, other = member_in(0), member_in(1)
+    leaderless.add(TopicPartition(f"{settings.namespace}.{ACTIVITY}", 0))
+    await put(pool, events_of([cut_off], FILLING))
+    await put(pool, events_of([other], 5))
+    async with relaying(settings, pool):
+        read = await consume(ACTIVITY, count=5, within=AT_ONCE_S)
+        assert {event["subject"] for event in read} == {str(other)}
+        await put(pool, events_of([other], 5))
+        await consume(ACTIVITY, count=10, within=AT_ONCE_S)
+        leaderless.clear()
+        await eventually(lambda: empty(pool), within=30)
+    read = await consume(ACTIVITY, count=FILLING + 10)
+    assert ids_of(read, cut_off) == numbers(FILLING)
+    assert ids_of(read, other) == [*numbers(5), *numbers(5)]
+
+
+async def test_a_partition_that_loses_its_leader_costs_only_itself(
+    settings: ServiceSettings, pool: Database, consume: Consume, leaderless: set[TopicPartition]
+) -> None:
+    cut_off, other = member_in(0), member_in(1)
+    async with relaying(settings, pool):
+        await put(pool, events_of([cut_off, other], 1))
+        await eventually(lambda: empty(pool))
+        leaderless.add(TopicPartition(f"{settings.namespace}.{ACTIVITY}", 0))
+        for number in range(1, 4):
+            await put(pool, [(m, encode(pain(m, 1, event_id=f"{number}"))) for m in (cut_off, other)])
+            read = await consume(ACTIVITY, count=1 + number, within=AT_ONCE_S)
+            assert ids_of(read, other) == numbers(1 + number)
+        leaderless.clear()
+        await eventually(lambda: empty(pool), within=30)
+    read = await consume(ACTIVITY, count=8)
+    assert ids_of(read, cut_off) == ids_of(read, other) == numbers(4)
+
+
+@pytest.mark.parametrize("error", [NotEnoughReplicasError(), TopicAuthorizationFailedError(), UnknownError()], ids=repr)
+async def test_a_partition_that_fails_costs_only_itself(
+    settings: ServiceSettings,
+    pool: Database,
+    consume: Consume,
+    topics: TopicFactory,
+    failing: dict[TopicPartition, KafkaError],
+    made: list[AIOKafkaProducer],
+    error: KafkaError,
+) -> None:
+    """The client tries the first again for ever. None is taken for the fault of a record: its member would be held up
+    everywhere."""
+    unlucky, other = member_in(0), member_in(1)
+    await topics(PLANS)
+    async with relaying(settings, pool):
+        await put(pool, events_of([unlucky, other], 1))
+        await eventually(lambda: empty(pool))
+        failing[TopicPartition(f"{settings.namespace}.{ACTIVITY}", 0)] = error
+        await put(pool, [(unlucky, encode(pain(unlucky, 1, event_id=f"{number}"))) for number in range(1, FILLING)])
+        async with asyncio.timeout(3 * PAUSE_S):
+            for number in range(1, 9):
+                await put(pool, [(other, encode(pain(other, 1, event_id=f"{number}")))])
+                await put(pool, [(unlucky, encode(pain(unlucky, 1, event_id=f"{number}")))], topic=PLANS)
+                await consume(ACTIVITY, count=2 + number)
+                await consume(PLANS, count=number)
+                assert RELAY_BACKOFF._value.get() == 0
+        assert len(made) <= 3  # not another one with each try
+        failing.clear()
+        await eventually(lambda: empty(pool), within=30)
+    read = await consume(ACTIVITY, count=FILLING + 9)
+    assert ids_of(read, unlucky) == numbers(FILLING)
+    assert ids_of(read, other) == numbers(9)
+
+
+async def test_a_refused_record_leaves_the_rest_of_its_partition_alone(
+    settings: ServiceSettings, pool: Database, consume: Consume, made: list[AIOKafkaProducer]
+) -> None:
+    """An idempotent producer is out of sequence in a partition that has refused a batch after taking others, and is
+    replaced; that the record is tried again later costs no producer."""
+    refused, *others = (member_in(0) for _ in range(4))
+    tries = RELAY_FAILURES.labels("InvalidTimestampError")._value
+    before = tries.get()
+    await set_timestamp_limit(settings)
+    async with relaying(settings, pool):
+        await put(pool, events_of([refused, *others], 1))
+        await eventually(lambda: empty(pool))
+        async with pool.acquire() as connection, connection.transaction():
+            await put(connection, [(m, encode(pain(m, 1, event_id="1"))) for m in (refused, *others)])
+            await connection.execute(OLD, refused)
+        for number in range(2, 6):
+            await put(pool, [(m, encode(pain(m, 1, event_id=f"{number}"))) for m in (refused, *others)])
+            await consume(ACTIVITY, count=4 + number * len(others), within=AT_ONCE_S)
+        await eventually(lambda: tries.get() >= before + 3)
+        assert len(made) == 2
+        await pool.execute("update delivery.outbox set created_at = clock_timestamp()")
+        await eventually(lambda: empty(pool), within=30)
+    read = await consume(ACTIVITY, count=24)
+    for member in (refused, *others):
+        assert ids_of(read, member) == numbers(6)
 
 
 async def set_timestamp_limit(settings: ServiceSettings) -> None:
     """As the catalogue's topics have it; topics of a test are made without."""
+    await set_topic(settings, ACTIVITY, **{"message.timestamp.before.max.ms": str(33 * 86_400_000)})
+
+
+async def set_topic(settings: ServiceSettings, topic: str, **wanted: str) -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap)
     await admin.start()
     try:
-        name = f"{settings.namespace}.{ACTIVITY}"
-        wanted = {"message.timestamp.before.max.ms": str(33 * 86_400_000)}
+        name = f"{settings.namespace}.{topic}"
         await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, configs=wanted)])
     finally:
         await admin.close()

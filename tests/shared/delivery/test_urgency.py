@@ -1,0 +1,224 @@
+"""Given a service that is busy or stuck with everything else, when a red flag is raised, then it gets out at once."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+import orjson
+import pytest
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
+from shared.database import Connection, Database, open_database
+from shared.events import PainSettled, SafetyFlagged
+from shared.events.codec import encode
+from shared.events.envelope import event_type
+from shared.events.plans import SafetyFlaggedData
+from shared.events.vocabulary import Finding
+from shared.kafka import Partitioner
+from shared.member_locks import lock_members
+from shared.migrating import migrate
+from shared.outbox import HASHES, put_in_outbox
+from shared.outcomes import Draft, Outcomes
+from shared.relay import READ_MAX, Relay
+from shared.service import Service
+from shared.settings import ServiceSettings
+from shared.subscriptions import Subscription
+from shared.telemetry import RELAY_BACKOFF
+from tests.fixtures.databases import DatabaseFactory
+from tests.fixtures.eventually import eventually
+from tests.fixtures.servers import RunningServers
+from tests.fixtures.services import Consume, Publish, RunService
+from tests.fixtures.topics import TopicFactory, admin_client
+from tests.shared.delivery.probe import ACTIVITY, DECISION, MEMBERS, add_tables, build, pain, paused
+
+PLANS = "careloop.plans"
+RED: tuple[Finding, ...] = ("chest-pain-breathless",)
+WAITING = 100_000
+AT_ONCE_S = 5.0
+LEASE_OF_ANOTHER = "insert into delivery.relay_lease values (true, gen_random_uuid(), clock_timestamp() + '1 day')"
+FREE_LEASE = "update delivery.relay_lease set expires_at = '-infinity'"
+FILL = """
+insert into delivery.outbox (topic, member_id, value, key_hash)
+select $1, m.id, $3, m.hash from generate_series(1, $4 / cardinality($2::uuid[])) as round
+cross join unnest($2::uuid[], $5::int[]) as m(id, hash)
+"""
+COUNT = (
+    "select count(*) filter (where not urgent) as bulk, count(*) filter (where urgent) as urgent from delivery.outbox"
+)
+
+
+@pytest.fixture
+async def url(database: DatabaseFactory, topics: TopicFactory) -> str:
+    await topics(ACTIVITY, MEMBERS, PLANS, partitions=12)
+    url = await database(None)
+    await migrate(url, service="probe")
+    await add_tables(url)
+    return url
+
+
+@pytest.fixture
+async def pool(url: str) -> AsyncIterator[Database]:
+    opened = await open_database(url, connections=6, application="test")
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def settings(servers: RunningServers, namespace: str, url: str) -> ServiceSettings:
+    values = {"database_url": url, "kafka_bootstrap": servers.kafka_bootstrap, "namespace": namespace, "port": 0}
+    return ServiceSettings(**values)  # type: ignore[arg-type]
+
+
+def flags_of(member: UUID) -> list[Draft]:
+    outcomes = Outcomes()
+    flag = SafetyFlaggedData(flag_id=member, disposition="emergency", findings=RED, decision=DECISION)
+    outcomes.publish(SafetyFlagged, flag, because=pain(member, 1))
+    return outcomes.published
+
+
+async def raise_flag(pool: Database, member: UUID) -> None:
+    async with pool.acquire() as connection:
+        now = datetime.now(UTC)
+        await put_in_outbox(connection, flags_of(member), service="probe", scope="test", now=now, urgent=True)
+
+
+@contextlib.asynccontextmanager
+async def relaying(settings: ServiceSettings, pool: Database) -> AsyncIterator[Relay]:
+    relay = Relay(settings, pool)
+    task = asyncio.create_task(relay.run())
+    try:
+        yield relay
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def fill(pool: Database, members: list[UUID], count: int) -> None:
+    value = encode(pain(members[0], 1))
+    hashes = [Partitioner().partition(member, HASHES) for member in members]
+    await pool.execute(FILL, ACTIVITY, members, value, count, hashes)
+
+
+async def test_many_waiting_rows_delay_a_flag_by_a_round_at_most(settings: ServiceSettings, pool: Database) -> None:
+    """Those that wait at the start, and those that wait when it is raised; also where its member has many of them."""
+    members = [uuid4() for _ in range(50)]
+    await fill(pool, members, WAITING)
+    await raise_flag(pool, members[0])
+    left: list[int] = []
+
+    async def flag_is_out() -> bool:
+        counted = await pool.fetchrow(COUNT)
+        assert counted
+        left.append(counted["bulk"])
+        return bool(counted["urgent"] == 0)
+
+    async with relaying(settings, pool) as relay:
+        await eventually(flag_is_out)
+        assert left[-1] > WAITING / 2
+        for _ in range(3):
+            await raise_flag(pool, members[1])
+            relay.wake(urgent=True)
+            left.clear()
+            await eventually(flag_is_out)
+            assert left[0] - left[-1] <= 6 * READ_MAX  # to count them takes some rounds too
+
+
+async def test_a_flag_does_not_wait_for_what_kafka_refuses_of_its_member(
+    settings: ServiceSettings, pool: Database, servers: RunningServers, consume: Consume
+) -> None:
+    member = uuid4()
+    async with admin_client(servers.kafka_bootstrap) as admin:
+        limit = {"message.timestamp.before.max.ms": "60000"}
+        topic = f"{settings.namespace}.{ACTIVITY}"
+        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, configs=limit)])
+    await fill(pool, [member], 1)
+    await pool.execute("update delivery.outbox set created_at = created_at - interval '1 day'")
+    async with relaying(settings, pool):
+        await eventually(lambda: RELAY_BACKOFF._value.get() == 1)
+        await raise_flag(pool, member)
+        (read,) = await consume(PLANS, count=1, within=AT_ONCE_S)
+        assert read["subject"] == str(member)
+        assert await pool.fetchval("select count(*) from delivery.outbox where not urgent") == 1
+    assert RELAY_BACKOFF._value.get() == 0
+
+
+async def test_what_a_safety_group_publishes_is_urgent_and_nothing_else_is(
+    run_service: RunService, pool: Database, url: str, publish: Publish
+) -> None:
+    await pool.execute(LEASE_OF_ANOTHER)
+    async with run_service(build, name="probe", database_url=url):
+        await publish(ACTIVITY, pain(uuid4(), 1, findings=RED))
+
+        async def both_are_there() -> bool:
+            rows = await pool.fetch("select urgent, value from delivery.outbox")
+            told = {orjson.loads(row["value"])["type"]: row["urgent"] for row in rows}
+            assert told == {event_type(PainSettled): False, event_type(SafetyFlagged): True}
+            return True
+
+        await eventually(both_are_there)
+        await pool.execute(FREE_LEASE)
+        await eventually(lambda: pool.fetchval("select not exists (select from delivery.outbox)"))
+
+
+async def test_a_row_keeps_the_hash_of_its_member(pool: Database) -> None:
+    member = uuid4()
+    async with pool.acquire() as connection:
+        await put_in_outbox(connection, flags_of(member), service="probe", scope="test", now=datetime.now(UTC))
+    row = await pool.fetchrow("select urgent, key_hash from delivery.outbox")
+    assert row
+    assert not row["urgent"]
+    assert row["key_hash"] % 12 == Partitioner().partition(member, 12)
+
+
+async def test_a_flag_is_raised_while_members_that_somebody_holds_use_up_all_connections(
+    run_service: RunService, url: str, publish: Publish, consume: Consume
+) -> None:
+    async with run_service(build, name="probe", database_url=url) as probe:
+        held = [next(m for m in iter(uuid4, None) if Partitioner().partition(m, 12) == number) for number in range(6)]
+        other = await asyncpg.connect(url)
+        holding = other.transaction()
+        await holding.start()
+        try:
+            await lock_members(other, held)
+            await publish(ACTIVITY, *[pain(member, 1) for member in held])
+            await publish(MEMBERS, *[paused(member) for member in held])
+            database = probe.service.database
+            await eventually(lambda: database.get_size() == database.get_max_size() and not database.get_idle_size())
+            stranger = uuid4()
+            await publish(ACTIVITY, pain(stranger, 1, findings=RED))
+            (read,) = await consume(PLANS, count=1, within=AT_ONCE_S)
+            assert read["subject"] == str(stranger)
+            assert not database.get_idle_size()
+        finally:
+            await holding.rollback()
+            await other.close()
+
+
+async def never_called(connection: Connection, events: Sequence[Any], /, *, now: datetime) -> Outcomes:
+    return Outcomes()
+
+
+async def test_connections_are_kept_apart_only_where_flags_are_raised(run_service: RunService, url: str) -> None:
+    def without(settings: ServiceSettings) -> Service:
+        subscription = Subscription(topic=ACTIVITY, group="probe.activity", run=never_called)
+        return Service(name="probe", settings=settings, subscriptions=[subscription])
+
+    watch = await asyncpg.connect(url)
+    connections = "select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+    try:
+        async with run_service(without, name="probe", database_url=url) as probe:
+            assert {intake.database for intake in probe.service.intakes} == {probe.service.database}
+        async with run_service(build, name="probe", database_url=url) as probe:
+            used = {i.subscription.group: i.database is probe.service.database for i in probe.service.intakes}
+            assert used == {"probe.activity": True, "probe.safety": False, "probe.members": True}
+        assert await eventually(lambda: none_left(watch, connections))
+    finally:
+        await watch.close()
+
+
+async def none_left(watch: "asyncpg.Connection[asyncpg.Record]", connections: str) -> bool:
+    return bool(await watch.fetchval(connections) == 0)
