@@ -129,7 +129,9 @@ async def take_chunk(
         else:
             outcomes = await subscription.run(connection, [a.event for a in work.to_run], now=now)
         _apply_outcomes(outcomes, work, subscription, now)
-        taken.published = await put_in_outbox(connection, outcomes.published, service=service, scope=group, now=now)
+        taken.published = await put_in_outbox(
+            connection, outcomes.published, service=service, scope=group, now=now, urgent=subscription.stateless
+        )
     if work.conflicts:
         await take_again(connection, [arrival.identity for arrival in work.conflicts])
         await _run_again(connection, subscription, work, taken, service=service, now=now)
@@ -197,7 +199,9 @@ async def _run_again(
             continue
         scope = f"{subscription.group} {arrival.identity.hex()}"
         published = isolated.outcomes.published
-        taken.published += await put_in_outbox(connection, published, service=service, scope=scope, now=now)
+        taken.published += await put_in_outbox(
+            connection, published, service=service, scope=scope, now=now, urgent=subscription.stateless
+        )
         work.counts.new += 1
 
 
