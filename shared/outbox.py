@@ -12,8 +12,8 @@ from shared.database import Connection, Database
 from shared.events.catalogue import TOPIC_OF_TYPE
 from shared.events.codec import encode
 from shared.events.envelope import NAMESPACE, CloudEvent, event_type
-from shared.kafka import Partitioner
 from shared.outcomes import Draft, cause_of, service_source, step_of, trace_of
+from shared.partitioning import Partitioner
 
 HASHES = 2**31
 """Of so many partitions a member's would have the number of its hash: what a row keeps, so that the relay can pass over

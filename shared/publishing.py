@@ -14,7 +14,8 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, KafkaTimeoutError
 
 from shared.events.codec import HEADERS
-from shared.kafka import Partitioner, new_producer
+from shared.kafka import new_producer
+from shared.partitioning import Partitioner
 from shared.settings import ServiceSettings
 from shared.telemetry import logger
 from shared.topics import topic_name

@@ -20,8 +20,8 @@ from shared.clock import monotonic
 from shared.database import Database, is_transient
 from shared.ending import end_tasks
 from shared.isolating import describe_bug
-from shared.kafka import Partitioner
 from shared.outbox import HASHES
+from shared.partitioning import Partitioner
 from shared.sending import Sender, Sent
 from shared.settings import ServiceSettings
 from shared.telemetry import BUGS, RELAY_BACKOFF, RELAY_FAILURES, RELAYED, TASK_RESTARTS, logger

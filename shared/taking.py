@@ -14,8 +14,8 @@ from shared.consuming import BehindBase, Chunk, PositionMissing, SettleWaiting, 
 from shared.database import Database, is_transient
 from shared.inbox import LateConflict
 from shared.isolating import describe_bug
-from shared.kafka import Partitioner
 from shared.lanes import Lane, RawChunk
+from shared.partitioning import Partitioner
 from shared.positions import record_attempt
 from shared.replaying import Reader
 from shared.telemetry import (

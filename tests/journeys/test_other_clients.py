@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import pytest
 from confluent_kafka import Producer
 
-from shared.kafka import Partitioner
+from shared.partitioning import Partitioner
 from shared.topics import topic_name
 from tests.fixtures.eventually import eventually
 from tests.fixtures.servers import RunningServers

@@ -6,8 +6,8 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from shared.kafka import Partitioner
 from shared.migrating import migrate
+from shared.partitioning import Partitioner
 from tests.fixtures.databases import DatabaseFactory
 from tests.fixtures.services import RunningService, RunService
 from tests.fixtures.topics import TopicFactory

@@ -9,7 +9,7 @@ import pytest
 from shared.database import Connection
 from shared.events.codec import encode
 from shared.hosting import Pending
-from shared.kafka import Partitioner
+from shared.partitioning import Partitioner
 from shared.telemetry import WRONG_PARTITION
 from tests.fixtures.eventually import eventually
 from tests.fixtures.services import Consume, Publish, RunningService, member_key

@@ -16,9 +16,10 @@ from aiokafka.producer.sender import SendProduceReqHandler
 
 from shared.database import Connection, Database, open_database
 from shared.events.codec import encode
-from shared.kafka import Partitioner, new_producer
+from shared.kafka import new_producer
 from shared.migrating import migrate
 from shared.outbox import OutboxRow, insert_rows
+from shared.partitioning import Partitioner
 from shared.relay import Relay
 from shared.settings import ServiceSettings
 from shared.telemetry import RELAY_BACKOFF, RELAY_FAILURES

@@ -18,11 +18,11 @@ from shared.events.codec import encode
 from shared.events.envelope import event_type
 from shared.events.plans import SafetyFlaggedData
 from shared.events.vocabulary import Finding
-from shared.kafka import Partitioner
 from shared.member_locks import lock_members
 from shared.migrating import migrate
 from shared.outbox import HASHES, put_in_outbox
 from shared.outcomes import Draft, Outcomes
+from shared.partitioning import Partitioner
 from shared.relay import READ_MAX, Relay
 from shared.service import Service
 from shared.settings import ServiceSettings
