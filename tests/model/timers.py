@@ -21,14 +21,17 @@ class Rules:
     """A timer's effect and the deletion of its row are one transaction."""
     failed_kept: bool = True
     """A timer whose handler raises stays, to be tried again."""
-    set_under_lock: bool = True
-    """Whoever sets a timer holds its member, so that the lock's row exists when it is due."""
+    claim_adds_lock_row: bool = True
+    """A member whom nobody has locked before gets a lock row from the claim: a safety group sets timers without it."""
+    rows_locked: bool = True
+    """Rows are locked, too, before it is known what is due: a safety group moves timers without the member's lock."""
 
 
 class Plan(NamedTuple):
-    """A transaction that will be: it sets a timer, answers what a timer asks about, or is about something else."""
+    """A transaction to come: it sets a timer, answers what a timer asks about, or is about something else. A safety
+    group takes no lock: it `flags`, which sets a timer, and `moves` one to a time that never comes."""
 
-    does: Literal["set", "answer", "touch"]
+    does: Literal["set", "answer", "touch", "flag", "move"]
     member: str
     timer: str = ""
 
@@ -55,6 +58,8 @@ class Luck(NamedTuple):
 
 class Books(NamedTuple):
     timers: frozenset[str]
+    later: frozenset[str]
+    """Those that are not due any more."""
     answered: frozenset[str]
     ran: tuple[str, ...]
     changes: tuple[int, ...]
@@ -91,7 +96,7 @@ class Timers:
 
     @property
     def start(self) -> State:
-        books = Books(frozenset(), frozenset(), (), (0,) * len(self._members), frozenset())
+        books = Books(frozenset(), frozenset(), frozenset(), (), (0,) * len(self._members), frozenset())
         writers, runners = tuple(Writer() for _ in self.plans), tuple(Runner() for _ in range(self.runners))
         return State(books, writers, runners, self.luck, "")
 
@@ -108,7 +113,7 @@ class Timers:
         if len(books.ran) != len(set(books.ran)):
             return "once: a timer ran twice"
         for plan, writer in zip(self.plans, state.writers, strict=True):
-            was_set = plan.does == "set" and writer.doing == "done"
+            was_set = plan.does in ("set", "flag") and writer.doing == "done"
             if was_set and plan.timer not in books.timers | books.answered | set(books.ran):
                 return f"lost: {plan.timer} was set, and neither ran nor became moot"
         return None
@@ -118,7 +123,7 @@ class Timers:
         if self.wanted is not None:
             return self.wanted <= set(books.ran)
         carried_out = all(writer.doing == "done" for writer in state.writers)
-        return carried_out and not books.timers
+        return carried_out and books.timers <= books.later
 
     # -- locks
 
@@ -126,7 +131,7 @@ class Timers:
         held = {
             plan.member
             for plan, writer in zip(self.plans, state.writers, strict=True)
-            if writer.doing in ("locked", "stopped")
+            if writer.doing in ("locked", "stopped") and plan.does not in ("flag", "move")
         }
         if self.rules.claim_locks_members:
             held |= {m for runner in state.runners if runner.doing == "locked" for m in runner.found}
@@ -139,19 +144,26 @@ class Timers:
             for number, runner in enumerate(state.runners)
         )
 
+    def _moving(self, state: State) -> set[str]:
+        """Timers whose rows somebody holds who moves them."""
+        pairs = zip(self.plans, state.writers, strict=True)
+        return {plan.timer for plan, writer in pairs if plan.does == "move" and writer.doing == "locked"}
+
     # -- whoever sets and answers
 
     def _writer_steps(self, state: State, number: int) -> Steps:
         plan, writer, books = self.plans[number], state.writers[number], state.books
         name = f"{plan.does} {plan.timer or plan.member}"
         at = self._members.index(plan.member)
-        was_set = any(p.does == "set" and p.timer == plan.timer and w.doing == "done"
+        was_set = any(p.does in ("set", "flag") and p.timer == plan.timer and w.doing == "done"
                       for p, w in zip(self.plans, state.writers, strict=True))  # fmt: skip
-        if writer.doing == "idle" and (plan.does != "answer" or was_set) and plan.member not in self._held(state):
-            locks = plan.does != "set" or self.rules.set_under_lock
-            rows = books.lock_rows | ({plan.member} if locks else set())
+        takes_lock = plan.does not in ("flag", "move")
+        is_free = plan.member not in self._held(state) if takes_lock else not self._row_is_held(state, plan.timer)
+        if writer.doing == "idle" and (plan.does not in ("answer", "move") or was_set) and is_free:
+            rows = books.lock_rows | ({plan.member} if takes_lock else set())
             locked = state._replace(books=books._replace(lock_rows=rows))
-            yield f"{name}: locks {plan.member}", _wrote(locked, number, Writer("locked", books.changes[at]))
+            what = plan.member if takes_lock else "at most the timer's row"
+            yield f"{name}: locks {what}", _wrote(locked, number, Writer("locked", books.changes[at]))
         if writer.doing == "cancels later":
             gone = books._replace(timers=books.timers - {plan.timer})
             yield f"{name}: deletes the timer at last", _wrote(state._replace(books=gone), number, Writer("done"))
@@ -166,6 +178,10 @@ class Timers:
 
     def _committed(self, state: State, number: int) -> State:
         plan, writer, books = self.plans[number], state.writers[number], state.books
+        if plan.does in ("flag", "move"):
+            later = books.later | ({plan.timer} if plan.does == "move" else set())
+            moved = books._replace(timers=books.timers | {plan.timer}, later=later)
+            return _wrote(state._replace(books=moved), number, Writer("done"))
         changes, wrong = self._changed(books, [plan.member], [writer.saw])
         after, doing = books._replace(changes=changes), "done"
         if plan.does == "set":
@@ -195,9 +211,10 @@ class Timers:
         if runner.doing != "idle" and state.luck.crashes:
             luck = state.luck._replace(crashes=state.luck.crashes - 1)
             yield f"{name} crashes", _ran(state._replace(luck=luck), number, Runner())
-        if runner.doing == "idle" and books.timers:
-            found = tuple(sorted({self._member_of[timer] for timer in books.timers}))
-            timers = () if self.rules.taken_after_lock else tuple(sorted(books.timers))
+        due = tuple(sorted(books.timers - books.later))
+        if runner.doing == "idle" and due:
+            found = tuple(sorted({self._member_of[timer] for timer in due}))
+            timers = () if self.rules.taken_after_lock else due
             yield f"{name} finds {', '.join(found)} due", _ran(state, number, Runner("found", found, timers))
         elif runner.doing == "found":
             yield from self._claims(state, number, name)
@@ -210,10 +227,12 @@ class Timers:
     def _claims(self, state: State, number: int, name: str) -> Steps:
         runner, books, rules = state.runners[number], state.books, self.rules
         held = self._held(state) if rules.claim_locks_members else set()
-        claimed = tuple(m for m in runner.found if m not in held and m in books.lock_rows)
+        rows = books.lock_rows | (set(runner.found) if rules.claim_adds_lock_row else set())
+        claimed = tuple(member for member in runner.found if member not in held and member in rows)
         if not rules.claim_skips_locked and not held.isdisjoint(runner.found):
             return  # it waits
-        timers = runner.timers or tuple(sorted(books.timers))
+        passed = self._moving(state) if rules.rows_locked else set()
+        timers = runner.timers or tuple(sorted(books.timers - books.later - passed))
         mine = tuple(
             timer
             for timer in timers
@@ -224,14 +243,19 @@ class Timers:
             return
         members = tuple(sorted({self._member_of[timer] for timer in mine}))
         saw = tuple(books.changes[self._members.index(member)] for member in members)
+        locked = state._replace(books=books._replace(lock_rows=books.lock_rows | set(members)))
         yield (
             f"{name} locks {', '.join(members)} and takes {', '.join(mine)}",
-            _ran(state, number, Runner("locked", members, mine, saw)),
+            _ran(locked, number, Runner("locked", members, mine, saw)),
         )
 
     def _runs(self, state: State, number: int, name: str) -> Steps:
         runner, books, rules = state.runners[number], state.books, self.rules
+        if not self._moving(state).isdisjoint(runner.timers):
+            return  # deleting waits for whoever moves the row
         changes, wrong = self._changed(books, runner.found, runner.saw)
+        early = books.later & set(runner.timers)
+        wrong = wrong or (f"early: {', '.join(sorted(early))} ran although it had been moved" if early else "")
         moot = books.answered & set(runner.timers)
         wrong = wrong or (f"moot: {', '.join(sorted(moot))} ran after it had been answered" if moot else "")
         ran = books._replace(ran=books.ran + runner.timers, changes=changes)

@@ -30,9 +30,20 @@ def held_for_ever(rules: Rules) -> Timers:
     return Timers(rules=rules, plans=plans, luck=Luck(stops=1, crashes=1), wanted=frozenset({"lapse"}))
 
 
+def safety(rules: Rules) -> Timers:
+    """A safety group sets and moves timers without the member's lock."""
+    plans = [
+        Plan("flag", "ann", "look again"),
+        Plan("move", "ann", "look again"),
+        Plan("flag", "bob", "look at bob"),
+        Plan("answer", "bob", "look at bob"),
+    ]
+    return Timers(rules=rules, plans=plans, luck=Luck(crashes=1, failures=1))
+
+
 def alone(rules: Rules) -> Timers:
-    """Nobody but whoever set the timer ever locks its member."""
-    return Timers(rules=rules, plans=[Plan("set", "ann", "remind")])
+    """Nobody ever locks a member of whom a safety group has set a timer."""
+    return Timers(rules=rules, plans=[Plan("flag", "ann", "look again")])
 
 
 def holds(name: str, build: Callable[[Rules], Timers], states: int) -> Holds:
@@ -46,6 +57,7 @@ def breaks(flag: str, invariant: str, build: Callable[[Rules], Timers]) -> Break
 HOLDS = [
     holds("one is answered", answered, 230),
     holds("two members", two_members, 6_300),
+    holds("a safety group's timers", safety, 3_300),
     holds("a member held for ever", held_for_ever, 830),
 ]
 BREAKS = [
@@ -55,7 +67,8 @@ BREAKS = [
     breaks("moot_in_transaction", "moot", answered),
     breaks("run_in_one_transaction", "once", answered),
     breaks("failed_kept", "lost", answered),
-    breaks("set_under_lock", "trap", alone),
+    breaks("claim_adds_lock_row", "trap", alone),
+    breaks("rows_locked", "early", safety),
 ]
 FLAWS: list[Flaw] = []
 DEEP = [
