@@ -74,7 +74,7 @@ BREAKS = [
 ]
 FLAWS: list[Flaw] = []
 DEEP = [
-    holds("both park, two relays", lambda rules: replace(guilty(rules), relays=2), 50_000),
-    holds("the first restored, a crash", lambda rules: replace(first_restored(rules), luck=Luck(1, 1, 1)), 50_000),
-    holds("both restored", lambda rules: replace(second_restored(rules), luck=Luck(1, 0, 1, 1)), 50_000),
+    holds("both park, two relays", lambda rules: replace(guilty(rules), relays=2), 870_000),
+    holds("the first restored, a crash", lambda rules: replace(first_restored(rules), luck=Luck(1, 1, 1)), 150_000),
+    holds("both restored", lambda rules: replace(second_restored(rules), luck=Luck(1, 0, 1, 1)), 1_100_000),
 ]

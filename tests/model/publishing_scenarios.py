@@ -108,8 +108,8 @@ FLAWS = [
     ),
 ]
 DEEP = [
-    holds("three decisions, two relays", lambda rules: replace(three_decisions(rules), relays=2), 100_000),
-    holds("one member, three relays", lambda rules: replace(one_member(rules), relays=3), 50_000),
-    holds("one member, everything twice", lambda rules: replace(one_member(rules), luck=Luck(2, 2)), 50_000),
-    holds("two partitions, batches of one", lambda rules: replace(two_members(rules), batch=1), 30_000),
+    holds("three decisions, two relays", lambda rules: replace(three_decisions(rules), relays=2), 430_000),
+    holds("one member, three relays", lambda rules: replace(one_member(rules), relays=3), 260_000),
+    holds("one member, everything twice", lambda rules: replace(one_member(rules), luck=Luck(2, 2)), 190_000),
+    holds("two partitions, batches of one", lambda rules: replace(two_members(rules), batch=1), 32_000),
 ]

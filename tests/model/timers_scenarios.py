@@ -72,6 +72,6 @@ BREAKS = [
 ]
 FLAWS: list[Flaw] = []
 DEEP = [
-    holds("two members, three replicas", lambda rules: replace(two_members(rules), runners=3), 30_000),
-    holds("two members, more mishaps", lambda rules: replace(two_members(rules), luck=Luck(2, 2)), 10_000),
+    holds("two members, three replicas", lambda rules: replace(two_members(rules), runners=3), 28_000),
+    holds("two members, more mishaps", lambda rules: replace(two_members(rules), luck=Luck(2, 2)), 14_000),
 ]
