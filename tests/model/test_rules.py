@@ -1,0 +1,64 @@
+"""The protocol of docs/protocol.md, explored exhaustively within bounds: as it is built it holds, and each of its rules
+is needed, because without it an invariant breaks. What is built otherwise than it should be is marked as such."""
+
+import pytest
+
+from tests.model.cases import Breaks, Flaw, Holds
+from tests.model.catalogue import CLAIMS, all_rules
+from tests.model.checker import Found, explore
+
+STATES_MIN = 150_000
+"""Of all that holds together; a machine that explores nothing breaks nothing."""
+
+
+def say(name: str, found: Found) -> None:
+    print(f"\n{name}: {found.states} states, depth {found.depth}, {found.seconds:.2f} s", end="")
+
+
+@pytest.mark.parametrize("case", CLAIMS.holds, ids=lambda case: case.name)
+def test_the_protocol_holds(case: Holds) -> None:
+    found = case.check()
+    say(case.name, found)
+
+    assert found.broken is None, found.told()
+    assert found.states >= case.states, "it explores less than it should"
+
+
+def test_what_is_explored_is_large_enough_to_mean_something() -> None:
+    assert sum(case.states for case in CLAIMS.holds) >= STATES_MIN
+
+
+@pytest.mark.parametrize("case", CLAIMS.breaks, ids=lambda case: f"{case.rule}-{case.invariant}".replace(" ", "-"))
+def test_each_rule_is_needed(case: Breaks) -> None:
+    found = case.check()
+    say(f"without {case.rule}", found)
+
+    assert found.invariant == case.invariant, found.told()
+
+
+def test_every_rule_has_a_variant_without_it() -> None:
+    assert sorted({case.rule for case in CLAIMS.breaks}) == sorted(all_rules())
+
+
+def flaws() -> list[object]:
+    return [
+        pytest.param(
+            flaw, marks=pytest.mark.xfail(strict=True, raises=AssertionError, reason=flaw.reason), id=flaw.rule
+        )
+        for flaw in CLAIMS.flaws
+    ]
+
+
+@pytest.mark.parametrize("flaw", flaws())
+def test_as_it_is_built(flaw: Flaw) -> None:
+    found = explore(flaw.built())
+
+    assert found.broken is None, found.told()
+
+
+@pytest.mark.parametrize("flaw", CLAIMS.flaws, ids=lambda flaw: flaw.rule)
+def test_as_it_should_be(flaw: Flaw) -> None:
+    found = explore(flaw.intended())
+    say(flaw.rule, found)
+
+    assert found.broken is None, found.told()
