@@ -125,15 +125,18 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             lane = self.lanes.get(partition)
             if lane is None:
                 continue  # polled before its position was sought
-            if not lane.offer(batch):
+            offered = lane.offer(batch)
+            if offered == "again":
+                self.consumer.seek(partition, lane.end)
+            elif offered == "ask":
                 self.consumer.pause(partition)
-                self._background.add(asyncio.create_task(self._judge_gap(partition, lane)))
+                self._background.add(asyncio.create_task(self._judge_gap(partition, lane, batch)))
             elif lane.waiting >= self._high:
                 self.consumer.pause(partition)  # a slow partition stops only itself
 
-    async def _judge_gap(self, partition: TopicPartition, lane: Lane) -> None:
-        """Records begin after the lane's end. Transactions leave such gaps; but where the log no longer holds the
-        lane's end, retention has passed a reader that was too slow, and the client has moved on by itself."""
+    async def _judge_gap(self, partition: TopicPartition, lane: Lane, batch: list[ConsumerRecord]) -> None:
+        """A fresh fetch begins after the lane's end. Transactions leave such gaps; but where the log no longer holds
+        the lane's end, retention has overtaken a reader that was too slow, and the client has moved on by itself."""
         self._background = {task for task in self._background if not task.done()}
         try:
             first = (await self.consumer.beginning_offsets([partition]))[partition]
@@ -141,12 +144,13 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             first = None
         if self.lanes.get(partition) is not lane:
             return
-        if first is not None and first > lane.end:
+        if first is None:
+            self.consumer.seek(partition, lane.end)
+        elif first > lane.end:
             await self.reopen(partition)
             return
-        if first is not None:
-            lane.confirm_gap()
-        self.consumer.seek(partition, lane.end)
+        else:
+            lane.offer(batch, gap_judged=True)
         self.consumer.resume(partition)
 
     # -- assignment

@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from aiokafka import ConsumerRecord, TopicPartition
 
@@ -15,6 +16,10 @@ class RawChunk:
     base: int
     end: int
     records: Sequence[ConsumerRecord]
+
+
+Offered = Literal["taken", "again", "ask"]
+"""What became of a batch: taken; to be fetched again from the lane's end; to be judged by what the log still holds."""
 
 
 class Lane:
@@ -36,34 +41,30 @@ class Lane:
         """Machine time since which the chunk in hand fails, for readiness."""
         self._doubted: int | None = None
         """First offset of records that do not continue this lane."""
-        self._confirmed_gap: int | None = None
         self._chunks: deque[RawChunk] = deque()
         self._filled = asyncio.Event()
 
-    def offer(self, records: list[ConsumerRecord]) -> bool:
-        """Accept records that continue this lane; False where they begin after its end and the log must be asked.
+    def offer(self, records: list[ConsumerRecord], *, gap_judged: bool = False) -> Offered:
+        """Accept records that continue this lane.
 
-        Offsets may have gaps (transactions), but a batch polled before the seek looks just the same. So a gap counts
-        only when the log was asked (confirm_gap) and a fresh fetch from the lane's end shows the same first record.
+        Offsets may have gaps (transactions), but a batch polled before the seek looks just the same, and so does one
+        after retention overtook this lane. So a gap counts only when a fresh fetch from the lane's end shows the same
+        first record, and the log, asked after that fetch, still holds the lane's end (`gap_judged`).
         """
         fresh = [record for record in records if record.offset >= self.end]
         if not fresh:
-            return True
+            return "taken"
         first = fresh[0].offset
-        if first > self.end and self._confirmed_gap != first:
-            self._doubted = first
-            return False
-        self._confirmed_gap = self._doubted = None
+        if first > self.end and not gap_judged:
+            seen_before, self._doubted = self._doubted == first, first
+            return "ask" if seen_before else "again"
+        self._doubted = None
         end = fresh[-1].offset + 1
         self._chunks.append(RawChunk(self.end, end, fresh))
         self.end = end
         self.waiting += len(fresh)
         self._filled.set()
-        return True
-
-    def confirm_gap(self) -> None:
-        """The log still holds this lane's end: what begins after it does so because nothing lies between."""
-        self._confirmed_gap = self._doubted
+        return "taken"
 
     async def next_chunk(self, limit: int) -> RawChunk:
         """The next records, at most `limit`: few when little waits (latency), many when behind (throughput)."""

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Generic, TypeVar
 from uuid import UUID, uuid4
 
@@ -51,7 +52,11 @@ returning 1
 
 GIVE_BACK_LEASE = "update delivery.relay_lease set expires_at = '-infinity' where holder = $1"
 
-DELETE = "delete from delivery.outbox where outbox_id = any($1::bigint[])"
+# The row that was sent, not whatever has its number now: a database that failed over draws numbers again.
+DELETE = """
+delete from delivery.outbox o using unnest($1::bigint[], $2::timestamptz[]) as sent(outbox_id, created_at)
+where o.outbox_id = sent.outbox_id and o.created_at = sent.created_at
+"""
 
 # As a condition of its own, not as a join: a join could end the reading in the order of the index.
 READ = """
@@ -66,6 +71,11 @@ where {kind} and member_id <> all($1::uuid[]) and topic <> all($2::text[])
     )
 order by outbox_id limit $6
 """
+
+
+def _columns(rows: Sequence[tuple[int, datetime]]) -> tuple[list[int], list[datetime]]:
+    return [outbox_id for outbox_id, _ in rows], [created_at for _, created_at in rows]
+
 
 Key = TypeVar("Key")
 Place = tuple[str, int]
@@ -125,7 +135,7 @@ class Outflow:
         self._sender = Sender(settings)
         self._partitioner = Partitioner()
         self._partitions: dict[str, int] = {}
-        self._acknowledged: list[int] = []
+        self._acknowledged: list[tuple[int, datetime]] = []
         self._sending: dict[Place, asyncio.Task[None]] = {}
         self._looking: dict[str, asyncio.Task[None]] = {}
         self._members: Backoff[UUID] = Backoff(first_s=1.0, most_s=60.0)
@@ -181,7 +191,7 @@ class Outflow:
         if not acknowledged:
             return
         try:
-            await self._database.execute(DELETE, acknowledged, timeout=10)
+            await self._database.execute(DELETE, *_columns(acknowledged), timeout=10)
         except BaseException:
             self._acknowledged += acknowledged
             raise
@@ -277,7 +287,7 @@ class Outflow:
     def _take_note(self, sent: Sent) -> None:
         before = len(self._members)
         for row in sent.acknowledged:
-            self._acknowledged.append(row["outbox_id"])
+            self._acknowledged.append((row["outbox_id"], row["created_at"]))
             self._members.succeed(row["member_id"])
             RELAYED.labels(row["topic"]).inc()
         for member, reason in sent.refused.items():

@@ -7,8 +7,6 @@ from tests.model.cases import Breaks, Flaw, Holds
 from tests.model.publishing import Luck, Publishing, Rules
 
 INTENDED = Rules()
-BUILT = Rules(failing_place_not_read=False, row_deleted_by_content=False)
-"""As the code is today; see FLAWS."""
 
 
 def one_member(rules: Rules) -> Publishing:
@@ -64,7 +62,7 @@ def failed_over(rules: Rules) -> Publishing:
 
 
 def holds(name: str, build: Callable[[Rules], Publishing], states: int) -> Holds:
-    return Holds(name=f"publishing: {name}", build=lambda: build(BUILT), states=states)
+    return Holds(name=f"publishing: {name}", build=lambda: build(INTENDED), states=states)
 
 
 def breaks(flag: str, invariant: str, build: Callable[[Rules], Publishing]) -> Breaks:
@@ -79,6 +77,8 @@ HOLDS = [
     holds("two partitions", two_members, 27_000),
     holds("a member refused", refused, 820),
     holds("relays that wake late", forgetting, 5_400),
+    holds("a partition that never answers", dead_partition, 1_100),
+    holds("a database that fails over", failed_over, 23_000),
 ]
 BREAKS = [
     breaks("id_after_lock", "order", three_decisions),
@@ -92,21 +92,7 @@ BREAKS = [
     breaks("too_old_refused", "once", forgetting),
     breaks("row_deleted_by_content", "lost", failed_over),
 ]
-FLAWS = [
-    Flaw(
-        rule="publishing.failing_place_not_read",
-        reason="rows of a partition that never answers fill the reading, and no other member's event is sent",
-        built=lambda: dead_partition(BUILT),
-        intended=lambda: dead_partition(INTENDED),
-    ),
-    Flaw(
-        rule="publishing.row_deleted_by_content",
-        reason="rows are deleted by number alone: after a failover or a restore under a running relay, numbers are"
-        " drawn again, and an acknowledgement from before deletes a row that was never published",
-        built=lambda: failed_over(BUILT),
-        intended=lambda: failed_over(INTENDED),
-    ),
-]
+FLAWS: list[Flaw] = []
 DEEP = [
     holds("three decisions, two relays", lambda rules: replace(three_decisions(rules), relays=2), 430_000),
     holds("one member, three relays", lambda rules: replace(one_member(rules), relays=3), 260_000),

@@ -194,6 +194,37 @@ async def test_a_record_that_kafka_refuses_holds_up_its_member_only(
     assert ids_of(await consume(ACTIVITY, count=27), refused) == ["refused", "behind"]
 
 
+SWAP = """
+with gone as (delete from delivery.outbox where member_id = $1 returning outbox_id)
+insert into delivery.outbox (outbox_id, topic, member_id, value) overriding system value
+select outbox_id, $2, $3, $4 from gone
+"""
+CUT = """
+select pg_terminate_backend(pid) from pg_stat_activity
+where datname = current_database() and wait_event_type = 'Lock' and query like '%delete from delivery.outbox%'
+"""
+
+
+async def test_a_number_that_was_drawn_again_is_not_deleted(
+    settings: ServiceSettings, pool: Database, consume: Consume
+) -> None:
+    """The database fails over to a replica that lacks the last transactions, and draws their numbers once more, while
+    the relay still means to delete what it has sent under them."""
+    lost, new = uuid4(), uuid4()
+    await put(pool, [(lost, encode(pain(lost, 1, event_id="lost")))])
+    async with pool.acquire() as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        await connection.execute("select from delivery.outbox for update")
+        async with relaying(settings, pool):
+            assert ids_of(await consume(ACTIVITY, count=1), lost) == ["lost"]
+            await eventually(lambda: pool.fetchval(CUT), what="the deletion was cut off")
+            await connection.execute(SWAP, lost, ACTIVITY, new, encode(pain(new, 1, event_id="new")))
+            await transaction.commit()
+            assert ids_of(await consume(ACTIVITY, count=2), new) == ["new"]
+            await eventually(lambda: empty(pool))
+
+
 async def test_a_topic_that_does_not_exist_costs_only_itself(
     settings: ServiceSettings, pool: Database, consume: Consume, topics: TopicFactory
 ) -> None:
