@@ -26,8 +26,8 @@ class Rules:
     """After a refused record its member's later ones are not sent."""
     refused_not_read: bool = True
     """Rows of a member that backs off do not fill the reading of others."""
-    failing_place_not_read: bool = True
-    """... nor do the rows of a partition that backs off."""
+    stuck_place_not_read: bool = True
+    """... nor do the rows of a partition that is still being sent, or that backs off: the others go on beside it."""
     too_old_refused: bool = True
     """The broker refuses records older than an inbox remembers."""
     row_deleted_by_content: bool = True
@@ -195,11 +195,11 @@ class Publishing:
             )
         if relay.todo:
             yield from self._sends(state, number, name)
-        else:
+        if not relay.todo or self.rules.stuck_place_not_read:
             yield from self._deletes_and_reads(state, number, name)
 
     def _deletes_and_reads(self, state: State, number: int, name: str) -> Steps:
-        """One statement: what was acknowledged goes, the oldest of the rest is read."""
+        """What was acknowledged goes, and the oldest of the rest is read, beside what is still being sent."""
         relay, rules, database = state.relays[number], self.rules, state.database
         numbers = {row.number for row in relay.acknowledged}
         rows = tuple(
@@ -207,18 +207,26 @@ class Publishing:
             for row in database.rows
             if not (row in relay.acknowledged if rules.row_deleted_by_content else row.number in numbers)
         )
+        busy = {self.place(row) for row in relay.todo}
         readable = [
             row
             for row in rows
-            if not (rules.refused_not_read and self.writers[row.writer] in relay.members_off)
-            and not (rules.failing_place_not_read and self.place(row) in relay.places_off)
+            if self.place(row) not in busy
+            and not (rules.refused_not_read and self.writers[row.writer] in relay.members_off)
+            and not (rules.stuck_place_not_read and self.place(row) in relay.places_off)
             and (rules.no_cursor or row.number > relay.cursor)
         ]
         todo = tuple(readable[: self.limit])
         if not todo and not relay.acknowledged:
             return
         cursor = max((row.number for row in todo), default=relay.cursor) if not rules.no_cursor else -1
-        read = Relay(todo, flying=relay.flying, members_off=relay.members_off, places_off=relay.places_off)
+        read = Relay(
+            relay.todo + todo,
+            failed=relay.failed & busy,
+            flying=relay.flying,
+            members_off=relay.members_off,
+            places_off=relay.places_off,
+        )
         if not rules.deleted_after_ack:
             rows = tuple(row for row in rows if row not in todo)
         after = state._replace(database=database._replace(rows=rows))

@@ -77,7 +77,7 @@ HOLDS = [
     holds("two partitions", two_members, 27_000),
     holds("a member refused", refused, 820),
     holds("relays that wake late", forgetting, 5_400),
-    holds("a partition that never answers", dead_partition, 1_100),
+    holds("a partition that never answers", dead_partition, 1_000),
     holds("a database that fails over", failed_over, 23_000),
 ]
 BREAKS = [
@@ -88,7 +88,7 @@ BREAKS = [
     breaks("batch_awaited", "order", one_member),
     breaks("member_stops", "order", refused),
     breaks("refused_not_read", "trap", refused),
-    breaks("failing_place_not_read", "trap", dead_partition),
+    breaks("stuck_place_not_read", "trap", dead_partition),
     breaks("too_old_refused", "once", forgetting),
     breaks("row_deleted_by_content", "lost", failed_over),
 ]

@@ -8,8 +8,6 @@ from uuid import UUID, uuid4
 
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.errors import KafkaError, NotEnoughReplicasError, TopicAuthorizationFailedError, UnknownError
 from aiokafka.producer.sender import SendProduceReqHandler
@@ -31,7 +29,9 @@ from tests.fixtures.topics import TopicFactory
 from tests.shared.delivery.probe import ACTIVITY, pain
 
 PLANS = "careloop.plans"
-OLD = "update delivery.outbox set created_at = created_at - interval '60 days' where member_id = $1"
+AHEAD = "update delivery.outbox set created_at = created_at + interval '1 day' where member_id = $1"
+"""Kafka takes no record that is more than an hour ahead, and needs no setting for that, which a busy broker applies
+late."""
 PAUSE_S = 3.0
 """After which the client tries a partition again, and every other one of the same broker until then."""
 FILLING = 5_000
@@ -178,8 +178,7 @@ async def test_a_record_that_kafka_refuses_holds_up_its_member_only(
 ) -> None:
     refused, *others = (uuid4() for _ in range(6))
     await put(pool, [(refused, encode(pain(refused, 1, event_id="refused")))])
-    await pool.execute(OLD, refused)
-    await set_timestamp_limit(settings)
+    await pool.execute(AHEAD, refused)
     await put(pool, [(refused, encode(pain(refused, 2, event_id="behind"))), *events_of(others, 5)])
     async with relaying(settings, pool):
         read = await consume(ACTIVITY, count=25)
@@ -320,13 +319,12 @@ async def test_a_refused_record_leaves_the_rest_of_its_partition_alone(
     refused, *others = (member_in(0) for _ in range(4))
     tries = RELAY_FAILURES.labels("InvalidTimestampError")._value
     before = tries.get()
-    await set_timestamp_limit(settings)
     async with relaying(settings, pool):
         await put(pool, events_of([refused, *others], 1))
         await eventually(lambda: empty(pool))
         async with pool.acquire() as connection, connection.transaction():
             await put(connection, [(m, encode(pain(m, 1, event_id="1"))) for m in (refused, *others)])
-            await connection.execute(OLD, refused)
+            await connection.execute(AHEAD, refused)
         for number in range(2, 6):
             await put(pool, [(m, encode(pain(m, 1, event_id=f"{number}"))) for m in (refused, *others)])
             await consume(ACTIVITY, count=4 + number * len(others), within=AT_ONCE_S)
@@ -337,18 +335,3 @@ async def test_a_refused_record_leaves_the_rest_of_its_partition_alone(
     read = await consume(ACTIVITY, count=24)
     for member in (refused, *others):
         assert ids_of(read, member) == numbers(6)
-
-
-async def set_timestamp_limit(settings: ServiceSettings) -> None:
-    """As the catalogue's topics have it; topics of a test are made without."""
-    await set_topic(settings, ACTIVITY, **{"message.timestamp.before.max.ms": str(33 * 86_400_000)})
-
-
-async def set_topic(settings: ServiceSettings, topic: str, **wanted: str) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap)
-    await admin.start()
-    try:
-        name = f"{settings.namespace}.{topic}"
-        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, configs=wanted)])
-    finally:
-        await admin.close()
