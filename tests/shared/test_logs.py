@@ -15,7 +15,9 @@ BUGS = ("route", "database", "task", "thread", "logged", "end")
 
 
 async def provoke(process: ServiceProcess) -> None:
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{process.port}") as client:
+    # The server closes a connection after a failure: the next request must not be on its way there already.
+    fresh = httpx.Limits(max_keepalive_connections=0)
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{process.port}", limits=fresh) as client:
 
         async def answers() -> bool:
             try:
