@@ -4,6 +4,7 @@ more in isolation, so that it costs one event. A failure never skips a record.""
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import asyncpg
@@ -126,12 +127,9 @@ class ChunkTaker:
 
     async def _try(self, lane: Lane, raw: RawChunk, *, isolated: bool, fault: Fault | None, partitions: int) -> Taken:
         """`fault`: what the first record is condemned for, whatever it holds."""
-        now, wall = self.clock.now(), wall_now()
         group, topic = self.subscription.group, self.subscription.topic
-        arrivals = [
-            read_arrival(r, decoder=self.reader.decoder, group=group, topic=topic, now=now, wall=wall)
-            for r in raw.records
-        ]
+        arrivals = self._read(raw, now=self.clock.now(), wall=wall_now())
+        now = self.clock.now()  # asked for again: where history is read, reading it moves the clock
         self._count_misplaced(arrivals, lane.partition.partition, partitions)
         if fault is not None:
             arrivals[0].fault = arrivals[0].fault or fault
@@ -152,6 +150,13 @@ class ChunkTaker:
             )
         CHUNK_SECONDS.labels(group).observe(monotonic() - began)
         return taken
+
+    def _read(self, raw: RawChunk, *, now: datetime, wall: datetime) -> list[Arrival]:
+        group, topic = self.subscription.group, self.subscription.topic
+        return [
+            read_arrival(record, decoder=self.reader.decoder, group=group, topic=topic, now=now, wall=wall)
+            for record in raw.records
+        ]
 
     def _count_misplaced(self, arrivals: list[Arrival], partition: int, partitions: int) -> None:
         """A publisher with another partitioner: the members' locks keep the effects exact, but somebody should know."""

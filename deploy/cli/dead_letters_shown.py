@@ -93,6 +93,8 @@ def show_queues(console: Console, rows: list[dict[str, Any]]) -> None:
 
 def show_one(console: Console, found: dict[str, Any]) -> None:
     for name, value in found.items():
+        if value is None and name != "payload":
+            continue
         said = _when(value) if name.endswith("_at") and value is not None else value
         said = json.dumps(said, indent=2, ensure_ascii=False) if isinstance(said, dict | list) else said
         console.print(f"{name.replace('_', ' '):<13}{said}", markup=False, highlight=False, soft_wrap=True)
