@@ -89,11 +89,9 @@ async def take_chunk(
     isolated: bool = False,
     room: Room | None = None,
 ) -> Taken:
-    """Take a chunk inside the caller's transaction.
-
-    `isolated` after it failed with a bug: the guilty event is found and becomes a dead letter, its member is parked,
-    the rest proceeds. Raises PositionMissing, BehindBase, NoRoom, whatever the handler raises, and database errors; the
-    caller rolls back and decides (shared/taking.py).
+    """Take a chunk inside the caller's transaction. `isolated` after it failed with a bug: the guilty event is found
+    and becomes a dead letter, its member is parked, the rest proceeds. Raises PositionMissing, BehindBase, NoRoom,
+    whatever the handler raises, and database errors; the caller rolls back and decides (shared/taking.py).
     """
     group = subscription.group
     next_offset = await lock_position(connection, group, topic, chunk.partition)

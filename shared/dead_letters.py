@@ -288,6 +288,7 @@ class _Alone:
             service=self.bench.service,
             scope=scope,
             now=self.bench.now,
+            urgent=self.reader.subscription.stateless,
         )
         refusal = isolated.outcomes.refused.get(ref_of(self.event))
         if refusal is not None:

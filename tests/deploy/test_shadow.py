@@ -48,10 +48,10 @@ async def asked(data: Path, *arguments: str) -> Any:
     return json.loads(answer.stdout)
 
 
-async def groups_on(servers: RunningServers) -> set[str]:
+async def groups_on(servers: RunningServers, namespace: str) -> set[str]:
     async with admin_client(servers.kafka_bootstrap) as admin:
         assert isinstance(admin, AIOKafkaAdminClient)
-        return {group for group, _ in await admin.list_consumer_groups()}
+        return {group for group, _ in await admin.list_consumer_groups() if group.startswith(namespace)}
 
 
 async def rows(url: str, query: str) -> list[dict[str, Any]]:
@@ -75,7 +75,7 @@ async def test_a_shadow_of_plans_comes_to_what_plans_came_to(
         await publish(ACTIVITY, session(two, 3, pain=3, at=ago(2)), session(stranger, 1, pain=3, at=ago(2)))
         await running.settled()
         before = await state_of(url)
-        groups = await groups_on(servers)
+        groups = await groups_on(servers, namespace)
         told = await asked(tmp_path, "run", "--service", "plans", "--reason", "rehearsal")
 
         assert [one["different"] for one in told["groups"]] == [{}] * 4
@@ -86,7 +86,7 @@ async def test_a_shadow_of_plans_comes_to_what_plans_came_to(
         assert activity["held"] == {"dead": 2, "parked": 1, "waiting": 1}
         assert activity["same"] == 8
         assert told["published"]["org.careloop.plan.issued.v1"] == 2
-        assert await groups_on(servers) == groups
+        assert await groups_on(servers, namespace) == groups
         assert await state_of(url) == before
         operations = await rows(url, "select action, reason from delivery.operations")
         assert operations == [{"action": "shadow run", "reason": "rehearsal"}]
