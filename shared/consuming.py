@@ -19,6 +19,7 @@ from shared.isolating import run_isolated
 from shared.member_locks import lock_members
 from shared.outbox import put_in_outbox
 from shared.outcomes import Outcomes
+from shared.parking import Room, require_room
 from shared.positions import Counts, advance_position, lock_position
 from shared.subscriptions import Subscription
 
@@ -50,6 +51,7 @@ class Taken:
 
     counts: Counts
     published: int = 0
+    held_bytes: int = 0
     bugs: list[str] = field(default_factory=list)
     """Exceptions of events that became dead letters now, as one line each without member data."""
 
@@ -85,12 +87,11 @@ async def take_chunk(
     now: datetime,
     settle_waiting: SettleWaiting,
     isolated: bool = False,
+    room: Room | None = None,
 ) -> Taken:
-    """Take a chunk inside the caller's transaction.
-
-    `isolated` after it failed with a bug: the guilty event is found and becomes a dead letter, its member is parked,
-    the rest proceeds. Raises PositionMissing, BehindBase, whatever the handler raises, and database errors; the caller
-    rolls back and decides (shared/intake.py).
+    """Take a chunk inside the caller's transaction. `isolated` after it failed with a bug: the guilty event is found
+    and becomes a dead letter, its member is parked, the rest proceeds. Raises PositionMissing, BehindBase, NoRoom,
+    whatever the handler raises, and database errors; the caller rolls back and decides (shared/taking.py).
     """
     group = subscription.group
     next_offset = await lock_position(connection, group, topic, chunk.partition)
@@ -138,6 +139,8 @@ async def take_chunk(
     await record_outcomes(connection, work.outcomes)
     # A queue is in log order, whichever way each record came to be held.
     held = sorted(work.held, key=lambda event: event.record_offset)
+    if room is not None and not subscription.stateless:
+        taken.held_bytes = await require_room(connection, room, group=group, topic=topic, held=held)
     await hold_events(connection, group=group, topic=topic, held=held)
     if inbox.awaited and not subscription.stateless:  # it may only be done under the members' locks
         taken.published += await settle_waiting(connection, list(members), now)

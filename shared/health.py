@@ -1,7 +1,7 @@
 """Probes that tell the truth, metrics, and how far a service has come.
 
 Live: the event loop answers and the poll tasks run; never the broker or the database. Ready: assigned once, database
-answers, no chunk stuck, no partition paused by an alarm.
+answers, no chunk stuck, no partition paused by an alarm or for lack of room.
 """
 
 from typing import Any
@@ -68,6 +68,9 @@ async def _reasons(service: Host) -> list[str]:
             )
         if intake.watch.undelivered:
             reasons.append(f"{group}: polling brings nothing of {len(intake.watch.undelivered)} partitions")
+        if full := intake.full():
+            what = "the group" if "group" in full else "a member's queue"
+            reasons.append(f"{group}: {len(full)} partitions wait for room, {what} holds as many events as it may")
         if since is not None and monotonic() - since > STUCK_S:
             reasons.append(f"{group}: a chunk has failed for {monotonic() - since:.0f} s")
     try:

@@ -31,9 +31,20 @@ on conflict (consumer_group, topic, partition, record_offset, record_at) do noth
 
 LOAD_QUEUE = """
 select held_id, consumer_group, topic, partition, record_offset, record_key, member_id, blocks, state, reason,
-    detail, identity, source, event_id, value, headers, record_at, expires_at
+    detail, identity, source, event_id, value, headers, record_at, expires_at, replays
 from delivery.held_events
 where blocks and member_id = $1 and consumer_group = $2 and topic = $3 order by held_id limit $4
+"""
+
+LOAD_ONE = """
+select held_id, consumer_group, topic, partition, record_offset, record_key, member_id, blocks, state, reason,
+    detail, identity, source, event_id, value, headers, record_at, expires_at, replays
+from delivery.held_events where held_id = $1
+"""
+
+FIND_HEAD = """
+select held_id from delivery.held_events
+where blocks and member_id = $1 and consumer_group = $2 and topic = $3 order by held_id limit 1
 """
 
 LOAD_AWAITED = """
@@ -57,7 +68,8 @@ LONG_QUEUE = "long-queue"
 RELEASE = "delete from delivery.held_events where held_id = any($1::bigint[])"
 
 MARK = """
-update delivery.held_events set state = $2, reason = $3, detail = $4, replays = replays + 1, expires_at = $5
+update delivery.held_events set state = $2, reason = $3, detail = $4, expires_at = $5,
+    replays = replays + $6, blocks = coalesce($7, blocks), member_id = coalesce($8, member_id)
 where held_id = $1
 """
 
@@ -84,6 +96,7 @@ class HeldEvent:
     held_id: int = 0
     consumer_group: str = ""
     topic: str = ""
+    replays: int = 0
 
 
 def _pack_headers(headers: Sequence[tuple[str, bytes | None]]) -> str:
@@ -130,6 +143,19 @@ async def load_queue(connection: Connection, *, member_id: UUID, group: str, top
     return [_held(row) for row in await connection.fetch(LOAD_QUEUE, member_id, group, topic, limit)]
 
 
+async def load_held(connection: Connection, held_id: int, *, lock: bool = False) -> HeldEvent | None:
+    """One held event, or None where it is gone. `lock` keeps it until the transaction ends; whoever locks a queue's
+    event holds the member's lock first."""
+    row = await connection.fetchrow(f"{LOAD_ONE} for update" if lock else LOAD_ONE, held_id)
+    return None if row is None else _held(row)
+
+
+async def find_head(connection: Connection, *, member_id: UUID, group: str, topic: str) -> int | None:
+    """The first event of a queue, or None where there is no queue. The caller holds the member's lock."""
+    head: int | None = await connection.fetchval(FIND_HEAD, member_id, group, topic)
+    return head
+
+
 async def load_awaited(connection: Connection, member_ids: Sequence[UUID]) -> list[tuple[UUID, str, str]]:
     """Queues of these members, as (member, group, topic), whose head waits for something, or waited too long for it."""
     rows = await connection.fetch(LOAD_AWAITED, member_ids)
@@ -158,6 +184,10 @@ async def mark_held(
     reason: str,
     detail: str | None,
     expires_at: datetime | None = None,
+    tried: bool = True,
+    blocks: bool | None = None,
+    member_id: UUID | None = None,
 ) -> None:
-    """Change why a row is held, and count the replay that found it."""
-    await connection.execute(MARK, held_id, state, reason, detail, expires_at)
+    """Change why a row is held. `tried` counts the replay that found it; `blocks` and `member_id` put a row in or take
+    it out of its member's queue."""
+    await connection.execute(MARK, held_id, state, reason, detail, expires_at, int(tried), blocks, member_id)

@@ -1,16 +1,29 @@
 """What a service does beside its work: ends waiting that lasted too long, forgets what retention has passed."""
 
 import asyncio
+from collections.abc import Mapping
+from typing import get_args
 from uuid import UUID
 
+from asyncpg import Record
+
 from shared.database import Connection
-from shared.held_events import WAITED_TOO_LONG, find_expired, load_queue, mark_held
+from shared.held_events import WAITED_TOO_LONG, HeldState, find_expired, load_queue, mark_held
 from shared.hosting import Host
 from shared.inbox import forget_taken, record_outcomes
 from shared.member_locks import lock_members
 from shared.replaying import drain_queue
-from shared.telemetry import RECORDS, logger
+from shared.telemetry import HELD_BYTES, HELD_EVENTS, HELD_OLDEST, PARTITIONS_FULL, RECORDS, logger
 
+COUNT_HELD = """
+select consumer_group, state, count(*) as events,
+    extract(epoch from clock_timestamp() - min(held_at))::float8 as oldest_s,
+    sum(coalesce(octet_length(value), 0) + pg_column_size(headers))::bigint as bytes
+from delivery.held_events group by consumer_group, state
+"""
+HELD_EVERY_S = 5.0
+HELD_COUNT_S = 4.0
+"""Counting a very long table is given up after this, and the figures stay as they were."""
 EXPIRY_TICK_S = 1.0
 EXPIRED_MAX = 100
 FORGET_EVERY_S = 600.0
@@ -50,6 +63,34 @@ async def _expire_queue(service: Host, connection: Connection, member_id: UUID, 
             RECORDS.labels(group, "expired").inc()
             log.error("an event waited too long and became a dead letter", group=group, needs=head.reason)
     return drained.published
+
+
+async def count_held(service: Host) -> None:
+    """Tell how much is held, and how old it is; the intakes then know how much room there is."""
+    while True:
+        async with service.database.acquire(timeout=30) as connection:
+            try:
+                rows = await connection.fetch(COUNT_HELD, timeout=HELD_COUNT_S)
+            except TimeoutError:
+                log.warning("held events could not be counted in time")
+            else:
+                _tell_held(service, {(row["consumer_group"], row["state"]): row for row in rows})
+        await asyncio.sleep(HELD_EVERY_S)
+
+
+def _tell_held(service: Host, counted: Mapping[tuple[str, str], Record]) -> None:
+    held_bytes = dict.fromkeys(service.readers, 0)
+    for group in service.readers:
+        for state in get_args(HeldState):
+            row = counted.get((group, state))
+            HELD_EVENTS.labels(group, state).set(row["events"] if row else 0)
+            HELD_OLDEST.labels(group, state).set(row["oldest_s"] if row else 0)
+            held_bytes[group] += row["bytes"] if row else 0
+        HELD_BYTES.labels(group).set(held_bytes[group])
+    for intake in service.intakes:
+        group = intake.subscription.group
+        intake.room.held_bytes = held_bytes[group]
+        PARTITIONS_FULL.labels(group).set(len(intake.full()))
 
 
 async def forget_old(service: Host) -> None:

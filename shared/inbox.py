@@ -13,6 +13,7 @@ from uuid import UUID
 from shared.database import Connection
 
 Outcome = Literal["applied", "ignored", "refused", "parked", "waiting", "dead", "discarded"]
+Late = Literal["taken", "duplicate", "conflict"]
 
 # The joined inbox is read as it was before this statement, so `known` holds only events taken by earlier chunks.
 TAKE = """
@@ -43,6 +44,8 @@ from unnest($1::bytea[], $2::text[], $3::text[]) as o(identity, outcome, detail)
 INSERT_ONE = (
     "insert into delivery.inbox (identity, digest) values ($1, $2) on conflict (identity) do nothing returning 1"
 )
+FIND_DIGEST = "select digest from delivery.inbox where identity = $1"
+GIVE_BACK = "delete from delivery.inbox where identity = any($1::bytea[])"
 
 FIND = "select identity, outcome, detail, digest from delivery.inbox where identity = any($1::bytea[])"
 
@@ -120,9 +123,19 @@ async def take_again(connection: Connection, identities: Sequence[bytes]) -> Non
     )
 
 
-async def insert_late(connection: Connection, *, identity: bytes, digest: bytes) -> bool:
-    """Take an event that could not be read when it came; False where another copy of it was taken meanwhile."""
-    return await connection.fetchval(INSERT_ONE, identity, digest) is not None
+async def take_late(connection: Connection, *, identity: bytes, digest: bytes) -> Late:
+    """Take an event that was at fault when it came. `duplicate` where a copy of it was taken meanwhile, `conflict`
+    where that copy had another body."""
+    if await connection.fetchval(INSERT_ONE, identity, digest) is not None:
+        return "taken"
+    return "duplicate" if await connection.fetchval(FIND_DIGEST, identity) == digest else "conflict"
+
+
+async def give_back(connection: Connection, identities: Sequence[bytes]) -> None:
+    """Undo `take_late` in the same transaction, for events that had no effect after all: else the next attempt would
+    pass for a duplicate of this one."""
+    if identities:
+        await connection.execute(GIVE_BACK, identities)
 
 
 @dataclass(frozen=True, slots=True)

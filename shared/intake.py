@@ -22,6 +22,7 @@ from shared.database import Database, is_transient
 from shared.ending import end_tasks
 from shared.isolating import describe_bug
 from shared.lanes import Lane
+from shared.parking import Room
 from shared.positions import Position, count_starts, ensure_positions, load_positions
 from shared.replaying import Reader
 from shared.settings import ServiceSettings
@@ -66,6 +67,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         self.paused_by_alarm: set[TopicPartition] = set()
         self.lanes: dict[TopicPartition, Lane] = {}
         self._settings, self.database = settings, database
+        self.room = Room(events_max=settings.parked_events_max, bytes_max=settings.parked_bytes_max)
         self._taker = ChunkTaker(
             reader=reader,
             service=service,
@@ -73,6 +75,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             clock=clock,
             settle_waiting=settle_waiting,
             committed=committed,
+            room=self.room,
         )
         self.watch = Watch(self)
         self._background: set[asyncio.Task[None]] = set()
@@ -293,6 +296,10 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
     def polling_ended(self) -> bool:
         """Whether FastStream's poll loop has ended although it should run."""
         return any(task.done() for task in getattr(self._subscriber, "tasks", ()))
+
+    def full(self) -> list[str]:
+        """What is full, for each partition that waits for room to hold an event."""
+        return [lane.full for lane in self.lanes.values() if lane.full is not None]
 
     def stuck_since(self) -> float | None:
         """Machine time since which some chunk has been failing, or None."""

@@ -8,6 +8,8 @@ from typing import Literal
 
 from aiokafka import ConsumerRecord, TopicPartition
 
+from shared.parking import Full
+
 
 @dataclass(frozen=True, slots=True)
 class RawChunk:
@@ -39,6 +41,8 @@ class Lane:
         """Records queued."""
         self.retrying_since: float | None = None
         """Machine time since which the chunk in hand fails, for readiness."""
+        self.full: Full | None = None
+        """What is full, where the next record would have to be held and there is no room for it."""
         self._doubted: int | None = None
         """First offset of records that do not continue this lane."""
         self._chunks: deque[RawChunk] = deque()

@@ -30,7 +30,7 @@ from shared.events.catalogue import TOPIC_OF
 from shared.events.codec import Decoder
 from shared.health import health_routes
 from shared.hosting import Health, Pending
-from shared.housekeeping import expire_waiting, forget_old
+from shared.housekeeping import count_held, expire_waiting, forget_old
 from shared.http import Problem, install_problems
 from shared.intake import Intake
 from shared.isolating import describe_bug
@@ -186,6 +186,7 @@ class Service:
             Task("timers", lambda service: service._run_timers()),
             Task("waiting", expire_waiting),
             Task("housekeeping", forget_old),
+            Task("held events", count_held),
             *self._own_tasks,
         ):
             self._spawn(task)

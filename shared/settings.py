@@ -44,5 +44,10 @@ class ServiceSettings(BaseSettings):
     """Least severe entry that is logged."""
     chunk_records: int = Field(default=500, ge=1, le=5000)
     """Most records taken in one transaction."""
+    parked_events_max: int = Field(default=10_000, ge=1)
+    """Most events in one member's queue behind a dead letter or a wait. One more stops its partition, with an alarm,
+    until there is room; the log keeps what comes. Safety groups know no limit."""
+    parked_bytes_max: int = Field(default=1 << 30, ge=1)
+    """Most bytes that a consumer group holds; then its partitions stop likewise where another event must be held."""
     session_timeout_s: int = Field(default=20, ge=6, le=300)
     """Kafka consumer group session timeout."""

@@ -4,6 +4,7 @@ more in isolation, so that it costs one event. A failure never skips a record.""
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import asyncpg
@@ -15,6 +16,7 @@ from shared.database import Database, is_transient
 from shared.inbox import LateConflict
 from shared.isolating import describe_bug
 from shared.lanes import Lane, RawChunk
+from shared.parking import Full, NoRoom, Room
 from shared.partitioning import Partitioner
 from shared.positions import record_attempt
 from shared.replaying import Reader
@@ -34,6 +36,8 @@ ATTEMPTS_MAX = 3
 TOO_LONG_MAX = 2
 """After a chunk has taken too long this often it is halved."""
 LONG_S = 15.0
+ROOM_WAIT_S = 1.0
+"""How often it is tried again whether there is room to hold what must be held."""
 TOO_LONG: tuple[type[BaseException], ...] = (
     asyncpg.QueryCanceledError,
     asyncpg.TransactionTimeoutError,
@@ -52,6 +56,7 @@ class ChunkTaker:
     clock: Clock
     settle_waiting: SettleWaiting
     committed: Callable[[int], None]
+    room: Room | None = None
 
     def __post_init__(self) -> None:
         self.subscription = self.reader.subscription
@@ -68,6 +73,13 @@ class ChunkTaker:
                 taken = await self._try(lane, raw, isolated=isolated, fault=fault, partitions=partitions)
             except (BehindBase, PositionMissing):
                 raise
+            except NoRoom as found:
+                before = sum(record.offset < found.offset for record in raw.records)
+                if before:
+                    raw, fault = await self._take_first(lane, raw, before, partitions=partitions), None
+                else:
+                    self._tell_full(lane, found.full)
+                    await asyncio.sleep(ROOM_WAIT_S)
             except Exception as error:
                 lane.retrying_since = lane.retrying_since or monotonic()
                 # A transaction that the server ended shows only as a connection that is gone.
@@ -89,26 +101,35 @@ class ChunkTaker:
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 5.0)
             else:
-                lane.retrying_since = None
+                lane.retrying_since = lane.full = None
                 self._note(taken)
                 return None
 
+    def _tell_full(self, lane: Lane, full: Full) -> None:
+        if lane.full != full:
+            log.error(
+                "there is no room to hold an event; its partition waits", group=self.subscription.group, full=full
+            )
+        lane.full = full
+
     async def _halve(self, lane: Lane, raw: RawChunk, *, partitions: int) -> None:
-        middle = len(raw.records) // 2
-        first = raw.records[:middle]
+        rest = await self._take_first(lane, raw, len(raw.records) // 2, partitions=partitions)
+        await self.take(lane, rest, counted=False, partitions=partitions)
+        lane.taken = rest.end
+
+    async def _take_first(self, lane: Lane, raw: RawChunk, count: int, *, partitions: int) -> RawChunk:
+        """Take the first records of a chunk; the rest of it."""
+        first = raw.records[:count]
         end = first[-1].offset + 1
-        for half in (RawChunk(raw.base, end, first), RawChunk(end, raw.end, raw.records[middle:])):
-            await self.take(lane, half, counted=False, partitions=partitions)
-            lane.taken = half.end
+        await self.take(lane, RawChunk(raw.base, end, first), counted=False, partitions=partitions)
+        lane.taken = end
+        return RawChunk(end, raw.end, raw.records[count:])
 
     async def _try(self, lane: Lane, raw: RawChunk, *, isolated: bool, fault: Fault | None, partitions: int) -> Taken:
         """`fault`: what the first record is condemned for, whatever it holds."""
-        now, wall = self.clock.now(), wall_now()
         group, topic = self.subscription.group, self.subscription.topic
-        arrivals = [
-            read_arrival(r, decoder=self.reader.decoder, group=group, topic=topic, now=now, wall=wall)
-            for r in raw.records
-        ]
+        arrivals = self._read(raw, now=self.clock.now(), wall=wall_now())
+        now = self.clock.now()  # asked for again: where history is read, reading it moves the clock
         self._count_misplaced(arrivals, lane.partition.partition, partitions)
         if fault is not None:
             arrivals[0].fault = arrivals[0].fault or fault
@@ -125,9 +146,17 @@ class ChunkTaker:
                 now=now,
                 settle_waiting=self.settle_waiting,
                 isolated=isolated,
+                room=self.room,
             )
         CHUNK_SECONDS.labels(group).observe(monotonic() - began)
         return taken
+
+    def _read(self, raw: RawChunk, *, now: datetime, wall: datetime) -> list[Arrival]:
+        group, topic = self.subscription.group, self.subscription.topic
+        return [
+            read_arrival(record, decoder=self.reader.decoder, group=group, topic=topic, now=now, wall=wall)
+            for record in raw.records
+        ]
 
     def _count_misplaced(self, arrivals: list[Arrival], partition: int, partitions: int) -> None:
         """A publisher with another partitioner: the members' locks keep the effects exact, but somebody should know."""
@@ -163,6 +192,8 @@ class ChunkTaker:
         if counts.dead and self.subscription.stateless:
             SAFETY_FAILURES.labels(group).inc(counts.dead)
             log.critical("records in which nobody looked for a red flag", **said, count=counts.dead)
+        if self.room is not None:
+            self.room.held_bytes += taken.held_bytes
         if taken.published:
             EVENTS_PUBLISHED.labels(group).inc(taken.published)
         self.committed(taken.published)

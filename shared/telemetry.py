@@ -51,6 +51,24 @@ PARTITIONS_PAUSED = Gauge(
     "Partitions stopped because the log and the stored position disagree.",
     ["consumer_group"],
 )
+PARTITIONS_FULL = Gauge(
+    "careloop_partitions_full",
+    "Partitions stopped because there is no room to hold an event.",
+    ["consumer_group"],
+)
+HELD_EVENTS = Gauge(
+    "careloop_held_events",
+    "Events held: dead letters, what is parked behind one, what waits; each replica tells the same number.",
+    ["consumer_group", "state"],
+)
+HELD_OLDEST = Gauge(
+    "careloop_held_oldest_seconds",
+    "Age of the oldest event held in that state, 0 where there is none; each replica tells the same number.",
+    ["consumer_group", "state"],
+)
+HELD_BYTES = Gauge(
+    "careloop_held_bytes", "Bytes of the events held; each replica tells the same number.", ["consumer_group"]
+)
 WRONG_PARTITION = Counter(
     "careloop_wrong_partition_records", "Records whose partition does not follow from their key.", ["topic"]
 )

@@ -13,7 +13,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 CODE = ("services", "shared", "deploy", "tests")
-DEPLOYED = ("cli", "local", "reconciliation", "contracts", "rule_book", "images")
+DEPLOYED = (
+    "cli", "local", "dead_letters", "shadow", "monitoring", "reconciliation", "contracts", "rule_book", "images",
+)  # fmt: skip
 """Folders that the page of deploy tells of file by file."""
 LINES_OF_A_FILE_MAX = 400
 LINES_OF_A_FUNCTION_MAX = 70

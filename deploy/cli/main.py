@@ -2,7 +2,7 @@
 
 import typer
 
-from deploy.cli import positions, reconcile, servers, simulate, stack, status, why
+from deploy.cli import dead_letters, positions, reconcile, servers, shadow, simulate, stack, status, why
 
 app = typer.Typer(
     name="careloop",
@@ -20,6 +20,8 @@ app.command()(servers.topics)
 app.command()(reconcile.reconcile)
 app.command()(why.why)
 app.add_typer(positions.app, name="positions")
+app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(shadow.app, name="shadow")
 
 if __name__ == "__main__":
     app()

@@ -1,0 +1,72 @@
+"""Every alert rule is about figures that exist, and says whom it wakes, what is wrong and where to read what to do."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prometheus_client.metrics import MetricWrapperBase
+
+from deploy.dead_letters.readers import readers_of
+from deploy.local.stack import SERVICES
+from shared import telemetry
+
+ROOT = Path(__file__).parents[2]
+RULES: list[dict[str, Any]] = [
+    rule
+    for group in yaml.safe_load((ROOT / "deploy/monitoring/alerts.yaml").read_text())["groups"]
+    for rule in group["rules"]
+]
+SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_count", "_sum")}
+
+
+def metrics() -> dict[str, set[str]]:
+    """The labels of each metric by every name that a rule may call it."""
+    found = [metric for metric in vars(telemetry).values() if isinstance(metric, MetricWrapperBase)]
+    return {
+        family.name + suffix: set(metric._labelnames)
+        for metric in found
+        for family in metric.describe()
+        for suffix in SUFFIXES[family.type]
+    }
+
+
+def anchors(page: Path) -> set[str]:
+    """What a heading can be linked by, as GitHub makes it."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
+def test_a_rule_is_complete(rule: dict[str, Any]) -> None:
+    known = metrics()
+    named = re.findall(r"\bcareloop_\w+", rule["expr"])
+    assert named
+    assert set(named) <= set(known), rule["expr"]
+    labels = {label for name in named for label in known[name]} | {"job", "instance"}
+    grouped = re.findall(r"by \(([\w, ]+)\)", rule["expr"])
+    matched = re.findall(r"(\w+)=~?\"", rule["expr"])
+    assert {word.strip() for words in grouped for word in words.split(",")} | set(matched) <= labels
+    assert rule["labels"]["severity"] in ("page", "ticket")
+    assert rule["annotations"]["summary"]
+    page, _, anchor = rule["annotations"]["runbook"].partition("#")
+    assert anchor in anchors(ROOT / page)
+
+
+def test_names_are_used_once_and_the_promised_alarms_are_there() -> None:
+    names = [rule["alert"] for rule in RULES]
+    assert len(names) == len(set(names))
+    about = " ".join(rule["expr"] for rule in RULES)
+    for figure in (
+        "held_events", "held_oldest_seconds", "safety_failures_total", "partitions_paused", "partitions_undelivered",
+        "partitions_full", "outbox_backoff_members", "timers_given_up",
+    ):  # fmt: skip
+        assert f"careloop_{figure}" in about
+
+
+def test_a_safety_group_is_known_by_its_name() -> None:
+    """The rule about their dead letters goes by it."""
+    readers = [reader for service in SERVICES for reader in readers_of(service).values()]
+    assert {r.subscription.group.endswith(".safety") for r in readers if r.subscription.stateless} == {True}
+    assert not [r for r in readers if r.subscription.group.endswith(".safety") and not r.subscription.stateless]

@@ -1,0 +1,137 @@
+"""Given little room for held events, when it is used up, then the partition waits with an alarm and nothing is lost."""
+
+from collections.abc import AsyncIterator
+from functools import partial
+from uuid import UUID, uuid4
+
+import pytest
+from prometheus_client import generate_latest, parser
+
+from tests.fixtures.eventually import eventually
+from tests.fixtures.services import Consume, Publish, RunningService, RunService
+from tests.shared.delivery.conftest import RED_FLAG, effects_are, effects_of, held, neighbour_of, partition_of
+from tests.shared.delivery.operating import Operator, books_agree, fix
+from tests.shared.delivery.probe import ACTIVITY, build, pain
+
+EVENTS_MAX = 4
+
+
+@pytest.fixture
+async def narrow(run_service: RunService, probe_url: str) -> AsyncIterator[RunningService]:
+    async with run_service(build, name="probe", database_url=probe_url, parked_events_max=EVENTS_MAX) as running:
+        yield running
+
+
+def stranger_to(member: UUID) -> UUID:
+    """A member of another partition."""
+    while partition_of(other := uuid4()) == partition_of(member):
+        pass
+    return other
+
+
+def measured(name: str, **labels: str) -> float | None:
+    for family in parser.text_string_to_metric_families(generate_latest().decode()):
+        for sample in family.samples:
+            if sample.name == name and labels.items() <= sample.labels.items():
+                return sample.value
+    return None
+
+
+async def not_ready(running: RunningService, because: str) -> bool:
+    answer = (await running.client.get("/health/ready")).json()
+    assert any(because in reason for reason in answer["reasons"]), answer
+    return True
+
+
+async def ready(running: RunningService) -> bool:
+    answer = await running.client.get("/health/ready")
+    assert answer.status_code == 200, answer.text
+    return True
+
+
+async def test_a_full_queue_stops_its_partition_until_there_is_room(
+    narrow: RunningService, publish: Publish, consume: Consume
+) -> None:
+    member = uuid4()
+    neighbour, stranger = neighbour_of(member), stranger_to(member)
+    scores = [9, 1, 2, 3, 4, 5]
+    await publish(ACTIVITY, pain(neighbour, 1), *(pain(member, score) for score in scores))
+    await publish(ACTIVITY, pain(neighbour, 2), pain(stranger, 1), pain(member, 6, findings=RED_FLAG))
+    await eventually(partial(not_ready, narrow, "probe.activity: 1 partitions wait for room, a member's queue"))
+    assert len(await held(narrow)) == EVENTS_MAX
+    assert await effects_of(narrow, neighbour) == [1], "what lay before it is taken, what lies behind waits in the log"
+    await eventually(partial(effects_are, narrow, stranger, [1]))
+    flags = [e["subject"] for e in await consume("careloop.plans", count=3) if e["type"].startswith("org.careloop.s")]
+    assert flags == [str(member)], "a red flag never waits for room"
+
+    async def counted() -> bool:
+        return measured("careloop_partitions_full", consumer_group="probe.activity") == 1
+
+    await eventually(counted)
+    await fix(narrow)
+    (done,) = await Operator(narrow.database_url)("replay")
+    assert not done.failed
+    await eventually(partial(effects_are, narrow, member, [*scores, 6]))
+    await eventually(partial(effects_are, narrow, neighbour, [1, 2]))
+    await narrow.settled()
+    assert await ready(narrow)
+    assert await held(narrow) == []
+    assert await books_agree(narrow)
+
+
+async def test_discarding_makes_room_too(narrow: RunningService, publish: Publish) -> None:
+    member = uuid4()
+    await publish(ACTIVITY, *(pain(member, score) for score in (9, 1, 2, 3, 4, 5)))
+    await eventually(partial(not_ready, narrow, "wait for room"))
+    await Operator(narrow.database_url)("discard")
+    await eventually(partial(effects_are, narrow, member, [1, 2, 3, 4, 5]))
+    await eventually(partial(ready, narrow))
+
+
+async def test_a_full_group_stops_where_another_event_must_be_held(
+    run_service: RunService, probe_url: str, publish: Publish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.housekeeping.HELD_EVERY_S", 0.1)
+    async with run_service(build, name="probe", database_url=probe_url, parked_bytes_max=600) as narrow:
+        members = [uuid4() for _ in range(6)]
+        for member in members:
+            await publish(ACTIVITY, pain(member, 9), pain(member, 1))
+        await eventually(partial(not_ready, narrow, "the group holds as many events as it may"))
+        assert 0 < len(await held(narrow)) < 12
+        await fix(narrow)
+
+        async def all_taken() -> bool:
+            await Operator(probe_url)("replay")
+            return all([await effects_of(narrow, member) == [9, 1] for member in members])
+
+        await eventually(all_taken)
+        await eventually(partial(ready, narrow))
+        assert await books_agree(narrow)
+
+
+async def test_what_is_held_is_measured(
+    run_service: RunService, probe_url: str, publish: Publish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.housekeeping.HELD_EVERY_S", 0.1)
+    async with run_service(build, name="probe", database_url=probe_url) as probe:
+        member = uuid4()
+        await publish(ACTIVITY, *(pain(member, score) for score in (9, 1, 2)), pain(uuid4(), 8))
+        await probe.settled()
+        group = {"consumer_group": "probe.activity"}
+
+        async def told() -> bool:
+            states = ("dead", "parked", "waiting")
+            assert [measured("careloop_held_events", **group, state=s) for s in states] == [1, 2, 1]
+            return True
+
+        await eventually(told)
+        assert (measured("careloop_held_bytes", **group) or 0) > 800
+        assert (measured("careloop_held_oldest_seconds", **group, state="dead") or 0) > 0
+        assert measured("careloop_held_oldest_seconds", consumer_group="probe.safety", state="dead") == 0
+        await fix(probe)
+        await Operator(probe_url)("replay")
+
+        async def gone() -> bool:
+            return measured("careloop_held_events", **group, state="dead") == 0
+
+        await eventually(gone)
