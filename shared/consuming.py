@@ -14,7 +14,7 @@ from shared.arrivals import IDENTITY_CONFLICT, Arrival, identity_of_place, to_he
 from shared.database import Connection
 from shared.events.envelope import CloudEvent
 from shared.held_events import HeldEvent, hold_events
-from shared.inbox import Outcome, record_outcomes, take_again, take_into_inbox
+from shared.inbox import Outcome, give_back, record_outcomes, take_again, take_into_inbox
 from shared.isolating import run_isolated
 from shared.member_locks import lock_members
 from shared.outbox import put_in_outbox
@@ -141,7 +141,8 @@ async def take_chunk(
     held = sorted(work.held, key=lambda event: event.record_offset)
     if room is not None and not subscription.stateless:
         taken.held_bytes = await require_room(connection, room, group=group, topic=topic, held=held)
-    await hold_events(connection, group=group, topic=topic, held=held)
+    # Held under the identity of its place, and read once more since it can be read: it takes its own at a replay.
+    await give_back(connection, await hold_events(connection, group=group, topic=topic, held=held))
     if inbox.awaited and not subscription.stateless:  # it may only be done under the members' locks
         taken.published += await settle_waiting(connection, list(members), now)
     await advance_position(connection, group, topic, chunk.partition, end=chunk.end, counts=work.counts)

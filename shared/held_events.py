@@ -27,6 +27,7 @@ from unnest($3::int[], $4::bigint[], $5::bytea[], $6::uuid[], $7::bool[], $8::te
     source, event_id, value, headers, record_at, expires_at, place)
 order by place
 on conflict (consumer_group, topic, partition, record_offset, record_at) do nothing
+returning identity
 """
 
 LOAD_QUEUE = """
@@ -107,10 +108,11 @@ def _unpack_headers(packed: str) -> list[tuple[str, bytes | None]]:
     return [(str(name), None if value is None else base64.b64decode(value)) for name, value in json.loads(packed)]
 
 
-async def hold_events(connection: Connection, *, group: str, topic: str, held: Sequence[HeldEvent]) -> None:
-    """Append events to their queues, in the order given. One statement; a record is held once by its coordinates."""
+async def hold_events(connection: Connection, *, group: str, topic: str, held: Sequence[HeldEvent]) -> list[bytes]:
+    """Append events to their queues, in the order given. One statement. A record is held once by its coordinates; the
+    identities of those that were held already, under another one."""
     if held:
-        await connection.execute(
+        rows = await connection.fetch(
             HOLD,
             group,
             topic,
@@ -130,6 +132,9 @@ async def hold_events(connection: Connection, *, group: str, topic: str, held: S
             [e.record_at for e in held],
             [e.expires_at for e in held],
         )
+        new = {row["identity"] for row in rows}
+        return [event.identity for event in held if event.identity not in new]
+    return []
 
 
 def _held(row: Any) -> HeldEvent:

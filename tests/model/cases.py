@@ -1,4 +1,4 @@
-"""What is claimed of a machine: the protocol holds there, breaks without one of its rules, or breaks as it is built."""
+"""What is claimed of a machine: the protocol holds there, or breaks without one of its rules."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,13 +33,3 @@ class Breaks:
 
     def check(self) -> Found:
         return explore(self.build())
-
-
-@dataclass(frozen=True, kw_only=True)
-class Flaw:
-    """A rule that the code does not follow. The protocol with it holds here; as it is built it breaks."""
-
-    rule: str
-    reason: str
-    built: Build
-    intended: Build

@@ -16,7 +16,7 @@ from tests.model import (
     timers,
     timers_scenarios,
 )
-from tests.model.cases import Breaks, Flaw, Holds
+from tests.model.cases import Breaks, Holds
 
 RULES: dict[str, type[Any]] = {
     "consuming": consuming_rules.Rules,
@@ -32,7 +32,6 @@ RULES: dict[str, type[Any]] = {
 class Claims:
     holds: Sequence[Holds]
     breaks: Sequence[Breaks]
-    flaws: Sequence[Flaw]
     deep: Sequence[Holds]
 
 
@@ -46,7 +45,6 @@ _SCENARIOS: Sequence[Any] = (
 CLAIMS = Claims(
     holds=[case for module in _SCENARIOS for case in module.HOLDS],
     breaks=[case for module in _SCENARIOS for case in module.BREAKS],
-    flaws=[case for module in _SCENARIOS for case in module.FLAWS],
     deep=[case for module in _SCENARIOS for case in module.DEEP],
 )
 

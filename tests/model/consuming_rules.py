@@ -33,8 +33,8 @@ class Rules:
     """Another body under a known identity is a dead letter, not a duplicate."""
     fault_leaves_identity: bool = True
     """A fault outside the event (wrong key, time) leaves its identity free."""
-    moved_row_learns_identity: bool = True
-    """A held record that is read once more, and is readable now, gives its row the identity that the inbox has now."""
+    reread_gives_back: bool = True
+    """A held record that is read once more, and is readable now, leaves its own identity to the replay."""
     # Queues of held events
     queue_read_after_lock: bool = True
     """Queues and inbox are read in a statement after the members' locks were granted."""

@@ -164,10 +164,10 @@ class Work:
 
     def _hold(self, row: Row) -> None:
         """A record is held once, by its place."""
-        for number, older in enumerate(self.held):
+        for older in self.held:
             if (older.stream, older.offset) == (row.stream, row.offset):
-                if self.rules.moved_row_learns_identity:
-                    self.held[number] = older._replace(identity=row.identity)
+                if self.rules.reread_gives_back and older.identity != row.identity:
+                    self.inbox.pop(row.identity, None)
                 return
         self.held.append(row)
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from tests.model.cases import Breaks, Flaw, Holds
+from tests.model.cases import Breaks, Holds
 from tests.model.end_to_end import EndToEnd, Event, Luck, Rules
 
 FIRST, SECOND, OTHER = Event("a1", "ann"), Event("a2", "ann"), Event("b1", "bob")
@@ -72,7 +72,6 @@ BREAKS = [
     breaks("replay_publishes", "lost", guilty),
     breaks("relay_stops", "order", two_relays),
 ]
-FLAWS: list[Flaw] = []
 DEEP = [
     holds("both park, two relays", lambda rules: replace(guilty(rules), relays=2), 870_000),
     holds("the first restored, a crash", lambda rules: replace(first_restored(rules), luck=Luck(1, 1, 1)), 150_000),

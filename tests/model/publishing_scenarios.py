@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from tests.model.cases import Breaks, Flaw, Holds
+from tests.model.cases import Breaks, Holds
 from tests.model.publishing import Luck, Publishing, Rules
 
 INTENDED = Rules()
@@ -92,7 +92,6 @@ BREAKS = [
     breaks("too_old_refused", "once", forgetting),
     breaks("row_deleted_by_content", "lost", failed_over),
 ]
-FLAWS: list[Flaw] = []
 DEEP = [
     holds("three decisions, two relays", lambda rules: replace(three_decisions(rules), relays=2), 430_000),
     holds("one member, three relays", lambda rules: replace(one_member(rules), relays=3), 260_000),

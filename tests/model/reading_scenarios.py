@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from tests.model.cases import Breaks, Flaw, Holds
+from tests.model.cases import Breaks, Holds
 from tests.model.reading import Luck, Reading, Rules
 
 INTENDED = Rules()
@@ -47,7 +47,6 @@ BREAKS = [
     breaks("gap_accepted", "trap", gaps),
     breaks("silence_watched", "trap", restored),
 ]
-FLAWS: list[Flaw] = []
 DEEP = [
     holds("a longer log", lambda rules: replace(restored(rules), records=[0, 1, 3, 4, 6, 7, 9], end=11), 890),
 ]

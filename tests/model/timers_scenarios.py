@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from tests.model.cases import Breaks, Flaw, Holds
+from tests.model.cases import Breaks, Holds
 from tests.model.timers import Luck, Plan, Rules, Timers
 
 
@@ -70,7 +70,6 @@ BREAKS = [
     breaks("claim_adds_lock_row", "trap", alone),
     breaks("rows_locked", "early", safety),
 ]
-FLAWS: list[Flaw] = []
 DEEP = [
     holds("two members, three replicas", lambda rules: replace(two_members(rules), runners=3), 28_000),
     holds("two members, more mishaps", lambda rules: replace(two_members(rules), luck=Luck(2, 2)), 14_000),

@@ -15,14 +15,18 @@ from shared.database import Database, open_database
 from shared.events.catalogue import RETENTION_DAYS_MAX, TOPIC_OF
 from shared.events.codec import HEADERS, Decoder, encode
 from shared.inbox import RETENTION_DAYS, forget_taken
+from shared.member_locks import lock_members
 from shared.positions import ensure_positions
+from shared.replaying import Reader, drain_queue
 from shared.subscriptions import Subscription
 from shared.topics import TIMESTAMP_AGE_MAX
+from tests.shared.delivery.operating import OLD_PAIN, old_pain, upcast_pain
 from tests.shared.delivery.probe import ACTIVITY, follow_activity, pain
 
 GROUP = "probe.activity"
 SUBSCRIPTION = Subscription(topic=ACTIVITY, group=GROUP, run=follow_activity)
 DECODER = Decoder(TOPIC_OF[ACTIVITY])
+STATES = "select h.state, i.outcome from delivery.held_events h full join delivery.inbox i using (identity)"
 
 
 @pytest.fixture
@@ -43,9 +47,9 @@ class Logged:
         self.timestamp = int(wall_now().timestamp() * 1000)
 
 
-def arrivals(*records: Logged) -> list[Arrival]:
+def arrivals(*records: Logged, decoder: Decoder = DECODER) -> list[Arrival]:
     now = wall_now()
-    return [read_arrival(r, decoder=DECODER, group=GROUP, topic=ACTIVITY, now=now, wall=now) for r in records]
+    return [read_arrival(r, decoder=decoder, group=GROUP, topic=ACTIVITY, now=now, wall=now) for r in records]
 
 
 async def take(books: Database, chunk: Chunk) -> Taken:
@@ -85,6 +89,28 @@ async def test_a_chunk_that_begins_after_the_position_is_not_taken(books: Databa
     with pytest.raises(BehindBase):
         await take(books, Chunk(0, 1, 2, arrivals(Logged(1, 1))))
     assert await position(books) == (0, 0)
+
+
+async def test_what_is_held_unread_and_read_once_more_since_it_can_be_is_not_lost(books: Database) -> None:
+    """Its position was moved back after the code was mended: the replay must not take it for a copy of itself."""
+    member = uuid4()
+    record, mended = Logged(0, 2), Decoder(TOPIC_OF[ACTIVITY], upcasters={OLD_PAIN: upcast_pain})
+    record.key, record.value = str(member).encode(), old_pain(member, 2)
+    async with books.acquire() as connection:
+        await ensure_positions(connection, GROUP, ACTIVITY, {0: 0})
+    await take(books, Chunk(0, 0, 1, arrivals(record)))
+    await books.execute("update delivery.positions set next_offset = 0")
+    await take(books, Chunk(0, 0, 1, arrivals(record, decoder=mended)))
+    assert [tuple(row) for row in await books.fetch(STATES)] == [("dead", "dead")], "one row, and the inbox agrees"
+
+    async with books.acquire() as connection, connection.transaction():
+        await lock_members(connection, [member])
+        reader = Reader(SUBSCRIPTION, mended)
+        drained = await drain_queue(
+            connection, reader, member_id=member, service="probe", now=wall_now(), replay_head=True
+        )
+    assert drained.taken == 1
+    assert await books.fetchval("select score from effects") == 2
 
 
 def test_an_inbox_remembers_longer_than_a_copy_can_be_under_way() -> None:
