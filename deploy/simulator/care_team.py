@@ -27,6 +27,8 @@ AFTER_VISIT: Final = timedelta(minutes=5)
 LOOK_EVERY: Final = timedelta(hours=9)
 SLOT_LEAD: Final = timedelta(hours=18)
 SOON: Final = frozenset({"emergency", "urgent", "soon"})
+PRESSING: Final = frozenset({"emergency", "urgent"})
+"""What is not resolved asks again within hours: the staff do not leave these to somebody else once they have them."""
 FOR_A_VISIT: Final = frozenset({"pain-spike", "safety"})
 """Alerts after which a member may be seen."""
 
@@ -60,11 +62,17 @@ class Handling:
     level: int
     soon: bool
     """It escalates within a working day or less."""
+    pressing: bool
+    seen: int
+    """The alert's `repeats`: what they decide about."""
+    taken_before: bool
+    """It asks again only because nothing has come of it: the member was written to and seen to then."""
     raised_at: datetime
     acknowledge_at: datetime | None
     resolve_at: datetime
     acknowledged: bool = False
     visit: bool = False
+    """Booked, or meant to be."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,9 +153,10 @@ class CareTeam:
                 self._replies.setdefault(member.member_id, publication.at + delay)
 
     def next_due(self, *, after: datetime) -> datetime | None:
-        """The next clinic time at which somebody means to do something that would soon be too late: what presses, and
-        the end of a visit."""
+        """The next clinic time at which somebody means to do something that would soon be too late: what presses, until
+        it is resolved, and the end of a visit."""
         times = [h.acknowledge_at for h in self._alerts.values() if h.soon and not h.acknowledged]
+        times += [h.resolve_at for h in self._alerts.values() if h.pressing and h.acknowledged]
         times += [visit.ends_at + AFTER_VISIT for visit in self._visits.values() if visit.action]
         return min((time for time in times if time is not None and time > after), default=None)
 
@@ -187,8 +196,8 @@ class CareTeam:
                 shown.add(alert_id)
                 known = self._alerts.get(alert_id)
                 again = known is not None and known.acknowledged == (alert["status"] == "open")
-                if known is None or again or known.level != alert["level"]:
-                    self._alerts[alert_id] = self._plan(alert, by=clinician.practitioner_id, now=now)
+                if known is None or again or (known.level, known.seen) != (alert["level"], alert["repeats"]):
+                    self._alerts[alert_id] = self._plan(alert, known, by=clinician.practitioner_id, now=now)
         for gone in self._alerts.keys() - shown:
             # Resolved, or in another person's hands.
             del self._alerts[gone]
@@ -199,7 +208,7 @@ class CareTeam:
         queue: list[dict[str, Any]] = answer.json()
         return queue
 
-    def _plan(self, alert: dict[str, Any], *, by: UUID, now: datetime) -> Handling:
+    def _plan(self, alert: dict[str, Any], known: Handling | None, *, by: UUID, now: datetime) -> Handling:
         p, level = self.p, int(alert["level"])
         rng = chance("alert", alert["alert_id"], level)
         acknowledged = alert["status"] == "acknowledged"
@@ -210,6 +219,12 @@ class CareTeam:
             acknowledge_at = None
         begins = now if acknowledged or acknowledge_at is None else acknowledge_at
         visit = alert["kind"] == "safety" or rng.random() < p.visit_after_alert_share
+        pressing, taken_before = alert["priority"] in PRESSING, alert["acknowledged_at"] is not None
+        if taken_before and known is not None:
+            visit = known.visit
+        resolve_after = (
+            timedelta(minutes=p.resolve_pressing_median_min) if pressing else timedelta(hours=p.resolve_median_h)
+        )
         return Handling(
             alert_id=UUID(alert["alert_id"]),
             member_id=UUID(alert["member_id"]),
@@ -217,10 +232,13 @@ class CareTeam:
             by=by,
             level=level,
             soon=alert["priority"] in SOON,
+            pressing=pressing,
+            seen=alert["repeats"],
+            taken_before=taken_before,
             raised_at=raised_at,
             acknowledge_at=acknowledge_at,
             acknowledged=acknowledged,
-            resolve_at=begins + draw_delay(rng, median=timedelta(hours=p.resolve_median_h)),
+            resolve_at=begins + draw_delay(rng, median=resolve_after),
             visit=visit and alert["kind"] in FOR_A_VISIT,
         )
 
@@ -228,20 +246,26 @@ class CareTeam:
         due = handling.acknowledge_at
         if not handling.acknowledged and due is not None and due <= now:
             handling.acknowledged = True
-            if await self._attempt("acknowledged", self._acknowledge(handling)):
+            if not await self._attempt("acknowledged", self._acknowledge(handling)):
+                # Somebody else has it, or it asks for more: the next look at the queue shows which.
+                self._alerts.pop(handling.alert_id, None)
+                return
+            if not handling.taken_before:
                 await self._attempt("replied", self._write(handling.member_id, handling.by, alert_id=handling.alert_id))
                 if handling.visit:
                     reason = "safety" if handling.kind == "safety" else "pain-spike"
                     handling.visit = await self._attempt(
                         "booked", self._book(handling.member_id, reason=reason, now=now, handling=handling)
                     )
-        if handling.acknowledged and handling.resolve_at <= now and handling.raised_at <= left.unresolved_after:
+        theirs_to_say = handling.pressing or handling.raised_at <= left.unresolved_after
+        if handling.acknowledged and handling.resolve_at <= now and theirs_to_say:
             self._alerts.pop(handling.alert_id, None)
             await self._attempt("resolved", self._resolve(handling))
 
     async def _acknowledge(self, handling: Handling) -> None:
         headers = await self.access.as_staff(handling.by)
-        await self.access.ask("POST", "messaging", f"/v1/alerts/{handling.alert_id}/acknowledge", headers=headers)
+        path = f"/v1/alerts/{handling.alert_id}/acknowledge"
+        await self.access.ask("POST", "messaging", path, headers=headers, json={"seen": handling.seen})
 
     async def _resolve(self, handling: Handling) -> None:
         rng = chance("outcome", str(handling.alert_id))
@@ -253,7 +277,7 @@ class CareTeam:
             "messaging",
             f"/v1/alerts/{handling.alert_id}/resolve",
             headers=await self.access.as_staff(handling.by),
-            json={"outcome": said, "note": NOTE_OF_ALERT},
+            json={"outcome": said, "note": NOTE_OF_ALERT, "seen": handling.seen},
         )
 
     # -- conversations

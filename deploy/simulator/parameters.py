@@ -79,6 +79,7 @@ class Parameters(BaseModel):
     acknowledged_share: float
     acknowledge_median_min: float
     resolve_median_h: float
+    resolve_pressing_median_min: float
     visit_after_alert_share: float
     reply_median_h: float
     visit_missed_share: float

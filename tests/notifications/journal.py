@@ -9,6 +9,7 @@ from shared.events import (
     AlertAcknowledged,
     AlertEscalated,
     AlertRaised,
+    AlertResolved,
     CareTeamAssigned,
     CloudEvent,
     ConsentChanged,
@@ -169,10 +170,12 @@ class Journal:
         }  # fmt: skip
         return self._event(MessageSent, "urn:careloop:messaging", data)  # type: ignore[no-any-return]
 
-    def alert(self, alert_id: UUID, *, priority: str = "emergency", role: str = "oncall") -> AlertRaised:
+    def alert(
+        self, alert_id: UUID, *, priority: str = "emergency", role: str = "oncall", repeated: bool = False
+    ) -> AlertRaised:
         data = {
             "alert_id": alert_id, "kind": "safety", "priority": priority, "owner_role": role, "decision": DECISION,
-            "respond_by": self.clock.now() + timedelta(minutes=15),
+            "respond_by": self.clock.now() + timedelta(minutes=15), "repeated": repeated,
         }  # fmt: skip
         return self._event(AlertRaised, "urn:careloop:messaging", data)  # type: ignore[no-any-return]
 
@@ -187,6 +190,10 @@ class Journal:
         return self._event(  # type: ignore[no-any-return]
             AlertAcknowledged, "urn:careloop:messaging", {"alert_id": alert_id, "acknowledged_by": PT}
         )
+
+    def resolved(self, alert_id: UUID) -> AlertResolved:
+        data = {"alert_id": alert_id, "resolved_by": PT, "outcome": "reached-member"}
+        return self._event(AlertResolved, "urn:careloop:messaging", data)  # type: ignore[no-any-return]
 
 
 PT = {"practitioner_id": uuid4(), "role": "pt", "name": "Petra Therapist"}

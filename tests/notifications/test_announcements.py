@@ -110,3 +110,49 @@ async def test_a_page_of_an_alert_that_somebody_took_is_moot(desk: Desk) -> None
     assert published(await desk.take(follow_conversations, ana.acknowledged(alert_id))) == [
         ("notification.suppressed", "moot")
     ]
+
+
+@pytest.mark.parametrize("ending", ["acknowledged", "resolved"])
+@pytest.mark.parametrize("chunk", ["one", "two"])
+@pytest.mark.parametrize("first", ["flag", "ending"])
+async def test_what_was_raised_after_somebody_took_the_alert_is_paged(
+    desk: Desk, ending: str, chunk: str, first: str
+) -> None:
+    """A red flag may overtake on its way what was done about the alert before it. Nobody has seen that flag yet."""
+    ana, alert_id = desk.member(), uuid4()
+    asked = ana.alert(alert_id)
+    await desk.take(follow_conversations, asked)
+    desk.clock.at += timedelta(minutes=1)
+    done = ana.acknowledged(alert_id) if ending == "acknowledged" else ana.resolved(alert_id)
+    desk.clock.at += timedelta(minutes=1)
+    flag = ana.alert(alert_id, repeated=True)
+    came = [flag, done] if first == "flag" else [done, flag]
+    told = []
+    for events in [came] if chunk == "one" else [[event] for event in came]:
+        told += published(await desk.take(follow_conversations, *events))
+    assert told == [("notification.suppressed", "moot")]
+    states = {row["cause"]["id"]: row["state"] for row in await desk.rows()}
+    assert states == {asked.id: "suppressed", flag.id: "planned"}
+
+
+async def test_a_page_under_way_stays_wanted_when_it_was_raised_after_somebody_took_the_alert(desk: Desk) -> None:
+    ana, alert_id = desk.member(), uuid4()
+    done = ana.acknowledged(alert_id)
+    desk.clock.at += timedelta(minutes=1)
+    await desk.take(follow_conversations, ana.alert(alert_id, repeated=True))
+    await desk.claim(mailboxes={"oncall": "oncall@clinic.example"})
+    await desk.take(follow_conversations, done)
+    (row,) = await desk.rows()
+    assert (row["state"], row["reason"]) == ("sending", None), "a failed attempt is tried again"
+
+
+async def test_each_time_that_an_alert_asks_is_paged_once(desk: Desk) -> None:
+    """After a follow-up or a hand-over the ladder runs again through the same levels and roles."""
+    ana, alert_id = desk.member(), uuid4()
+    first_run = [ana.alert(alert_id), ana.escalated(alert_id)]
+    desk.clock.at += timedelta(minutes=40)
+    second_run = [ana.alert(alert_id, repeated=True), ana.escalated(alert_id)]
+    await desk.take(follow_conversations, *first_run)
+    await desk.take(follow_conversations, *first_run, *second_run)
+    await desk.take(follow_conversations, *second_run)
+    assert sorted(row["cause"]["id"] for row in await desk.rows()) == sorted(e.id for e in first_run + second_run)

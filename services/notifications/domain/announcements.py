@@ -12,6 +12,8 @@ from shared.outcomes import Timer, cause_of
 LAPSE = "lapse"
 """A nudge is about the lapse as a whole: any session ends it."""
 PAGED_PRIORITIES = ("emergency", "urgent")
+ASKED_AT = "asked_at"
+"""Parameter of a page: the time of the event that asks. Who took the alert on before that has not seen it."""
 
 
 def announce_nudge(*, event: MemberLapsed, policy: Policy, now: datetime) -> Notification:
@@ -66,17 +68,21 @@ def announce_message(*, event: MessageSent, policy: Policy, now: datetime) -> No
 def announce_page(*, event: AlertRaised | AlertEscalated, policy: Policy, now: datetime) -> Notification | None:
     """A page to the role that is asked, for an alert that cannot wait and for each step of an escalation; None for an
     alert that waits in the queue."""
-    match event:
-        case AlertRaised():
-            if event.data.priority not in PAGED_PRIORITIES:
-                return None
-            occasion = f"{event.data.alert_id} {event.id}" if event.data.repeated else f"{event.data.alert_id} raised"
-        case AlertEscalated():
-            occasion = f"{event.data.alert_id} level {event.data.level}"
+    if isinstance(event, AlertRaised) and event.data.priority not in PAGED_PRIORITIES:
+        return None
     role = event.data.owner_role
-    params = {"alert_id": str(event.data.alert_id), "role": role, "respond_by": event.data.respond_by.isoformat()}
+    params = {
+        "alert_id": str(event.data.alert_id),
+        "role": role,
+        "respond_by": event.data.respond_by.isoformat(),
+        ASKED_AT: event.time.isoformat(),
+    }
     return Notification(
-        notification_id=notification_id_of(topic="safety-page", member_id=event.subject, occasion=f"{occasion} {role}"),
+        # Each event that asks is an occasion of its own: after a follow-up or a hand-over an alert passes the same
+        # levels again, and whoever was asked before has to hear of it again.
+        notification_id=notification_id_of(
+            topic="safety-page", member_id=event.subject, occasion=f"{event.source} {event.id}"
+        ),
         member_id=event.subject,
         topic="safety-page",
         template="page",

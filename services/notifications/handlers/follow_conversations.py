@@ -21,7 +21,8 @@ async def follow_conversations(
     connection: Connection, events: Sequence[ConversationEvent], /, *, now: datetime
 ) -> Outcomes:
     """One announcement stands for all messages of a conversation until it is sent. A page of an alert that somebody
-    took before it was sent is moot."""
+    took before it was sent is moot, unless it was asked for after they took it: a red flag is published urgently and
+    may arrive before an earlier acknowledgement, so that times decide and not the order of arrival."""
     outcomes, policy = Outcomes(), load_policy()
     member_ids = list({event.subject for event in events})
     standing = await find_standing(connection, member_ids=member_ids, topic="message")
@@ -35,15 +36,17 @@ async def follow_conversations(
                     standing.add((message.member_id, message.about))
                     planned[message.member_id, message.about, message.notification_id] = message
             case AlertRaised() | AlertEscalated():
-                taken.pop(event.data.alert_id, None)
                 page = announce_page(event=event, policy=policy, now=now)
                 if page:
                     planned[page.member_id, page.about, page.notification_id] = page
             case AlertAcknowledged() | AlertResolved():
-                taken[event.data.alert_id] = event
+                before = taken.get(event.data.alert_id)
+                if before is None or before.time <= event.time:
+                    taken[event.data.alert_id] = event
     await plan_notifications(connection, list(planned.values()), now=now)
     gone = [(event.subject, about_alert(alert_id)) for alert_id, event in taken.items()]
-    for one in await suppress_about(connection, gone, reason="moot", now=now):
+    until = [event.time for event in taken.values()]
+    for one in await suppress_about(connection, gone, until=until, reason="moot", now=now):
         because = {one.member_id: taken[UUID(one.params["alert_id"])]}
         publish_suppressed(outcomes, [one], because=because, reason="moot", policy=policy)
     return outcomes

@@ -9,6 +9,7 @@ from uuid import UUID
 import asyncpg
 import orjson
 
+from services.notifications.domain.announcements import ASKED_AT
 from services.notifications.domain.delivery import FailedReason, PastSend, Settled
 from services.notifications.domain.notification import Notification, State
 from services.notifications.domain.policy import SuppressedReason
@@ -35,13 +36,15 @@ select member_id, about from notifications
 where state = 'planned' and member_id = any($1::uuid[]) and topic = $2
 """
 
-# One that is being sent right now keeps the reason: should the attempt fail, it is not tried again.
+# One that is being sent right now keeps the reason: should the attempt fail, it is not tried again. What was asked
+# after `until` stays; a row that does not say when it was asked was planned before rows did, and goes.
 SUPPRESS_ABOUT = f"""
 update notifications n set reason = $3,
     state = case when n.state = 'planned' then 'suppressed' else n.state end,
     settled_at = case when n.state = 'planned' then $4::timestamptz end
-from unnest($1::uuid[], $2::text[]) as gone(member_id, about)
+from unnest($1::uuid[], $2::text[], $5::timestamptz[]) as gone(member_id, about, until)
 where n.member_id = gone.member_id and n.about = gone.about and n.state in ('planned', 'sending')
+    and coalesce((n.params ->> '{ASKED_AT}')::timestamptz <= gone.until, true)
 returning {COLUMNS.replace("member_id", "n.member_id").replace("about", "n.about")}, n.state
 """  # noqa: S608
 
@@ -163,12 +166,19 @@ async def find_standing(
 
 
 async def suppress_about(
-    connection: Connection, gone: Sequence[tuple[UUID, str]], *, reason: SuppressedReason, now: datetime
+    connection: Connection,
+    gone: Sequence[tuple[UUID, str]],
+    *,
+    until: Sequence[datetime | None] = (),
+    reason: SuppressedReason,
+    now: datetime,
 ) -> list[Notification]:
-    """End what is planned about these things of these members; what was ended."""
+    """End what is planned about these things of these members; what was ended. `until`, one for each thing or
+    none at all: what was asked later stays."""
     if not gone:
         return []
-    rows = await connection.fetch(SUPPRESS_ABOUT, [one for one, _ in gone], [about for _, about in gone], reason, now)
+    members, things = [one for one, _ in gone], [about for _, about in gone]
+    rows = await connection.fetch(SUPPRESS_ABOUT, members, things, reason, now, until or [None] * len(gone))
     return [_notification(row) for row in rows if row["state"] == "suppressed"]
 
 
