@@ -47,6 +47,7 @@ from shared.events.plans import (
     SafetyFlaggedData,
 )
 from shared.events.vocabulary import Exercise, Language, PlanAction, PlanItem, Practitioner, Schedule, TreatmentElement
+from shared.member_locks import lock_members
 from shared.outbox import finish_events
 
 
@@ -342,6 +343,8 @@ HANDLERS: tuple[tuple[tuple[type[CloudEvent], ...], Any], ...] = (
 async def live_through(connection: Connection, events: Sequence[CloudEvent]) -> None:
     """Give each event to the handler that follows it, at its own time, and what that publishes likewise."""
     async with connection.transaction():
+        # As every chunk does: the running service's own timers leave these members alone meanwhile.
+        await lock_members(connection, list({event.subject for event in events}))
         for event in events:
             run = next(run for types, run in HANDLERS if isinstance(event, types))
             outcomes = await run(connection, [event], now=event.time)

@@ -13,6 +13,7 @@ from services.messaging.handlers.send_message import Sender, send_message
 from shared.commands import new_command
 from shared.database import Connection
 from shared.events.vocabulary import SenderRole
+from shared.member_locks import lock_members
 from shared.outcomes import Refusal
 from tests.browser.conftest import SCREENSHOTS, WAIT_MS, Console, sign_in, until_live
 from tests.browser.population import ANA, HOUR, LUCIA, Member, twelve_weeks
@@ -37,6 +38,7 @@ async def fill(console: Console) -> None:
     await console.live(*twelve_weeks(JOSE, now=now, seed=2, spike_days_ago=1.1))
     await console.live(*twelve_weeks(LONG, now=now, seed=3, spike_days_ago=0.2))
     async with console.database.acquire() as connection, connection.transaction():
+        await lock_members(connection, [one.member_id for one in (RUTH, MARTA, JOSE, LONG)])
         for alert in await connection.fetch(
             "select alert_id, member_id, settled_at from alerts where settled_at is not null"
         ):
