@@ -60,6 +60,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         clock: Clock,
         settle_waiting: SettleWaiting,
         committed: Callable[[int], None],
+        turn: asyncio.Lock | None = None,
     ) -> None:
         self.reader = reader
         self.subscription = reader.subscription
@@ -76,6 +77,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             settle_waiting=settle_waiting,
             committed=committed,
             room=self.room,
+            turn=turn or asyncio.Lock(),
         )
         self.watch = Watch(self)
         self._background: set[asyncio.Task[None]] = set()

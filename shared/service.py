@@ -86,6 +86,7 @@ class Service:
         self.wakes = list(wakes)
         """Called after each commit of this process: cheap, never the truth."""
         self._log_ends = LogEnds(settings)
+        self._turn = asyncio.Lock()
         self.relay: Relay | None = None
         self.intakes: Sequence[Intake] = ()
         self.broker: KafkaBroker | None = None
@@ -271,6 +272,7 @@ class Service:
             clock=self.clock,
             settle_waiting=self.settle_waiting,
             committed=partial(self.committed, urgent=stateless),
+            turn=self._turn,
         )
 
     async def _run_timers(self) -> None:

@@ -3,6 +3,7 @@ more in isolation, so that it costs one event. A failure never skips a record.""
 
 import asyncio
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -58,6 +59,9 @@ class ChunkTaker:
     committed: Callable[[int], None]
     room: Room | None = None
 
+    turn: asyncio.Lock
+    """Of the process: who takes a record whose attempts are counted."""
+
     def __post_init__(self) -> None:
         self.subscription = self.reader.subscription
         self._partitioner = Partitioner()
@@ -65,12 +69,17 @@ class ChunkTaker:
     async def take(self, lane: Lane, raw: RawChunk, *, counted: bool, partitions: int) -> None:
         """Take a chunk. Returns when it is committed; raises BehindBase or PositionMissing where the position is not
         what the chunk was read for. `counted`: note the attempt first; what was begun too often is condemned."""
-        fault = KILLER if counted and await self._count_attempt(lane, raw) > ATTEMPTS_MAX else None
-        isolated, delay, too_long = False, 0.05, 0
+        fault: Fault | None = None
+        isolated, delay, too_long, is_noted = False, 0.05, 0, not counted
         while True:
             began = monotonic()
             try:
-                taken = await self._try(lane, raw, isolated=isolated, fault=fault, partitions=partitions)
+                # One counted record in hand in the whole process: an innocent one beside it must not be condemned.
+                async with self.turn if counted else nullcontext():
+                    if not is_noted and await self._count_attempt(lane, raw) > ATTEMPTS_MAX:
+                        fault = KILLER
+                    is_noted = True
+                    taken = await self._try(lane, raw, isolated=isolated, fault=fault, partitions=partitions)
             except (BehindBase, PositionMissing):
                 raise
             except NoRoom as found:

@@ -105,10 +105,10 @@ async def test_retention_that_passes_a_slow_reader_stops_it_with_an_alarm(
         try:
             async with other.transaction():  # whatever holds it up: the database is slower than retention
                 await other.fetch("select from delivery.positions where consumer_group = 'probe.activity' for update")
-                for _ in range(6):
-                    await publish(ACTIVITY, *(pain(member, 1) for _ in range(50)))
                 partition = TopicPartition(topic_name(namespace, ACTIVITY), partition_of(member))
+                await publish(ACTIVITY, *(pain(member, 1) for _ in range(100)))
                 await eventually(partial(is_stopped, probe, partition))
+                await publish(ACTIVITY, *(pain(member, 1) for _ in range(200)))
                 await delete_before(servers, partition, 281)
         finally:
             await other.close()
