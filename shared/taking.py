@@ -4,7 +4,7 @@ more in isolation, so that it costs one event. A failure never skips a record.""
 import asyncio
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -59,7 +59,7 @@ class ChunkTaker:
     committed: Callable[[int], None]
     room: Room | None = None
 
-    turn: asyncio.Lock
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Of the process: who takes a record whose attempts are counted."""
 
     def __post_init__(self) -> None:
