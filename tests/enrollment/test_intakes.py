@@ -6,7 +6,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from services.enrollment.store.answers import Answer, load_answer
 from services.enrollment.store.memberships import load_memberships
+from shared.database import Connection
 from tests.enrollment.clinic import Clinic, roster
 
 ENROLMENT = ["member.screened", "contact.changed", "member.enrolled", "consent.changed", "care-team.assigned"]
@@ -199,6 +201,26 @@ async def test_many_at_once_with_one_key_are_one_enrolment_with_one_answer(open_
     )
     assert {answer.status_code for answer in answers} == {201}
     assert len({answer.text for answer in answers}) == 1
+    assert await clinic.published_types() == ENROLMENT
+
+
+async def test_a_repeat_that_looked_before_the_first_was_done_gets_its_answer(
+    open_clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its first look at the key finds nothing, and then the person is a member already."""
+    clinic, looks = open_clinic, 0
+
+    async def look(connection: Connection, *, caller: str, key: str) -> Answer | None:
+        nonlocal looks
+        looks += 1
+        return None if looks == 1 else await load_answer(connection, caller=caller, key=key)
+
+    body, headers = clinic.intake(), {"Idempotency-Key": "k"}
+    first = await clinic.call("POST", "/v1/intakes", clinic.tokens.app, json=body, headers=headers)
+    monkeypatch.setattr("services.enrollment.api.intakes.load_answer", look)
+    again = await clinic.call("POST", "/v1/intakes", clinic.tokens.app, json=body, headers=headers)
+    assert (again.status_code, again.text) == (first.status_code, first.text)
+    assert looks > 1
     assert await clinic.published_types() == ENROLMENT
 
 

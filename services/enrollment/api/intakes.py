@@ -22,6 +22,7 @@ from services.enrollment.store.answers import Answer, load_answer, save_answer
 from services.enrollment.store.intake_rules import load_intake_rules
 from services.enrollment.store.memberships import find_members
 from shared.auth import Principal, require
+from shared.database import Connection
 from shared.events.members import ContactChangedData, PainIntake, Surgery
 from shared.events.vocabulary import Cause, Channel, Finding, Intent, Language, LocalTime, Sign
 from shared.http import Problem, field_errors
@@ -175,7 +176,7 @@ class _Asker:
         if self._key is None:
             return None
         async with self._service.database.acquire(timeout=10) as connection:
-            answer = await load_answer(connection, caller=self._caller, key=self._key)
+            answer = await self._answered(connection)
         if answer is None:
             return None
         if answer.digest != self._digest:
@@ -186,6 +187,9 @@ class _Asker:
                 errors=[{"field": "header.idempotency-key", "message": "used before with another body"}],
             )
         return _json(answer.status, answer.body, {"Idempotency-Replayed": "true"})
+
+    async def _answered(self, connection: Connection) -> Answer | None:
+        return None if self._key is None else await load_answer(connection, caller=self._caller, key=self._key)
 
     async def ask(self) -> Response | None:
         """Carry it out; None when a concurrent request was faster and this one must look again."""
@@ -199,7 +203,10 @@ class _Asker:
             async with self._service.command(
                 "take-intake", member_ids=[member_id], request=self._request, command_id=str(intake_id)
             ) as work:
+                # The members are locked now: what a faster request with this key left is committed, or not there.
                 if (await find_members(work.connection, persons=[person])).get(person) != known:
+                    raise _Overtaken
+                if await self._answered(work.connection) is not None:
                     raise _Overtaken
                 taken = await take_intake(
                     work.connection,
