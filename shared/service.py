@@ -22,7 +22,7 @@ from faststream.kafka import KafkaBroker
 
 from shared.auth import Authenticator
 from shared.broker import build_broker
-from shared.clock import Clock, open_clock
+from shared.clock import Clock, monotonic, open_clock
 from shared.commands import Work, new_command
 from shared.database import Connection, Database, is_transient, open_database
 from shared.ending import end_tasks
@@ -48,6 +48,7 @@ from shared.timers import CLAIM_MAX, run_timers
 
 TIMER_TICK_S = 0.1
 """How often due timers are looked for, in machine time."""
+RAN_WELL_S = 30.0
 STOP_S = 8.0
 """How long background work may take to end."""
 log = logger("service")
@@ -211,6 +212,7 @@ class Service:
     async def _supervise(self, task: Task) -> None:
         delay = 0.2
         while True:
+            began = monotonic()
             try:
                 await task.run(self)
                 return
@@ -219,6 +221,8 @@ class Service:
                 if not is_transient(error):
                     BUGS.labels(task.name).inc()
                 log.warning("a task failed and starts again", task=task.name, error=describe_bug(error), in_s=delay)
+                # One that ran well for a while has got over what was wrong before.
+                delay = 0.2 if monotonic() - began > RAN_WELL_S else delay
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 5.0)
 

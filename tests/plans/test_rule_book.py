@@ -1,6 +1,7 @@
 """The rule book on the page is the rules in force."""
 
-from deploy.rule_book.generate import PAGE
+from pathlib import Path
+
 from deploy.rule_book.page import MARKS, ListedRule, rule_book
 from services.enrollment.store.intake_rules import list_rules as list_intake_rules
 from services.messaging.store.rules import list_rules as list_messaging_rules
@@ -8,6 +9,8 @@ from services.notifications.store.library import list_rules as list_notification
 from services.plans.store.rules import load_library
 from shared.red_flags import load_red_flag_rules
 from tests.plans.test_library import rules_of
+
+PAGE = Path(__file__).parents[2] / "docs/reference/rules.md"
 
 
 def test_the_page_is_what_the_data_says() -> None:

@@ -18,25 +18,26 @@ SPOKEN: Final[Mapping[PractitionerRole, str]] = {
 
 
 def explain_escalation(*, before: Alert, after: Alert, rules: AlertRules) -> Decision:
-    """Nobody acknowledged in the time that alerts of this priority have. Evidence: the event that asked last."""
-    given, asked = _spoken(rules.respond_within[before.priority]), SPOKEN[after.owner.role]
-    again = " again" if after.owner == before.owner else ""
-    return Decision(
-        rule_id=LADDER_RULE,
-        rule_version=rules.ladder_version,
-        reason=f"Nobody acknowledged this {before.priority} alert within {given}: {asked} is asked{again}.",
-        evidence=(EventRef(source=before.cause.source, id=before.cause.id),),
-    )
+    """Nobody acknowledged in the time that alerts of this priority have."""
+    given = _spoken(rules.respond_within[before.priority])
+    what = f"Nobody acknowledged this {before.priority} alert within {given}"
+    return _explain(LADDER_RULE, rules.ladder_version, what, before=before, after=after)
 
 
 def explain_reminder(*, before: Alert, after: Alert, rules: AlertRules) -> Decision:
-    """Nothing came of it in the time that alerts of this priority have. Evidence: the event that asked last."""
-    given, asked = _spoken(rules.resolve_within[before.priority]), SPOKEN[after.owner.role]
+    """Nothing came of it in the time that alerts of this priority have."""
+    given = _spoken(rules.resolve_within[before.priority])
+    what = f"Acknowledged, but neither resolved nor put off within {given}"
+    return _explain(FOLLOW_UP_RULE, rules.follow_up_version, what, before=before, after=after)
+
+
+def _explain(rule: str, version: int, what: str, *, before: Alert, after: Alert) -> Decision:
+    """Evidence: the event that asked last."""
     again = " again" if after.owner == before.owner else ""
     return Decision(
-        rule_id=FOLLOW_UP_RULE,
-        rule_version=rules.follow_up_version,
-        reason=f"Acknowledged, but neither resolved nor put off within {given}: {asked} is asked{again}.",
+        rule_id=rule,
+        rule_version=version,
+        reason=f"{what}: {SPOKEN[after.owner.role]} is asked{again}.",
         evidence=(EventRef(source=before.cause.source, id=before.cause.id),),
     )
 

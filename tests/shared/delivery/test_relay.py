@@ -1,7 +1,6 @@
 """Given rows in the outbox, when the relay hands them over, then each member's events lie in the log in order."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 from uuid import UUID, uuid4
@@ -27,6 +26,7 @@ from tests.fixtures.servers import RunningServers
 from tests.fixtures.services import Consume
 from tests.fixtures.topics import TopicFactory
 from tests.shared.delivery.probe import ACTIVITY, pain
+from tests.shared.delivery.relaying import relaying
 
 PLANS = "careloop.plans"
 AHEAD = "update delivery.outbox set created_at = created_at + interval '1 day' where member_id = $1"
@@ -107,17 +107,6 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[AIOKafkaProducer]:
 
     monkeypatch.setattr("shared.sending.new_producer", make)
     return producers
-
-
-@contextlib.asynccontextmanager
-async def relaying(settings: ServiceSettings, pool: Database) -> AsyncIterator[Relay]:
-    relay = Relay(settings, pool)
-    task = asyncio.create_task(relay.run())
-    try:
-        yield relay
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 async def put(pool: "Database | Connection", events: Sequence[tuple[UUID, bytes]], *, topic: str = ACTIVITY) -> None:

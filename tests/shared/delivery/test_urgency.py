@@ -1,7 +1,5 @@
 """Given a service that is busy or stuck with everything else, when a red flag is raised, then it gets out at once."""
 
-import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -22,7 +20,7 @@ from shared.migrating import migrate
 from shared.outbox import HASHES, put_in_outbox
 from shared.outcomes import Draft, Outcomes
 from shared.partitioning import Partitioner
-from shared.relay import READ_MAX, Relay
+from shared.relay import READ_MAX
 from shared.service import Service
 from shared.settings import ServiceSettings
 from shared.subscriptions import Subscription
@@ -33,6 +31,7 @@ from tests.fixtures.servers import RunningServers
 from tests.fixtures.services import Consume, Publish, RunService
 from tests.fixtures.topics import TopicFactory
 from tests.shared.delivery.probe import ACTIVITY, DECISION, MEMBERS, add_tables, build, pain, paused
+from tests.shared.delivery.relaying import relaying
 
 PLANS = "careloop.plans"
 RED: tuple[Finding, ...] = ("chest-pain-breathless",)
@@ -83,17 +82,6 @@ async def raise_flag(pool: Database, member: UUID) -> None:
     async with pool.acquire() as connection:
         now = datetime.now(UTC)
         await put_in_outbox(connection, flags_of(member), service="probe", scope="test", now=now, urgent=True)
-
-
-@contextlib.asynccontextmanager
-async def relaying(settings: ServiceSettings, pool: Database) -> AsyncIterator[Relay]:
-    relay = Relay(settings, pool)
-    task = asyncio.create_task(relay.run())
-    try:
-        yield relay
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 async def fill(pool: Database, members: list[UUID], count: int) -> None:
