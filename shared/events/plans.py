@@ -21,6 +21,13 @@ from shared.events.vocabulary import (
 )
 
 
+class TellsUsualPain(Record):
+    """What is usual for the member when this is decided, so that whoever shows it need not work it out."""
+
+    usual_pain: Annotated[float, Field(ge=0, le=10)] | None = None
+    """Usual pain during exercise, 0-10; None from before events told it."""
+
+
 class PlanElement(Record):
     """One of the six elements of treatment and what the plan does for it."""
 
@@ -28,7 +35,7 @@ class PlanElement(Record):
     content: Text300
 
 
-class PlanIssuedData(Record):
+class PlanIssuedData(TellsUsualPain):
     plan_id: UUID
     version: Annotated[int, Field(ge=1)]
     pathway: Text80
@@ -43,6 +50,7 @@ class PlanIssued(CloudEvent):
     """A member's first plan, made from their intake."""
 
     NAME: ClassVar[str] = "plan.issued"
+    MINOR: ClassVar[int] = 1
     type: Literal["org.careloop.plan.issued.v1"] = "org.careloop.plan.issued.v1"
     data: PlanIssuedData
 
@@ -57,7 +65,7 @@ class PlanChange(Record):
     decision: Decision
 
 
-class PlanRevisedData(Record):
+class PlanRevisedData(TellsUsualPain):
     plan_id: UUID
     version: Annotated[int, Field(ge=2)]
     changes: Annotated[tuple[PlanChange, ...], Field(max_length=20)]
@@ -73,14 +81,16 @@ class PlanRevised(CloudEvent):
     """The plan changed: the whole new version, what changed in it and why."""
 
     NAME: ClassVar[str] = "plan.revised"
+    MINOR: ClassVar[int] = 1
     type: Literal["org.careloop.plan.revised.v1"] = "org.careloop.plan.revised.v1"
     data: PlanRevisedData
 
 
-class PainSpikedData(Record):
+class PainSpikedData(TellsUsualPain):
     episode_id: UUID
     score: PainScore
     baseline: Annotated[float, Field(ge=0, le=10)]
+    """Usual pain of the kind that this reading is of: during exercise, or of the day."""
     repeated: bool
     """True for a further alert of an episode already open."""
     decision: Decision
@@ -90,11 +100,12 @@ class PainSpiked(CloudEvent):
     """A reading stands out from the member's own baseline."""
 
     NAME: ClassVar[str] = "pain.spiked"
+    MINOR: ClassVar[int] = 1
     type: Literal["org.careloop.pain.spiked.v1"] = "org.careloop.pain.spiked.v1"
     data: PainSpikedData
 
 
-class PainSettledData(Record):
+class PainSettledData(TellsUsualPain):
     episode_id: UUID
     score: PainScore
     baseline: Annotated[float, Field(ge=0, le=10)]
@@ -105,6 +116,7 @@ class PainSettled(CloudEvent):
     """An episode of pain is over."""
 
     NAME: ClassVar[str] = "pain.settled"
+    MINOR: ClassVar[int] = 1
     type: Literal["org.careloop.pain.settled.v1"] = "org.careloop.pain.settled.v1"
     data: PainSettledData
 

@@ -158,6 +158,7 @@ class Member:
                 items=self.items(),
                 schedule=self.schedule(),
                 sessions_per_week=3,
+                usual_pain=float(self.usual),
                 decision=Decision(
                     rule_id="plan.pathway", rule_version=1, reason="Overuse with usual pain 3: strengthening first."
                 ),
@@ -212,6 +213,7 @@ class Member:
                 episode_id=person_id(f"{self.member_id} {episode}"),
                 score=pain,
                 baseline=float(self.usual),
+                usual_pain=float(self.usual),
                 repeated=False,
                 decision=Decision(
                     rule_id="pain.spike",
@@ -230,6 +232,7 @@ class Member:
                 episode_id=person_id(f"{self.member_id} {episode}"),
                 score=pain,
                 baseline=float(self.usual),
+                usual_pain=float(self.usual),
                 decision=Decision(
                     rule_id="pain.settle", rule_version=1, reason="Three readings at the usual level in 5 days."
                 ),
@@ -276,6 +279,7 @@ class Member:
                     ),
                 ),
                 sessions_per_week=3,
+                usual_pain=self.usual - 0.5,
                 decision=decision,
             ),
         )

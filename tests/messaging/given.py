@@ -133,22 +133,23 @@ def bounced(member_id: UUID = MEMBER) -> NotificationFailed:
     return NotificationFailed(**_envelope("notifications", member_id, NOW, {}), data=data)
 
 
-def plan_issued(member_id: UUID = MEMBER) -> PlanIssued:
+def plan_issued(member_id: UUID = MEMBER, *, usual_pain: float | None = None) -> PlanIssued:
     data = PlanIssuedData(
         plan_id=PLAN, version=1, pathway="overuse", items=(squat(step=2),), schedule=SCHEDULE, sessions_per_week=3,
         elements=tuple(PlanElement(element=element, content=f"Some {element}.") for element in (
             "assessment", "strengthening", "stretching", "education", "pain-relief", "prevention")),
+        usual_pain=usual_pain,
         decision=Decision(rule_id="plan.issue", rule_version=1, reason="Your plan for an overused knee."),
     )  # fmt: skip
     return PlanIssued(**_envelope("plans", member_id, NOW - 29 * DAY, {}), data=data)
 
 
-def plan_revised(member_id: UUID = MEMBER, **extra: Any) -> PlanRevised:
+def plan_revised(member_id: UUID = MEMBER, *, usual_pain: float | None = None, **extra: Any) -> PlanRevised:
     regress = Decision(rule_id="progression.regress", rule_version=1, reason="Pain of 7 is too much for this step.")
     change = PlanChange(exercise="mini-squat", action="regress", from_step=2, to_step=1, decision=regress)
     data = PlanRevisedData(
         plan_id=PLAN, version=2, changes=(change,), items=(squat(step=1),), schedule=SCHEDULE, sessions_per_week=3,
-        decision=regress,
+        usual_pain=usual_pain, decision=regress,
     )  # fmt: skip
     return PlanRevised(**_envelope("plans", member_id, NOW, extra), data=data)
 

@@ -7,8 +7,8 @@ from services.messaging.handlers.follow_activity import follow_activity
 from services.messaging.handlers.follow_contacts import follow_contacts
 from services.messaging.handlers.follow_members import follow_members
 from services.messaging.handlers.follow_plans import follow_plans
-from services.messaging.store.course import load_pain_episodes, load_pain_readings, load_sessions
 from services.messaging.store.members import load_care_teams, load_member_profiles, search_members
+from services.messaging.store.pages_members import load_course
 from services.messaging.store.timeline import load_chain, load_timeline
 from shared.events import CloudEvent, ConsentChanged, MemberDisenrolled, MemberPaused, MemberResumed
 from shared.events.members import ConsentChangedData, MemberDisenrolledData, MemberPausedData, MemberResumedData
@@ -69,12 +69,27 @@ async def test_readings_sessions_and_flares_for_the_chart(clinic: Clinic) -> Non
     await clinic.take(follow_activity, done)
     await clinic.take(follow_plans, spiked(score=7), spiked(score=9, repeated=True, at=NOW + DAY))
     async with clinic.database.acquire() as connection:
-        readings = await load_pain_readings(connection, member_ids=[MEMBER], since=NOW - DAY)
-        sessions = await load_sessions(connection, member_ids=[MEMBER], since=NOW - DAY)
-        (flare,) = await load_pain_episodes(connection, member_ids=[MEMBER], since=NOW - DAY)
-    assert [(r.context, r.score) for r in readings] == [("next-morning", 2), ("now", 3), ("during-exercise", 7)]
-    assert [(s.pain_during, s.exercises) for s in sessions] == [(7, 1)]
-    assert (flare.started_at, flare.baseline, flare.score_max, flare.settled_at) == (NOW, 3.0, 9, None)
+        course = await load_course(connection, member_id=MEMBER, since=NOW - DAY)
+    told = sorted((reading.context, reading.score) for reading in course.readings)
+    assert told == [("during-exercise", 7), ("next-morning", 2), ("now", 3)]
+    assert [(done.pain_during, done.exercises) for done in course.sessions] == [(7, 1)]
+    (flare,) = course.episodes
+    assert (flare.started_at, flare.score_max, flare.settled_at) == (NOW, 9, None)
+
+
+async def test_usual_pain_is_what_plans_told_last_and_holds_until_it_tells_another(clinic: Clinic) -> None:
+    issued, revised = plan_issued(usual_pain=3), plan_revised(usual_pain=4.5)
+    older = spiked(at=NOW + DAY, baseline=2)
+    await clinic.take(follow_plans, issued, plan_revised(), revised, older)
+    await clinic.take(follow_plans, revised)
+    async with clinic.database.acquire() as connection:
+        whole = await load_course(connection, member_id=MEMBER, since=NOW - 84 * DAY)
+        late = await load_course(connection, member_id=MEMBER, since=NOW + DAY / 2)
+        elsewhere = await load_course(connection, member_id=OTHER_MEMBER, since=NOW - 84 * DAY)
+    levels = [(issued.time, 3), (revised.time, 4.5), (older.time, 2)]
+    assert [(row.told_at, row.level) for row in whole.usual] == levels
+    assert [(row.told_at, row.level) for row in late.usual] == levels[1:], "the one from before still holds"
+    assert elsewhere.usual == ()
 
 
 async def test_the_timeline_holds_every_event_once_with_its_numbers(clinic: Clinic) -> None:

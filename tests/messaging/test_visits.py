@@ -26,7 +26,8 @@ from services.messaging.handlers.plan_visits import (
 )
 from services.messaging.handlers.send_message import Sender, send_message
 from services.messaging.store.alerts import load_member_alerts
-from services.messaging.store.course import load_plan_snapshots, load_plan_steps
+from services.messaging.store.course import load_plan_snapshots
+from services.messaging.store.pages_members import load_plan_changes
 from services.messaging.store.rules import load_visit_rules
 from services.messaging.store.timeline import load_chain
 from services.messaging.store.visits import (
@@ -321,7 +322,7 @@ async def test_the_chain_from_a_session_to_the_visit_is_connected(clinic: Clinic
     async with clinic.database.acquire() as connection:
         chain = await load_chain(connection, member_ids=[MEMBER], correlation_id=done.chain)
         snapshots = await load_plan_snapshots(connection, member_ids=[MEMBER])
-        steps = await load_plan_steps(connection, member_ids=[MEMBER])
+        steps = await load_plan_changes(connection, member_id=MEMBER)
         visits = await load_member_visits(connection, member_ids=[MEMBER])
     by_id = {(entry.source, entry.event_id): entry for entry in chain}
     arrows = {

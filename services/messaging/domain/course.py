@@ -46,6 +46,17 @@ class PainEpisode:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class UsualPain:
+    """What was usual for a member, 0-10, when an event told it."""
+
+    member_id: UUID
+    source: str
+    event_id: str
+    told_at: datetime
+    level: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class PlanStep:
     """One exercise moved, and why."""
 

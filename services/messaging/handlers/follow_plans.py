@@ -9,7 +9,7 @@ from services.messaging.domain.alert_events import announce_alerts
 from services.messaging.domain.alert_handling import settle_alert
 from services.messaging.domain.alert_raising import raise_alerts
 from services.messaging.domain.course import PlanSnapshot
-from services.messaging.domain.course_events import episode_of, snapshot_of, steps_of
+from services.messaging.domain.course_events import episode_of, snapshot_of, steps_of, usual_pains_of
 from services.messaging.domain.feed import NewFeedEntry
 from services.messaging.domain.timeline import describe_event
 from services.messaging.domain.triggers import on_member_lapsed, on_pain_spiked
@@ -19,6 +19,7 @@ from services.messaging.store.course import (
     save_pain_spikes,
     save_plan_snapshots,
     save_plan_steps,
+    save_usual_pains,
     settle_pain_episodes,
 )
 from services.messaging.store.rules import load_alert_rules, load_trigger_rules
@@ -60,6 +61,9 @@ async def _keep_course(connection: Connection, events: Sequence[CloudEvent]) -> 
             changed[event.subject] = plans[event.subject] = snapshot_of(event=event, before=plans.get(event.subject))
         await save_plan_snapshots(connection, list(changed.values()))
         await save_plan_steps(connection, [s for e in planned if isinstance(e, PlanRevised) for s in steps_of(event=e)])
+    usual = usual_pains_of(events=events)
+    if usual:
+        await save_usual_pains(connection, usual)
     spikes = [episode_of(event=event) for event in events if isinstance(event, PainSpiked)]
     if spikes:
         await save_pain_spikes(connection, spikes)

@@ -78,8 +78,8 @@ async def _pain(asked: Asked) -> Values:
         asked.connection,
         page=asked.page,
         member_id=member.member_id,
-        usual=member.usual_pain,
-        usual_since=member.enrolled_at,
+        usual_at_intake=member.usual_pain,
+        enrolled_at=member.enrolled_at,
         zone_name=member.time_zone,
     )
 

@@ -35,8 +35,15 @@ class Episode:
 
     started_at: datetime
     settled_at: datetime | None
-    baseline: float
     score_max: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usual:
+    """What is usual, from when it was told until the next one was."""
+
+    told_at: datetime
+    level: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,8 +86,8 @@ class PainChart:
     weeks: tuple[Week, ...]
     starts_at: datetime
     ends_at: datetime
-    usual: float | None
-    """The latest usual pain."""
+    usual: Usual | None
+    """The latest."""
 
 
 def y_of(score: float) -> float:
@@ -94,15 +101,13 @@ def draw_pain_chart(
     sessions: Sequence[datetime],
     episodes: Sequence[Episode],
     spike_event_ids: frozenset[str],
-    usual: float | None,
-    usual_since: datetime | None,
+    usual: Sequence[Usual],
     now: datetime,
     zone: tzinfo,
 ) -> PainChart:
     """Lay out what happened in the 12 weeks up to the end of today in the member's zone.
 
-    `spike_event_ids` names the readings that a spike was found in; `usual` is the usual pain told at intake,
-    at `usual_since`.
+    `spike_event_ids` names the readings that a spike was found in; `usual` is in order of time.
     """
     today = now.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0)
     ends_at = today + timedelta(days=1)
@@ -132,15 +137,7 @@ def draw_pain_chart(
     return PainChart(
         points=points,
         line=tuple(pairwise(exercise)),
-        bands=tuple(
-            _bands(
-                episodes=episodes,
-                usual=usual,
-                starts_at=max(starts_at, usual_since or starts_at),
-                ends_at=now,
-                x_of=x_of,
-            )
-        ),
+        bands=tuple(_bands(usual=usual, starts_at=starts_at, ends_at=now, x_of=x_of)),
         flares=_flares(episodes=episodes, starts_at=starts_at, ends_at=ends_at, now=now, x_of=x_of),
         sessions=tuple(x_of(at) for at in sessions if starts_at <= at <= ends_at),
         weeks=tuple(
@@ -149,7 +146,7 @@ def draw_pain_chart(
         ),
         starts_at=starts_at,
         ends_at=ends_at,
-        usual=_latest_usual(episodes=episodes, usual=usual),
+        usual=usual[-1] if usual else None,
     )
 
 
@@ -174,27 +171,13 @@ def _flares(
     )
 
 
-def _latest_usual(*, episodes: Sequence[Episode], usual: float | None) -> float | None:
-    latest = max(episodes, key=lambda e: e.started_at, default=None)
-    return latest.baseline if latest else usual
-
-
 def _bands(
-    *,
-    episodes: Sequence[Episode],
-    usual: float | None,
-    starts_at: datetime,
-    ends_at: datetime,
-    x_of: Callable[[datetime], float],
+    *, usual: Sequence[Usual], starts_at: datetime, ends_at: datetime, x_of: Callable[[datetime], float]
 ) -> Iterator[Span]:
-    """Usual pain is known when it is told (intake) and whenever a flare opens; it holds until the next is known."""
-    known = sorted((e.started_at, e.baseline) for e in episodes)
-    steps: list[tuple[datetime, float | None]] = [
-        (starts_at, usual if usual is not None else (known[0][1] if known else None)),
-        *known,
-    ]
-    for (at, level), (until, _) in zip(steps, [*steps[1:], (ends_at, None)], strict=True):
-        if level is not None and until > starts_at:
-            top, bottom = y_of(level + BAND), y_of(level - BAND)
-            x = x_of(at)
+    """One span for each stretch of time in which the same was usual."""
+    changes = [told for before, told in pairwise([None, *usual]) if told and (not before or before.level != told.level)]
+    for told, until in zip(changes, [*(change.told_at for change in changes), ends_at][1:], strict=True):
+        if until > starts_at:
+            top, bottom = y_of(told.level + BAND), y_of(told.level - BAND)
+            x = x_of(told.told_at)
             yield Span(x=x, width=round(x_of(until) - x, 3), y=top, height=round(bottom - top, 1))

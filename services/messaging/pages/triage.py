@@ -109,8 +109,8 @@ async def alert_values(connection: Connection, *, page: Page, alert_id: UUID, re
             connection,
             page=page,
             member_id=alert.member_id,
-            usual=header.usual_pain if header else None,
-            usual_since=header.enrolled_at if header else None,
+            usual_at_intake=header.usual_pain if header else None,
+            enrolled_at=header.enrolled_at if header else None,
             zone_name=alert.member_zone,
         ),
     }

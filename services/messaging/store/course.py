@@ -8,7 +8,7 @@ from uuid import UUID
 
 import asyncpg
 
-from services.messaging.domain.course import PainEpisode, PainReading, PlanSnapshot, PlanStep, SessionDone
+from services.messaging.domain.course import PainEpisode, PainReading, PlanSnapshot, PlanStep, SessionDone, UsualPain
 from services.messaging.store.json_rows import json_row
 from shared.database import Connection
 from shared.events.vocabulary import PlanItem, Schedule
@@ -44,30 +44,6 @@ async def save_sessions(connection: Connection, sessions: Sequence[SessionDone])
     )
 
 
-async def load_pain_readings(
-    connection: Connection, *, member_ids: Collection[UUID], since: datetime
-) -> list[PainReading]:
-    """Readings since then, in order of time."""
-    rows = await connection.fetch(
-        """select member_id, source, event_id, context, felt_at, score from pain_readings
-        where member_id = any($1::uuid[]) and felt_at >= $2 order by felt_at, context""",
-        list(member_ids),
-        since,
-    )
-    return [PainReading(**dict(row)) for row in rows]
-
-
-async def load_sessions(connection: Connection, *, member_ids: Collection[UUID], since: datetime) -> list[SessionDone]:
-    """Sessions completed since then, in order of time."""
-    rows = await connection.fetch(
-        """select member_id, session_id, completed_at, duration_min, pain_during, exercises from sessions
-        where member_id = any($1::uuid[]) and completed_at >= $2 order by completed_at""",
-        list(member_ids),
-        since,
-    )
-    return [SessionDone(**dict(row)) for row in rows]
-
-
 async def save_pain_spikes(connection: Connection, episodes: Sequence[PainEpisode]) -> None:
     """Open episodes, or raise the peak of open ones. In log order; the first spike of an episode gives its start."""
     await connection.execute(
@@ -87,6 +63,20 @@ async def save_pain_spikes(connection: Connection, episodes: Sequence[PainEpisod
     )
 
 
+async def save_usual_pains(connection: Connection, levels: Sequence[UsualPain]) -> None:
+    """Add what was told to be usual; what is there already stays as it is."""
+    await connection.execute(
+        """insert into usual_pain_levels (member_id, source, event_id, told_at, level)
+        select * from unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[], $5::real[])
+        on conflict do nothing""",
+        [level.member_id for level in levels],
+        [level.source for level in levels],
+        [level.event_id for level in levels],
+        [level.told_at for level in levels],
+        [level.level for level in levels],
+    )
+
+
 async def settle_pain_episodes(
     connection: Connection, *, episode_ids: Sequence[UUID], settled_at: Sequence[datetime]
 ) -> None:
@@ -97,19 +87,6 @@ async def settle_pain_episodes(
         list(episode_ids),
         list(settled_at),
     )
-
-
-async def load_pain_episodes(
-    connection: Connection, *, member_ids: Collection[UUID], since: datetime
-) -> list[PainEpisode]:
-    """Flares that began since then or are not over, in order of time."""
-    rows = await connection.fetch(
-        """select episode_id, member_id, started_at, settled_at, baseline, score_max from pain_episodes
-        where member_id = any($1::uuid[]) and (started_at >= $2 or settled_at is null) order by started_at""",
-        list(member_ids),
-        since,
-    )
-    return [PainEpisode(**dict(row)) for row in rows]
 
 
 async def save_plan_snapshots(connection: Connection, snapshots: Sequence[PlanSnapshot]) -> None:
@@ -162,14 +139,3 @@ def _snapshot(row: asyncpg.Record) -> PlanSnapshot:
     fields["schedule"] = Schedule(**{**schedule, "weekdays": tuple(schedule["weekdays"])})
     fields["elements"] = tuple(fields["elements"])
     return PlanSnapshot(**fields)
-
-
-async def load_plan_steps(connection: Connection, *, member_ids: Collection[UUID], limit: int = 100) -> list[PlanStep]:
-    """What moved in these members' plans and why, newest first."""
-    rows = await connection.fetch(
-        """select * from plan_changes where member_id = any($1::uuid[])
-        order by changed_at desc, version desc, place limit $2""",
-        list(member_ids),
-        limit,
-    )
-    return [PlanStep(**dict(row)) for row in rows]

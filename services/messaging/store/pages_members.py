@@ -48,8 +48,13 @@ class SessionRow:
 class EpisodeRow:
     started_at: datetime
     settled_at: datetime | None
-    baseline: float
     score_max: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UsualRow:
+    told_at: datetime
+    level: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,6 +64,8 @@ class Course:
     readings: tuple[PainRow, ...]
     sessions: tuple[SessionRow, ...]
     episodes: tuple[EpisodeRow, ...]
+    usual: tuple[UsualRow, ...]
+    """What was usual: the latest from before, then each from since then."""
     spike_event_ids: frozenset[str]
     """Readings in which a spike was found."""
 
@@ -146,7 +153,7 @@ async def load_member_header(
 
 
 async def load_course(connection: Connection, *, member_id: UUID, since: datetime) -> Course:
-    """Readings, sessions and flares since then, in order of time."""
+    """Readings, sessions, flares and usual pain since then, in order of time."""
     readings = await connection.fetch(
         "select felt_at, score, context, event_id from pain_readings"
         " where member_id = $1 and felt_at >= $2 order by felt_at",
@@ -160,8 +167,16 @@ async def load_course(connection: Connection, *, member_id: UUID, since: datetim
         since,
     )
     episodes = await connection.fetch(
-        "select started_at, settled_at, baseline::float8 as baseline, score_max from pain_episodes"
+        "select started_at, settled_at, score_max from pain_episodes"
         " where member_id = $1 and coalesce(settled_at, 'infinity') >= $2 order by started_at",
+        member_id,
+        since,
+    )
+    usual = await connection.fetch(
+        """select told_at, level::float8 as level from usual_pain_levels
+        where member_id = $1 and told_at >= coalesce(
+            (select max(told_at) from usual_pain_levels where member_id = $1 and told_at < $2), $2)
+        order by told_at""",
         member_id,
         since,
     )
@@ -175,6 +190,7 @@ async def load_course(connection: Connection, *, member_id: UUID, since: datetim
         readings=tuple(PainRow(**dict(record)) for record in readings),
         sessions=tuple(SessionRow(**dict(record)) for record in sessions),
         episodes=tuple(EpisodeRow(**dict(record)) for record in episodes),
+        usual=tuple(UsualRow(**dict(record)) for record in usual),
         spike_event_ids=frozenset(record["caused_by_id"] for record in spikes),
     )
 

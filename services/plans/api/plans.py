@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from services.plans.domain.announcements import item_of, schedule_of
 from services.plans.domain.care_plan import CarePlan
 from services.plans.domain.clinician import Override
-from services.plans.domain.pain_baseline import pain_baseline
+from services.plans.domain.pain_baseline import usual_pain
 from services.plans.domain.plan_issue import elements_of
 from services.plans.domain.rules import Library
 from services.plans.domain.schedule import items_on, next_session_at, zone_of
@@ -199,7 +199,6 @@ def _show(*, plan: CarePlan, decisions: Decisions, now_s: int, library: Library)
         }
         for item in plan.items
     ]
-    rule = library.pain.baseline
     return {
         "plan_id": str(plan.plan_id),
         "version": plan.version,
@@ -213,7 +212,7 @@ def _show(*, plan: CarePlan, decisions: Decisions, now_s: int, library: Library)
         "items": items,
         "schedule": schedule_of(plan=plan).model_dump(mode="json"),
         "sessions_per_week": len(plan.week.weekdays),
-        "usual_pain": pain_baseline(level=plan.pain, kind="exercise", rule=rule),
+        "usual_pain": usual_pain(level=plan.pain, rule=library.pain.baseline),
         "pain_episode_open": plan.pain.episode is not None and plan.pain.episode.open,
         "review_asked_by_rule": plan.review,
         "adherence": {

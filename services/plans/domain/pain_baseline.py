@@ -10,6 +10,11 @@ def pain_baseline(*, level: PainLevel, kind: PainKind, rule: BaselineRule) -> fl
     return median(readings[-rule.readings_max :]) if len(readings) >= rule.readings_min else level.usual
 
 
+def usual_pain(*, level: PainLevel, rule: BaselineRule) -> float:
+    """What members and clinicians are told is usual: pain during exercise."""
+    return pain_baseline(level=level, kind="exercise", rule=rule)
+
+
 def median(scores: tuple[int, ...]) -> float:
     """The median of at least one score."""
     ordered = sorted(scores)

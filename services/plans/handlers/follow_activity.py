@@ -107,17 +107,18 @@ def _tell(
     ref, plan, pain = (event.source, event.id), taken.plan, taken.pain
     score = event.data.score if isinstance(event, PainReported) else event.data.pain_during
     if pain is not None and plan.pain.episode is not None:
-        episode_id = plan.pain.episode.id
+        episode = plan.pain.episode
         if pain.alert is not None:
             spiked = pain_spiked(
-                episode_id=episode_id, score=score, baseline=pain.baseline, repeated=pain.repeated, rule=pain.alert,
-                evidence=(ref,),
+                plan=plan, episode=episode, score=score, baseline=pain.baseline, repeated=pain.repeated,
+                rule=pain.alert, evidence=(ref,), library=library,
             )  # fmt: skip
             outcomes.publish(PainSpiked, spiked, because=event)
         if pain.settled is not None:
             settled = pain_settled(
-                episode_id=episode_id, score=score, baseline=pain.baseline, rule=pain.settled, evidence=(ref,)
-            )
+                plan=plan, episode=episode, score=score, baseline=pain.baseline, rule=pain.settled, evidence=(ref,),
+                library=library,
+            )  # fmt: skip
             outcomes.publish(PainSettled, settled, because=event)
     if taken.changes or taken.review is not None:
         decision = (

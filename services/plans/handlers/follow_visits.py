@@ -72,11 +72,13 @@ def _tell(
     episode = plan.pain.episode
     if revision.re_anchored and episode is not None:
         settled = pain_settled(
-            episode_id=episode.id,
+            plan=plan,
+            episode=episode,
             score=episode.recent[-1][1],
             baseline=plan.pain.usual,
             rule=library.pain.re_anchor,
             evidence=(ref,),
+            library=library,
         )
         outcomes.publish(PainSettled, settled, because=event)
     if revision.changes:

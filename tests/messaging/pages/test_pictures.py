@@ -1,5 +1,6 @@
 """The geometry of the pain chart and of the causal chain."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.messaging.pages.chain_picture import BOX_WIDTH, BOXES_MAX, ChainEvent, draw_chain
-from services.messaging.pages.pain_chart import AXIS, TOP, Episode, PainChart, Reading, draw_pain_chart, y_of
+from services.messaging.pages.pain_chart import AXIS, TOP, Episode, PainChart, Reading, Usual, draw_pain_chart, y_of
 
 NOW = datetime(2026, 11, 23, 15, 0, tzinfo=UTC)
 NEW_YORK = ZoneInfo("America/New_York")
@@ -21,8 +22,7 @@ def chart(
     episodes: list[Episode] | None = None,
     sessions: list[datetime] | None = None,
     spikes: frozenset[str] = frozenset(),
-    usual: float | None = 3,
-    usual_since: datetime | None = None,
+    usual: Sequence[Usual] = (),
 ) -> PainChart:
     return draw_pain_chart(
         readings=readings or [],
@@ -30,10 +30,13 @@ def chart(
         episodes=episodes or [],
         spike_event_ids=spikes,
         usual=usual,
-        usual_since=usual_since,
         now=NOW,
         zone=NEW_YORK,
     )
+
+
+def usual(days_ago: float, level: float) -> Usual:
+    return Usual(told_at=NOW - days_ago * DAY, level=level)
 
 
 def reading(days_ago: float, score: int, context: str = "during-exercise", event_id: str = "") -> Reading:
@@ -63,25 +66,24 @@ def test_only_readings_during_exercise_are_joined_and_only_the_named_reading_is_
 
 
 def test_the_usual_band_follows_what_is_known_when() -> None:
-    flare = Episode(started_at=NOW - 20 * DAY, settled_at=NOW - 10 * DAY, baseline=5, score_max=8)
-    drawn = chart([reading(1, 5)], episodes=[flare])
+    drawn = chart([reading(1, 5)], usual=[usual(400, 3), usual(30, 3), usual(20, 5), usual(9, 5)])
     edges = [edge for band in drawn.bands for edge in (band.y, band.y + band.height)]
     assert edges == pytest.approx([y_of(4), y_of(2), y_of(6), y_of(4)])
     assert drawn.bands[0].x + drawn.bands[0].width == pytest.approx(drawn.bands[1].x)
-    assert drawn.usual == 5
-    assert chart([reading(1, 5)], usual=None).bands == ()
+    assert drawn.usual == usual(9, 5), "told to be the same: as of then, in one band"
+    assert (chart([reading(1, 5)]).bands, chart([reading(1, 5)]).usual) == ((), None)
 
 
 def test_the_usual_band_begins_when_it_was_first_told() -> None:
-    drawn = chart([reading(1, 3)], usual_since=NOW - 21 * DAY)
+    drawn = chart([reading(1, 3)], usual=[usual(21, 3)])
     assert drawn.bands[0].x == pytest.approx(75, abs=1.5)
-    assert chart([reading(1, 3)], usual_since=NOW - 400 * DAY).bands[0].x == 0
+    assert chart([reading(1, 3)], usual=[usual(400, 3)]).bands[0].x == 0
 
 
 def test_an_open_flare_reaches_to_now_and_one_that_began_earlier_to_the_edge() -> None:
-    old = Episode(started_at=NOW - 200 * DAY, settled_at=NOW - 80 * DAY, baseline=3, score_max=8)
-    gone = Episode(started_at=NOW - 200 * DAY, settled_at=NOW - 100 * DAY, baseline=3, score_max=8)
-    still = Episode(started_at=NOW - DAY, settled_at=None, baseline=3, score_max=7)
+    old = Episode(started_at=NOW - 200 * DAY, settled_at=NOW - 80 * DAY, score_max=8)
+    gone = Episode(started_at=NOW - 200 * DAY, settled_at=NOW - 100 * DAY, score_max=8)
+    still = Episode(started_at=NOW - DAY, settled_at=None, score_max=7)
     drawn = chart(episodes=[old, gone, still])
     assert [span.x for span in drawn.flares] == [0.0, drawn.flares[1].x]
     assert drawn.flares[1].x + drawn.flares[1].width < 100

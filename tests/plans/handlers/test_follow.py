@@ -201,6 +201,7 @@ async def test_a_spike_comes_before_the_change_it_leads_to(connection: Connectio
     spiked: Any = outcomes.published[0].data
     assert (spiked.score, spiked.baseline, spiked.repeated) == (7, 3, False)
     assert spiked.decision.reason.startswith("Pain 7, usual 3.")
+    assert [getattr(draft.data, "usual_pain", "untold") for draft in outcomes.published] == [3, 3, "untold"]
     assert [draft.because for draft in outcomes.published] == [event] * 3
 
 
@@ -258,6 +259,19 @@ async def test_a_level_that_stays_up_is_reviewed_and_becomes_the_usual_one(conne
     settled: Any = outcomes.published[0].data
     assert told(outcomes) == ["pain.settled"]
     assert (settled.baseline, settled.decision.rule_id) == (7, "pain.re-anchor")
+    assert settled.usual_pain == 7, "what is usual now, not before"
+
+
+async def test_a_spike_of_the_day_tells_what_is_usual_during_exercise_beside_its_own_baseline(
+    connection: Connection,
+) -> None:
+    member_id = await enrolled(connection)
+    calm = [session_completed(member_id, at=MONDAY + n * DAY, pain_during=1) for n in range(3)]
+    await follow_activity(connection, calm, now=MONDAY + 3 * DAY)
+    report = pain_reported(member_id, at=MONDAY + 4 * DAY, score=7)
+    outcomes = await follow_activity(connection, [report], now=MONDAY + 4 * DAY)
+    spiked: Any = outcomes.published[0].data
+    assert (told(outcomes)[0], spiked.baseline, spiked.usual_pain) == ("pain.spiked", 3, 1)
 
 
 async def test_the_lapse_ladder_is_climbed_from_the_missed_session_and_eases_the_plan(connection: Connection) -> None:
