@@ -84,14 +84,15 @@ async def take_chunk(
     *,
     service: str,
     topic: str,
-    now: datetime,
+    now: Callable[[], datetime],
     settle_waiting: SettleWaiting,
     isolated: bool = False,
     room: Room | None = None,
 ) -> Taken:
-    """Take a chunk inside the caller's transaction. `isolated` after it failed with a bug: the guilty event is found
-    and becomes a dead letter, its member is parked, the rest proceeds. Raises PositionMissing, BehindBase, NoRoom,
-    whatever the handler raises, and database errors; the caller rolls back and decides (shared/taking.py).
+    """Take a chunk inside the caller's transaction; `now` is asked once its members are locked. `isolated` after it
+    failed with a bug: the guilty event is found and becomes a dead letter, its member is parked, the rest proceeds.
+    Raises PositionMissing, BehindBase, NoRoom, whatever the handler raises, and database errors; the caller rolls back
+    and decides (shared/taking.py).
     """
     group = subscription.group
     next_offset = await lock_position(connection, group, topic, chunk.partition)
@@ -106,6 +107,7 @@ async def take_chunk(
     members = {a.member_id for a in fresh if a.member_id is not None}
     if not subscription.stateless:  # a red flag waits for nobody's lock
         await lock_members(connection, members)
+    at = now()  # whatever was decided about these members before is committed, and earlier
 
     inbox = await take_into_inbox(
         connection,
@@ -121,21 +123,21 @@ async def take_chunk(
         taken_before = inbox.known.get(arrival.identity)
         if taken_before is None and first[arrival.identity] is not arrival:
             taken_before = first[arrival.identity].digest
-        _sort(arrival, taken_before, work, subscription, blocked, now)
+        _sort(arrival, taken_before, work, subscription, blocked, at)
 
     taken = Taken(work.counts)
     if work.to_run:
         if isolated:
-            outcomes = await _run_isolated(connection, subscription, work, taken, service=service, now=now)
+            outcomes = await _run_isolated(connection, subscription, work, taken, service=service, now=at)
         else:
-            outcomes = await subscription.run(connection, [a.event for a in work.to_run], now=now)
-        _apply_outcomes(outcomes, work, subscription, now)
+            outcomes = await subscription.run(connection, [a.event for a in work.to_run], now=at)
+        _apply_outcomes(outcomes, work, subscription, at)
         taken.published = await put_in_outbox(
-            connection, outcomes.published, service=service, scope=group, now=now, urgent=subscription.stateless
+            connection, outcomes.published, service=service, scope=group, now=at, urgent=subscription.stateless
         )
     if work.conflicts:
         await take_again(connection, [arrival.identity for arrival in work.conflicts])
-        await _run_again(connection, subscription, work, taken, service=service, now=now)
+        await _run_again(connection, subscription, work, taken, service=service, now=at)
     await record_outcomes(connection, work.outcomes)
     # A queue is in log order, whichever way each record came to be held.
     held = sorted(work.held, key=lambda event: event.record_offset)
@@ -144,7 +146,7 @@ async def take_chunk(
     # Held under the identity of its place, and read once more since it can be read: it takes its own at a replay.
     await give_back(connection, await hold_events(connection, group=group, topic=topic, held=held))
     if inbox.awaited and not subscription.stateless:  # it may only be done under the members' locks
-        taken.published += await settle_waiting(connection, list(members), now)
+        taken.published += await settle_waiting(connection, list(members), at)
     await advance_position(connection, group, topic, chunk.partition, end=chunk.end, counts=work.counts)
     return taken
 

@@ -138,7 +138,6 @@ class ChunkTaker:
         """`fault`: what the first record is condemned for, whatever it holds."""
         group, topic = self.subscription.group, self.subscription.topic
         arrivals = self._read(raw, now=self.clock.now(), wall=wall_now())
-        now = self.clock.now()  # asked for again: where history is read, reading it moves the clock
         self._count_misplaced(arrivals, lane.partition.partition, partitions)
         if fault is not None:
             arrivals[0].fault = arrivals[0].fault or fault
@@ -152,7 +151,7 @@ class ChunkTaker:
                 Chunk(lane.partition.partition, raw.base, raw.end, arrivals),
                 service=self.service,
                 topic=topic,
-                now=now,
+                now=self.clock.now,
                 settle_waiting=self.settle_waiting,
                 isolated=isolated,
                 room=self.room,

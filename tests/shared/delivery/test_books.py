@@ -1,11 +1,14 @@
 """The books of a group, held against chunks and clean-ups that come late: positions only move on, and an identity is
 remembered longer than any copy of its event can be under way."""
 
-from collections.abc import AsyncIterator
-from datetime import timedelta
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
+import orjson
 import pytest
 
 from shared.arrivals import AHEAD_MAX, READ_AGE_MAX, Arrival, read_arrival
@@ -20,18 +23,20 @@ from shared.positions import ensure_positions
 from shared.replaying import Reader, drain_queue
 from shared.subscriptions import Subscription
 from shared.topics import TIMESTAMP_AGE_MAX
+from tests.fixtures.eventually import eventually
 from tests.shared.delivery.operating import OLD_PAIN, old_pain, upcast_pain
 from tests.shared.delivery.probe import ACTIVITY, follow_activity, pain
 
 GROUP = "probe.activity"
 SUBSCRIPTION = Subscription(topic=ACTIVITY, group=GROUP, run=follow_activity)
 DECODER = Decoder(TOPIC_OF[ACTIVITY])
+WAITING = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
 STATES = "select h.state, i.outcome from delivery.held_events h full join delivery.inbox i using (identity)"
 
 
 @pytest.fixture
 async def books(probe_url: str) -> AsyncIterator[Database]:
-    pool = await open_database(probe_url, connections=2, application="test")
+    pool = await open_database(probe_url, connections=3, application="test")
     yield pool
     await pool.close()
 
@@ -52,13 +57,13 @@ def arrivals(*records: Logged, decoder: Decoder = DECODER) -> list[Arrival]:
     return [read_arrival(r, decoder=decoder, group=GROUP, topic=ACTIVITY, now=now, wall=now) for r in records]
 
 
-async def take(books: Database, chunk: Chunk) -> Taken:
+async def take(books: Database, chunk: Chunk, *, now: Callable[[], datetime] = wall_now) -> Taken:
     async def nothing_waits(*_: Any) -> int:
         return 0
 
     async with books.acquire() as connection, connection.transaction():
         return await take_chunk(
-            connection, SUBSCRIPTION, chunk, service="probe", topic=ACTIVITY, now=wall_now(),
+            connection, SUBSCRIPTION, chunk, service="probe", topic=ACTIVITY, now=now,
             settle_waiting=nothing_waits,
         )  # fmt: skip
 
@@ -89,6 +94,26 @@ async def test_a_chunk_that_begins_after_the_position_is_not_taken(books: Databa
     with pytest.raises(BehindBase):
         await take(books, Chunk(0, 1, 2, arrivals(Logged(1, 1))))
     assert await position(books) == (0, 0)
+
+
+async def waits_for_a_lock(books: Database) -> bool:
+    return bool(await books.fetchval(WAITING))
+
+
+async def test_what_a_chunk_decides_is_dated_after_what_it_waited_for(books: Database) -> None:
+    """A command holds the member. Its events must not be younger than those that are decided on top of them."""
+    record, time = Logged(0, 2), datetime(2026, 3, 2, 12, tzinfo=UTC)
+    member = UUID(bytes.decode(record.key))
+    async with books.acquire() as connection:
+        await ensure_positions(connection, GROUP, ACTIVITY, {0: 0})
+        async with connection.transaction():
+            await lock_members(connection, [member])
+            chunk = asyncio.create_task(take(books, Chunk(0, 0, 1, arrivals(record)), now=lambda: time))
+            await eventually(partial(waits_for_a_lock, books))
+            time += timedelta(seconds=5)
+    await chunk
+    (value,) = [row["value"] for row in await books.fetch("select value from delivery.outbox")]
+    assert orjson.loads(value)["time"] == "2026-03-02T12:00:05Z"
 
 
 async def test_what_is_held_unread_and_read_once_more_since_it_can_be_is_not_lost(books: Database) -> None:
