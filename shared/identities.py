@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 from uuid import UUID
 
 from pydantic import Field
@@ -35,7 +35,8 @@ class Principal:
     subject: UUID | str
     roles: frozenset[str]
     name: str = ""
-    language: str = "en"
+    language: Literal["en", "es"] | None = None
+    """None where the issuer does not say, or says one that we do not speak."""
 
     @property
     def person_id(self) -> UUID:
@@ -61,12 +62,12 @@ def principal_of(claims: Mapping[str, Any], *, names: ClaimSettings) -> Principa
                 "The token is valid, but does not name a member or a practitioner: map the identity to the "
                 f"practitioner's or member's id, a UUID, in the claim {names.oidc_id_claim}.",
             ) from None
-    language = claims.get("language") or str(claims.get("locale") or "en")[:2]
+    language = str(claims.get("language") or claims.get("locale") or "")[:2].lower()
     return Principal(
         subject=subject,
         roles=roles,
         name=str(claims.get("name") or "")[:80],
-        language="es" if language == "es" else "en",
+        language="en" if language == "en" else "es" if language == "es" else None,
     )
 
 

@@ -10,13 +10,14 @@ import sys
 import threading
 from collections.abc import Iterator, MutableMapping
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any, Final, TextIO
 
 import structlog
 import uvicorn.config
 from prometheus_client import Counter, Gauge, Histogram
 
 from shared.clock import CLOCK_STEPS_BACK as CLOCK_STEPS_BACK
+from shared.clock import monotonic
 from shared.isolating import describe_bug
 
 Entry = MutableMapping[str, Any]
@@ -103,6 +104,7 @@ def configure_logs(level: str, *, service: str) -> None:
         cache_logger_on_first_use=True,
     )
     pipe = _Pipe(sys.stdout)
+    pipe.addFilter(Repeats())
     pipe.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.add_logger_name, _without_failure_texts, *chain],
@@ -121,6 +123,32 @@ def configure_logs(level: str, *, service: str) -> None:
 def logger(name: str) -> Any:
     """A structured logger; `event` is a short fixed phrase, details are keywords without member data."""
     return structlog.get_logger(part=name)
+
+
+class Repeats(logging.Filter):
+    """Lets a line of the Kafka client through once in a while: while no broker answers it writes dozens a second. The
+    next one says how many were kept back."""
+
+    EVERY_S: Final = 30.0
+
+    def __init__(self) -> None:
+        super().__init__("aiokafka")
+        self._told: dict[tuple[str, str], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not super().filter(record):
+            return True
+        line, at = (record.name, str(record.msg)), monotonic()
+        told_at, kept = self._told.get(line, (-self.EVERY_S, 0))
+        if at - told_at < self.EVERY_S:
+            self._told[line] = told_at, kept + 1
+            return False
+        if len(self._told) > 1_000:
+            self._told.clear()
+        self._told[line] = at, 0
+        if kept:
+            record.msg = f"{record.msg} (and {kept} more like it)"
+        return True
 
 
 class _Pipe(logging.StreamHandler[TextIO]):

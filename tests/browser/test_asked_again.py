@@ -7,7 +7,7 @@ from playwright.async_api import Browser, BrowserContext, Page, expect
 
 from tests.browser.conftest import Console, sign_in, until_live
 from tests.browser.population import LUCIA, Member
-from tests.browser.steps import MARTA, new_member, now
+from tests.browser.steps import MARTA, new_member, now, spike
 
 pytestmark = pytest.mark.browser
 expect.set_options(timeout=15_000)
@@ -55,6 +55,19 @@ async def test_a_key_on_a_stale_page_takes_nothing_on(console: Console, context:
     await page.keyboard.press("a")
     await expect(page.locator("#toasts")).to_contain_text("Acknowledged: Marta Muster")
     assert await state(console) == ("acknowledged", "emergency", 1)
+
+
+async def test_an_emergency_stands_first_whoever_is_asked(console: Console, context: BrowserContext) -> None:
+    await new_member(console, MARTA)
+    await spike(console, MARTA)
+    await flag(console, MARTA, "emergency")
+    page = await context.new_page()
+    await sign_in(page, console, "Ana Ruiz")
+    rows = page.locator('[data-part="now"] .row')
+    await expect(rows).to_have_count(2)
+    await expect(rows.first).to_contain_text("Emergency")
+    await expect(rows.first).to_contain_text("asks on-call")
+    await expect(rows.last).to_contain_text("Soon")
 
 
 async def test_what_was_typed_to_close_it_is_kept_and_the_alert_shown_as_it_is_now(

@@ -98,3 +98,17 @@ def test_the_environment_names_the_claims(monkeypatch: pytest.MonkeyPatch) -> No
         {"sub": str(COACH), "realm_access": {"roles": ["pt"]}}
     )
     assert principal.roles == {"pt"}
+
+
+@pytest.mark.parametrize(
+    ("claims", "language"),
+    [
+        ({"language": "es"}, "es"),
+        ({"locale": "es-MX"}, "es"),
+        ({"locale": "EN_us"}, "en"),
+        ({"locale": "fr"}, None),
+        ({}, None),
+    ],
+)
+async def test_a_language_is_the_issuers_or_left_open(claims: dict[str, Any], language: str | None) -> None:
+    assert (await who({"sub": str(COACH), "roles": ["coach"], **claims})).language == language

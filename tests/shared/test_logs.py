@@ -1,11 +1,13 @@
 """Given a service that fails in many ways, then each line it writes is one JSON object without member data."""
 
+import logging
 from typing import Any
 
 import httpx
 import orjson
 import pytest
 
+from shared.telemetry import Repeats
 from tests.fixtures.eventually import eventually
 from tests.fixtures.processes import ServiceProcess, SpawnService
 from tests.shared.faulty_service import MARKER
@@ -66,3 +68,21 @@ async def test_a_line_of_a_request_names_its_trace(lines: list[dict[str, Any]]) 
     of_routes = [line for line in lines if line["event"] == "Exception in ASGI application"]
     assert [line.get("trace_id") for line in of_routes] == [TRACE, TRACE, None]
     assert {line.get("trace_id") for line in lines if line["event"] == "an own line with its failure"} == {TRACE}
+
+
+def test_the_kafka_client_says_the_same_once_in_a_while_and_how_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    repeats, at = Repeats(), 0.0
+    monkeypatch.setattr("shared.telemetry.monotonic", lambda: at)
+
+    def said(name: str, text: str, *values: object) -> str | None:
+        record = logging.LogRecord(name, logging.WARNING, __file__, 1, text, values, None)
+        return record.getMessage() if repeats.filter(record) else None
+
+    unable = "Unable to connect to node %s"
+    assert [said("aiokafka.conn", unable, node) for node in (1, 2, 3)] == ["Unable to connect to node 1", None, None]
+    assert said("aiokafka.cluster", "Topic %s is not available", "t") is not None
+    assert [said("asyncio", unable, 1), said("asyncio", unable, 1)] == ["Unable to connect to node 1"] * 2
+    at = 31.0
+    assert said("aiokafka.conn", unable, 4) == "Unable to connect to node 4 (and 2 more like it)"
+    at = 62.0
+    assert said("aiokafka.conn", unable, 4) == "Unable to connect to node 4"

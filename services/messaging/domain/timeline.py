@@ -98,7 +98,7 @@ def summarize_event(event: CloudEvent) -> str:
         case PlanRevised(data=d):
             return f"plan version {d.version}: {describe_changes(event)}"
         case MemberLapsed(data=d):
-            return f"{d.rung_days} days without a session, since {d.missed_since}"
+            return f"no session in the {d.rung_days} days since the one missed on {d.missed_since}"
         case MilestoneReached(data=d):
             return f"milestone {d.milestone}"
         case OutcomeRecorded(data=d):

@@ -110,7 +110,7 @@ async def finish_sign_in(
         practitioner_id=principal.person_id,
         roles=principal.roles & set(CLINICIANS),
         name=principal.name,
-        language=principal.language,
+        language=principal.language or language_of(request),
         form_token=secrets.token_urlsafe(24),
     )
     settings, opened = console_settings(), secrets.token_urlsafe(32)

@@ -49,7 +49,8 @@ def part_of(row: QueueRow, *, viewer_id: UUID, oncall: bool) -> str:
     if row.status == "acknowledged":
         return "snoozed" if row.snoozed_until else "taken"
     mine = row.owner_id == viewer_id or (row.owner_id is None and oncall)
-    return "now" if mine else "team"
+    # An emergency is for whoever sees it first, whoever is asked.
+    return "now" if mine or row.priority == "emergency" else "team"
 
 
 def queue_parts(rows: Sequence[QueueRow], *, viewer: Viewer) -> list[QueuePart]:
