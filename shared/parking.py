@@ -48,8 +48,11 @@ async def require_room(connection: Connection, room: Room, *, group: str, topic:
     locked their members."""
     if not held:
         return 0
-    if room.held_bytes >= room.bytes_max:
-        raise NoRoom(held[0].record_offset, "group")
+    held_bytes = 0
+    for event in held:
+        if room.held_bytes + held_bytes >= room.bytes_max:
+            raise NoRoom(event.record_offset, "group")
+        held_bytes += len(event.value or b"")
     queued = [event for event in held if event.blocks and event.member_id is not None]
     if queued:
         rows = await connection.fetch(COUNT_QUEUES, list({event.member_id for event in queued}), group, topic)
@@ -58,4 +61,4 @@ async def require_room(connection: Connection, room: Room, *, group: str, topic:
             lengths[event.member_id] = lengths.get(event.member_id, 0) + 1
             if lengths[event.member_id] > room.events_max:
                 raise NoRoom(event.record_offset, "queue")
-    return sum(len(event.value or b"") for event in held)
+    return held_bytes

@@ -92,10 +92,12 @@ async def test_a_full_group_stops_where_another_event_must_be_held(
     run_service: RunService, probe_url: str, publish: Publish, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shared.housekeeping.HELD_EVERY_S", 0.1)
+    members = [uuid4()]
+    members += [neighbour_of(members[0]) for _ in range(5)]
+    for member in members:
+        await publish(ACTIVITY, pain(member, 9), pain(member, 1))
+    # All in one chunk, which does not fit as a whole.
     async with run_service(build, name="probe", database_url=probe_url, parked_bytes_max=600) as narrow:
-        members = [uuid4() for _ in range(6)]
-        for member in members:
-            await publish(ACTIVITY, pain(member, 9), pain(member, 1))
         await eventually(partial(not_ready, narrow, "the group holds as many events as it may"))
         assert 0 < len(await held(narrow)) < 12
         await fix(narrow)
