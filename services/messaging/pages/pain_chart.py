@@ -117,11 +117,13 @@ def draw_pain_chart(
         return round(100 * min(max((moment - starts_at) / SPAN, 0.0), 1.0), 3)
 
     shown = sorted((r for r in readings if starts_at <= r.felt_at <= ends_at), key=lambda r: r.felt_at)[-POINTS_MAX:]
-    # A session tells several scores; the spike is the highest of them.
+    # A session tells several scores; the one that a spike is found in is that of the exercise.
     marked: dict[str, Reading] = {}
     for reading in shown:
-        if reading.event_id in spike_event_ids:
-            marked[reading.event_id] = max(marked.get(reading.event_id, reading), reading, key=lambda r: r.score)
+        if reading.event_id in spike_event_ids and (
+            reading.context == "during-exercise" or reading.event_id not in marked
+        ):
+            marked[reading.event_id] = reading
     points = tuple(
         Point(
             x=x_of(r.felt_at),

@@ -58,7 +58,13 @@ def test_ten_is_at_the_top_and_zero_on_the_axis() -> None:
 
 def test_only_readings_during_exercise_are_joined_and_only_the_named_reading_is_a_spike() -> None:
     drawn = chart(
-        [reading(4, 3), reading(3, 2, "average-24h"), reading(2, 7, event_id="e"), reading(2, 4, "next-morning", "e")],
+        [
+            reading(4, 3),
+            reading(3, 2, "average-24h"),
+            reading(2.1, 8, "now", "e"),
+            reading(2, 7, event_id="e"),
+            reading(2, 4, "next-morning", "e"),
+        ],
         spikes=frozenset({"e"}),
     )
     assert [(a.score, b.score) for a, b in drawn.line] == [(3, 7)]
