@@ -108,7 +108,6 @@ async def take_chunk(
     if not subscription.stateless:  # a red flag waits for nobody's lock
         await lock_members(connection, members)
     at = now()  # whatever was decided about these members before is committed, and earlier
-
     inbox = await take_into_inbox(
         connection,
         group=group,
@@ -124,7 +123,6 @@ async def take_chunk(
         if taken_before is None and first[arrival.identity] is not arrival:
             taken_before = first[arrival.identity].digest
         _sort(arrival, taken_before, work, subscription, blocked, at)
-
     taken = Taken(work.counts)
     if work.to_run:
         if isolated:

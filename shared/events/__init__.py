@@ -29,6 +29,7 @@ from shared.events.plans import (
     PlanIssued,
     PlanRevised,
     SafetyFlagged,
+    UsualPainChanged,
 )
 from shared.events.visits import VisitBooked, VisitCancelled, VisitCompleted, VisitMissed, VisitRescheduled
 
@@ -65,6 +66,7 @@ __all__ = [
     "Record",
     "SafetyFlagged",
     "SessionCompleted",
+    "UsualPainChanged",
     "VisitBooked",
     "VisitCancelled",
     "VisitCompleted",

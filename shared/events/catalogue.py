@@ -81,6 +81,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
             plans.PlanRevised,
             plans.PainSpiked,
             plans.PainSettled,
+            plans.UsualPainChanged,
             plans.SafetyFlagged,
             plans.MemberLapsed,
             plans.MilestoneReached,

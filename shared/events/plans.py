@@ -21,13 +21,6 @@ from shared.events.vocabulary import (
 )
 
 
-class TellsUsualPain(Record):
-    """What is usual for the member when this is decided, so that whoever shows it need not work it out."""
-
-    usual_pain: Annotated[float, Field(ge=0, le=10)] | None = None
-    """Usual pain during exercise, 0-10; None from before events told it."""
-
-
 class PlanElement(Record):
     """One of the six elements of treatment and what the plan does for it."""
 
@@ -35,7 +28,7 @@ class PlanElement(Record):
     content: Text300
 
 
-class PlanIssuedData(TellsUsualPain):
+class PlanIssuedData(Record):
     plan_id: UUID
     version: Annotated[int, Field(ge=1)]
     pathway: Text80
@@ -50,7 +43,6 @@ class PlanIssued(CloudEvent):
     """A member's first plan, made from their intake."""
 
     NAME: ClassVar[str] = "plan.issued"
-    MINOR: ClassVar[int] = 1
     type: Literal["org.careloop.plan.issued.v1"] = "org.careloop.plan.issued.v1"
     data: PlanIssuedData
 
@@ -65,7 +57,7 @@ class PlanChange(Record):
     decision: Decision
 
 
-class PlanRevisedData(TellsUsualPain):
+class PlanRevisedData(Record):
     plan_id: UUID
     version: Annotated[int, Field(ge=2)]
     changes: Annotated[tuple[PlanChange, ...], Field(max_length=20)]
@@ -81,12 +73,11 @@ class PlanRevised(CloudEvent):
     """The plan changed: the whole new version, what changed in it and why."""
 
     NAME: ClassVar[str] = "plan.revised"
-    MINOR: ClassVar[int] = 1
     type: Literal["org.careloop.plan.revised.v1"] = "org.careloop.plan.revised.v1"
     data: PlanRevisedData
 
 
-class PainSpikedData(TellsUsualPain):
+class PainSpikedData(Record):
     episode_id: UUID
     score: PainScore
     baseline: Annotated[float, Field(ge=0, le=10)]
@@ -100,12 +91,11 @@ class PainSpiked(CloudEvent):
     """A reading stands out from the member's own baseline."""
 
     NAME: ClassVar[str] = "pain.spiked"
-    MINOR: ClassVar[int] = 1
     type: Literal["org.careloop.pain.spiked.v1"] = "org.careloop.pain.spiked.v1"
     data: PainSpikedData
 
 
-class PainSettledData(TellsUsualPain):
+class PainSettledData(Record):
     episode_id: UUID
     score: PainScore
     baseline: Annotated[float, Field(ge=0, le=10)]
@@ -116,9 +106,24 @@ class PainSettled(CloudEvent):
     """An episode of pain is over."""
 
     NAME: ClassVar[str] = "pain.settled"
-    MINOR: ClassVar[int] = 1
     type: Literal["org.careloop.pain.settled.v1"] = "org.careloop.pain.settled.v1"
     data: PainSettledData
+
+
+class UsualPainChangedData(Record):
+    usual_pain: Annotated[float, Field(ge=0, le=10)]
+    """During exercise, 0-10."""
+    before: Annotated[float, Field(ge=0, le=10)]
+    """As it was told last, or said at intake."""
+    decision: Decision
+
+
+class UsualPainChanged(CloudEvent):
+    """What is usual for a member has moved by a whole point or more since it was last told."""
+
+    NAME: ClassVar[str] = "usual-pain.changed"
+    type: Literal["org.careloop.usual-pain.changed.v1"] = "org.careloop.usual-pain.changed.v1"
+    data: UsualPainChangedData
 
 
 class SafetyFlaggedData(Record):

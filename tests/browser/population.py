@@ -32,6 +32,7 @@ from shared.events import (
     PlanRevised,
     SafetyFlagged,
     SessionCompleted,
+    UsualPainChanged,
 )
 from shared.events.activity import PainReportedData, SessionCompletedData
 from shared.events.envelope import NAMESPACE, Decision, EventRef
@@ -45,6 +46,7 @@ from shared.events.plans import (
     PlanIssuedData,
     PlanRevisedData,
     SafetyFlaggedData,
+    UsualPainChangedData,
 )
 from shared.events.vocabulary import Exercise, Language, PlanAction, PlanItem, Practitioner, Schedule, TreatmentElement
 from shared.member_locks import lock_members
@@ -158,7 +160,6 @@ class Member:
                 items=self.items(),
                 schedule=self.schedule(),
                 sessions_per_week=3,
-                usual_pain=float(self.usual),
                 decision=Decision(
                     rule_id="plan.pathway", rule_version=1, reason="Overuse with usual pain 3: strengthening first."
                 ),
@@ -213,7 +214,6 @@ class Member:
                 episode_id=person_id(f"{self.member_id} {episode}"),
                 score=pain,
                 baseline=float(self.usual),
-                usual_pain=float(self.usual),
                 repeated=False,
                 decision=Decision(
                     rule_id="pain.spike",
@@ -225,6 +225,16 @@ class Member:
             ),
         )
 
+    def usual_changes(self, because: CloudEvent, to: float) -> UsualPainChanged:
+        return UsualPainChanged(
+            **self.envelope("plans", because.time + timedelta(seconds=2), because),
+            data=UsualPainChangedData(
+                usual_pain=to,
+                before=float(self.usual),
+                decision=Decision(rule_id="pain.usual-told", rule_version=1, reason="It has moved by 1 or more."),
+            ),
+        )
+
     def settle(self, because: CloudEvent, pain: int, episode: str) -> PainSettled:
         return PainSettled(
             **self.envelope("plans", because.time + timedelta(seconds=2), because),
@@ -232,7 +242,6 @@ class Member:
                 episode_id=person_id(f"{self.member_id} {episode}"),
                 score=pain,
                 baseline=float(self.usual),
-                usual_pain=float(self.usual),
                 decision=Decision(
                     rule_id="pain.settle", rule_version=1, reason="Three readings at the usual level in 5 days."
                 ),
@@ -279,7 +288,6 @@ class Member:
                     ),
                 ),
                 sessions_per_week=3,
-                usual_pain=self.usual - 0.5,
                 decision=decision,
             ),
         )
@@ -318,7 +326,7 @@ def twelve_weeks(member: Member, *, now: datetime, seed: int, spike_days_ago: fl
             events += [spike, member.revise(spike, from_step=step + 1, to_step=step)]
         elif in_flare and at > flare[1]:
             in_flare = False
-            events.append(member.settle(session, pain, "first"))
+            events += [member.settle(session, pain, "first"), member.usual_changes(session, member.usual - 1)]
         elif chance.random() < 0.12 and not in_flare and step < 4:
             events.append(member.revise(session, from_step=step, to_step=step + 1))
             step += 1
@@ -338,7 +346,7 @@ HANDLERS: tuple[tuple[tuple[type[CloudEvent], ...], Any], ...] = (
     ((ContactChanged,), follow_contacts),
     ((MemberEnrolled, CareTeamAssigned), follow_members),
     ((SessionCompleted, PainReported), follow_activity),
-    ((PlanIssued, PlanRevised, PainSpiked, PainSettled), follow_plans),
+    ((PlanIssued, PlanRevised, PainSpiked, PainSettled, UsualPainChanged), follow_plans),
     ((SafetyFlagged,), raise_safety_alerts),
     ((NotificationSent,), follow_notifications),
 )

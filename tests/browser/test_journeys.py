@@ -181,7 +181,7 @@ async def test_the_member_page_reads_aloud_and_explains(console: Console, contex
     await expect(page.locator("[data-readout]")).to_contain_text("pain 7, during exercise · spike")
     await page.keyboard.press("ArrowLeft")
     await expect(page.locator("[data-readout]")).not_to_contain_text("spike")
-    await expect(page.locator("[data-fragment$='/pain']")).to_contain_text("Usual pain: 2.5, as of")
+    await expect(page.locator("[data-fragment$='/pain']")).to_contain_text("Usual pain: 2, as of")
     await page.get_by_text("As a table").click()
     await expect(page.locator(".twin tbody tr").first).to_contain_text("7")
     squat = page.locator(".exercise", has_text="Mini squat")

@@ -20,7 +20,8 @@ PRODUCT = {
     },
     "apps": {"session.completed", "pain.reported"},
     "plans": {
-        "plan.issued", "plan.revised", "pain.spiked", "pain.settled", "safety.flagged", "member.lapsed",
+        "plan.issued", "plan.revised", "pain.spiked", "pain.settled", "usual-pain.changed", "safety.flagged",
+        "member.lapsed",
         "milestone.reached", "outcome.recorded",
     },
     "messaging": {
@@ -111,7 +112,8 @@ def test_records_are_frozen_strict_and_closed(event: type[CloudEvent]) -> None:
 
 DECISIONS = {
     "member.screened", "care-team.assigned",
-    "plan.issued", "plan.revised", "pain.spiked", "pain.settled", "safety.flagged", "member.lapsed",
+    "plan.issued", "plan.revised", "pain.spiked", "pain.settled", "usual-pain.changed", "safety.flagged",
+        "member.lapsed",
     "milestone.reached", "outcome.recorded",
     "alert.raised", "alert.escalated", "notification.suppressed",
 }  # fmt: skip

@@ -19,6 +19,7 @@ from shared.events import (
     PlanRevised,
     SafetyFlagged,
     SessionCompleted,
+    UsualPainChanged,
 )
 from shared.events.activity import SessionCompletedData
 from shared.events.envelope import Decision
@@ -39,6 +40,7 @@ from shared.events.plans import (
     PlanIssuedData,
     PlanRevisedData,
     SafetyFlaggedData,
+    UsualPainChangedData,
 )
 from shared.events.vocabulary import PlanItem, Practitioner, Schedule
 
@@ -116,6 +118,11 @@ def settled(member_id: UUID = MEMBER, *, episode: UUID = EPISODE, at: datetime =
     return PainSettled(**_envelope("plans", member_id, at, {}), data=data)
 
 
+def usual_pain_changed(level: float, *, at: datetime) -> UsualPainChanged:
+    data = UsualPainChangedData(usual_pain=level, before=3, decision=DECISION)
+    return UsualPainChanged(**_envelope("plans", MEMBER, at, {}), data=data)
+
+
 def flagged(disposition: str, *findings: str, member_id: UUID = MEMBER, at: datetime = NOW) -> SafetyFlagged:
     data = SafetyFlaggedData(flag_id=uuid4(), disposition=disposition, findings=findings, decision=DECISION)  # type: ignore[arg-type]
     return SafetyFlagged(**_envelope("plans", member_id, at, {}), data=data)
@@ -133,23 +140,22 @@ def bounced(member_id: UUID = MEMBER) -> NotificationFailed:
     return NotificationFailed(**_envelope("notifications", member_id, NOW, {}), data=data)
 
 
-def plan_issued(member_id: UUID = MEMBER, *, usual_pain: float | None = None) -> PlanIssued:
+def plan_issued(member_id: UUID = MEMBER) -> PlanIssued:
     data = PlanIssuedData(
         plan_id=PLAN, version=1, pathway="overuse", items=(squat(step=2),), schedule=SCHEDULE, sessions_per_week=3,
         elements=tuple(PlanElement(element=element, content=f"Some {element}.") for element in (
             "assessment", "strengthening", "stretching", "education", "pain-relief", "prevention")),
-        usual_pain=usual_pain,
         decision=Decision(rule_id="plan.issue", rule_version=1, reason="Your plan for an overused knee."),
     )  # fmt: skip
     return PlanIssued(**_envelope("plans", member_id, NOW - 29 * DAY, {}), data=data)
 
 
-def plan_revised(member_id: UUID = MEMBER, *, usual_pain: float | None = None, **extra: Any) -> PlanRevised:
+def plan_revised(member_id: UUID = MEMBER, **extra: Any) -> PlanRevised:
     regress = Decision(rule_id="progression.regress", rule_version=1, reason="Pain of 7 is too much for this step.")
     change = PlanChange(exercise="mini-squat", action="regress", from_step=2, to_step=1, decision=regress)
     data = PlanRevisedData(
         plan_id=PLAN, version=2, changes=(change,), items=(squat(step=1),), schedule=SCHEDULE, sessions_per_week=3,
-        usual_pain=usual_pain, decision=regress,
+        decision=regress,
     )  # fmt: skip
     return PlanRevised(**_envelope("plans", member_id, NOW, extra), data=data)
 

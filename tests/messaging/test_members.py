@@ -30,6 +30,7 @@ from tests.messaging.given import (
     session,
     spiked,
     team_assigned,
+    usual_pain_changed,
 )
 
 
@@ -78,15 +79,14 @@ async def test_readings_sessions_and_flares_for_the_chart(clinic: Clinic) -> Non
 
 
 async def test_usual_pain_is_what_plans_told_last_and_holds_until_it_tells_another(clinic: Clinic) -> None:
-    issued, revised = plan_issued(usual_pain=3), plan_revised(usual_pain=4.5)
-    older = spiked(at=NOW + DAY, baseline=2)
-    await clinic.take(follow_plans, issued, plan_revised(), revised, older)
-    await clinic.take(follow_plans, revised)
+    changes = [usual_pain_changed(level, at=NOW + day * DAY) for day, level in ((0, 4.5), (10, 3), (20, 2))]
+    await clinic.take(follow_plans, plan_issued(), *changes)
+    await clinic.take(follow_plans, changes[1])
     async with clinic.database.acquire() as connection:
         whole = await load_course(connection, member_id=MEMBER, since=NOW - 84 * DAY)
-        late = await load_course(connection, member_id=MEMBER, since=NOW + DAY / 2)
+        late = await load_course(connection, member_id=MEMBER, since=NOW + 15 * DAY)
         elsewhere = await load_course(connection, member_id=OTHER_MEMBER, since=NOW - 84 * DAY)
-    levels = [(issued.time, 3), (revised.time, 4.5), (older.time, 2)]
+    levels = [(NOW, 4.5), (NOW + 10 * DAY, 3), (NOW + 20 * DAY, 2)]
     assert [(row.told_at, row.level) for row in whole.usual] == levels
     assert [(row.told_at, row.level) for row in late.usual] == levels[1:], "the one from before still holds"
     assert elsewhere.usual == ()

@@ -25,6 +25,7 @@ from shared.events import (
     PlanRevised,
     SafetyFlagged,
     SessionCompleted,
+    UsualPainChanged,
 )
 from shared.events.activity import PainReportedData, SessionCompletedData
 from shared.events.members import (
@@ -49,6 +50,7 @@ from shared.events.plans import (
     PlanIssuedData,
     PlanRevisedData,
     SafetyFlaggedData,
+    UsualPainChangedData,
 )
 from shared.events.vocabulary import PlanItem, Schedule
 
@@ -208,7 +210,6 @@ def _plan_and_revision(enrolled: CloudEvent, session: CloudEvent) -> list[CloudE
                 items=_ITEMS,
                 schedule=_SCHEDULE,
                 sessions_per_week=3,
-                usual_pain=4,
                 decision=decision("programme.knee-arthritis", "Made for arthritis of the knee.", enrolled),
             ),
             at=at(START, 14, 2),
@@ -223,7 +224,6 @@ def _plan_and_revision(enrolled: CloudEvent, session: CloudEvent) -> list[CloudE
                 items=_ITEMS,
                 schedule=_SCHEDULE,
                 sessions_per_week=3,
-                usual_pain=4.5,
                 decision=easier,
             ),
             at=at(SPIKE_DAY, 11, 52),
@@ -240,9 +240,18 @@ def _what_pain_means(session: CloudEvent, pain: CloudEvent) -> list[CloudEvent]:
                 episode_id=example_id("episode"),
                 score=8,
                 baseline=4.5,
-                usual_pain=4.5,
                 repeated=False,
                 decision=decision("pain.spike", "Your pain is 3 or more above your usual 4.5.", session),
+            ),
+            at=at(SPIKE_DAY, 11, 52),
+            because=session,
+        ),
+        example(
+            UsualPainChanged,
+            UsualPainChangedData(
+                usual_pain=3.5,
+                before=4.5,
+                decision=decision("pain.usual-told", "3.5, was 4.5. Usual pain has moved by 1 or more.", session),
             ),
             at=at(SPIKE_DAY, 11, 52),
             because=session,
@@ -264,7 +273,6 @@ def _what_pain_means(session: CloudEvent, pain: CloudEvent) -> list[CloudEvent]:
                 episode_id=example_id("episode"),
                 score=5,
                 baseline=4.5,
-                usual_pain=4.5,
                 decision=decision("pain.settle", "Three readings in a row near your usual, over five days.", pain),
             ),
             at=at(date(2026, 10, 16), 12),

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from services.messaging.domain.course import PainEpisode, PainReading, PlanSnapshot, PlanStep, SessionDone, UsualPain
-from shared.events import CloudEvent, PainReported, PainSettled, PainSpiked, PlanIssued, PlanRevised, SessionCompleted
+from shared.events import PainReported, PainSpiked, PlanIssued, PlanRevised, SessionCompleted, UsualPainChanged
 from shared.events.vocabulary import PainContext
 
 
@@ -54,20 +54,14 @@ def episode_of(*, event: PainSpiked) -> PainEpisode:
     )
 
 
-def usual_pains_of(*, events: Sequence[CloudEvent]) -> list[UsualPain]:
-    """What these events tell of usual pain. One of before it was told apart has the baseline of its reading."""
-    told: list[tuple[CloudEvent, float | None]] = []
-    for event in events:
-        if isinstance(event, PlanIssued | PlanRevised):
-            told.append((event, event.data.usual_pain))
-        elif isinstance(event, PainSpiked | PainSettled):
-            usual = event.data.usual_pain
-            told.append((event, event.data.baseline if usual is None else usual))
-    return [
-        UsualPain(member_id=event.subject, source=event.source, event_id=event.id, told_at=event.time, level=level)
-        for event, level in told
-        if level is not None
-    ]
+def usual_pain_of(*, event: UsualPainChanged) -> UsualPain:
+    return UsualPain(
+        member_id=event.subject,
+        source=event.source,
+        event_id=event.id,
+        told_at=event.time,
+        level=event.data.usual_pain,
+    )
 
 
 def snapshot_of(*, event: PlanIssued | PlanRevised, before: PlanSnapshot | None) -> PlanSnapshot:

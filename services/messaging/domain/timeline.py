@@ -32,6 +32,7 @@ from shared.events import (
     PlanRevised,
     SafetyFlagged,
     SessionCompleted,
+    UsualPainChanged,
     VisitBooked,
     VisitCancelled,
     VisitCompleted,
@@ -91,6 +92,8 @@ def summarize_event(event: CloudEvent) -> str:
             return f"pain {d.score}, usual {usual(d.baseline)}{', again' if d.repeated else ''}"
         case PainSettled(data=d):
             return f"pain back to {d.score}, usual {usual(d.baseline)}"
+        case UsualPainChanged(data=d):
+            return f"usual pain {usual(d.usual_pain)}, was {usual(d.before)}"
         case SafetyFlagged(data=d) | MemberScreened(data=d):
             return f"{d.disposition}: {words(d.findings) or 'no findings'}"
         case PlanIssued(data=d):

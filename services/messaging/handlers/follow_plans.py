@@ -9,7 +9,7 @@ from services.messaging.domain.alert_events import announce_alerts
 from services.messaging.domain.alert_handling import settle_alert
 from services.messaging.domain.alert_raising import raise_alerts
 from services.messaging.domain.course import PlanSnapshot
-from services.messaging.domain.course_events import episode_of, snapshot_of, steps_of, usual_pains_of
+from services.messaging.domain.course_events import episode_of, snapshot_of, steps_of, usual_pain_of
 from services.messaging.domain.feed import NewFeedEntry
 from services.messaging.domain.timeline import describe_event
 from services.messaging.domain.triggers import on_member_lapsed, on_pain_spiked
@@ -25,11 +25,17 @@ from services.messaging.store.course import (
 from services.messaging.store.rules import load_alert_rules, load_trigger_rules
 from services.messaging.store.timeline import save_timeline
 from shared.database import Connection
-from shared.events import CloudEvent, MemberLapsed, PainSettled, PainSpiked, PlanIssued, PlanRevised
+from shared.events import CloudEvent, MemberLapsed, PainSettled, PainSpiked, PlanIssued, PlanRevised, UsualPainChanged
 from shared.events.vocabulary import AlertKind
 from shared.outcomes import Outcomes
 
-FRAGMENTS = {PlanIssued.NAME: "plan", PlanRevised.NAME: "plan", PainSpiked.NAME: "pain", PainSettled.NAME: "pain"}
+FRAGMENTS = {
+    PlanIssued.NAME: "plan",
+    PlanRevised.NAME: "plan",
+    PainSpiked.NAME: "pain",
+    PainSettled.NAME: "pain",
+    UsualPainChanged.NAME: "pain",
+}
 """Which part of the member page an event changes; the timeline where not named."""
 
 
@@ -61,7 +67,7 @@ async def _keep_course(connection: Connection, events: Sequence[CloudEvent]) -> 
             changed[event.subject] = plans[event.subject] = snapshot_of(event=event, before=plans.get(event.subject))
         await save_plan_snapshots(connection, list(changed.values()))
         await save_plan_steps(connection, [s for e in planned if isinstance(e, PlanRevised) for s in steps_of(event=e)])
-    usual = usual_pains_of(events=events)
+    usual = [usual_pain_of(event=event) for event in events if isinstance(event, UsualPainChanged)]
     if usual:
         await save_usual_pains(connection, usual)
     spikes = [episode_of(event=event) for event in events if isinstance(event, PainSpiked)]

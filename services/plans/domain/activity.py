@@ -7,7 +7,7 @@ from uuid import UUID
 from services.plans.domain.adherence import count_session, reach_milestones
 from services.plans.domain.care_plan import CarePlan, Item, PainKind, Ref
 from services.plans.domain.ladder import Change, step_back
-from services.plans.domain.pain_baseline import pain_baseline
+from services.plans.domain.pain_baseline import UsualPain, pain_baseline, tell_usual_pain
 from services.plans.domain.pain_episode import PainReading, PainStep, follow_pain
 from services.plans.domain.progression import Morning, Result, Setting, follow_exercise
 from services.plans.domain.rules import DAY_S, Library, Rule
@@ -50,6 +50,7 @@ class Taken(NamedTuple):
     review: Rule | None = None
     """A review by the physical therapist is asked for by this rule."""
     pain: PainStep | None = None
+    usual: UsualPain | None = None
     milestones: tuple[str, ...] = ()
     refused: str | None = None
     """Why the event is not taken; the plan is then as before."""
@@ -76,11 +77,13 @@ def take_session(*, plan: CarePlan, session: Session, library: Library) -> Taken
     adherence = count_session(
         plan=plan, at_s=session.at_s, session_id=session.session_id, event=session.event, chain=session.chain
     )
-    plan = plan._replace(pain=pain.level, adherence=adherence)
+    plan, usual = tell_usual_pain(plan=plan._replace(pain=pain.level, adherence=adherence), rules=library.pain)
     milestones = reach_milestones(plan=plan, rule=library.engagement.milestones, baseline=library.pain.baseline)
     if milestones:
         plan = plan._replace(adherence=adherence._replace(milestones=(*adherence.milestones, *milestones)))
-    return _asked(plan=plan, changes=changes, review=pain.review or review, pain=pain, milestones=milestones)
+    return _asked(
+        plan=plan, changes=changes, review=pain.review or review, pain=pain, usual=usual, milestones=milestones
+    )
 
 
 def take_pain_report(*, plan: CarePlan, report: PainReport, library: Library) -> Taken:
@@ -96,7 +99,8 @@ def take_pain_report(*, plan: CarePlan, report: PainReport, library: Library) ->
             red_flag=report.disposition in BLOCKING,
             rules=library.pain,
         )
-        return _asked(plan=plan._replace(pain=pain.level), changes=[], review=pain.review, pain=pain)
+        plan, usual = tell_usual_pain(plan=plan._replace(pain=pain.level), rules=library.pain)
+        return _asked(plan=plan, changes=[], review=pain.review, pain=pain, usual=usual)
     if report.context != "next-morning" or not _is_next_morning(plan=plan, at_s=report.at_s):
         return Taken(plan=plan)
     items, changes = _follow_items(
@@ -211,6 +215,7 @@ def _asked(
     changes: list[Change],
     review: Rule | None,
     pain: PainStep | None = None,
+    usual: UsualPain | None = None,
     milestones: tuple[str, ...] = (),
 ) -> Taken:
     """With the review noted, and one version more where there is a revision to tell."""
@@ -220,4 +225,4 @@ def _asked(
         plan = plan._replace(version=plan.version + 1)
     else:
         changes, review = [], None
-    return Taken(plan=plan, changes=tuple(changes), review=review, pain=pain, milestones=milestones)
+    return Taken(plan=plan, changes=tuple(changes), review=review, pain=pain, usual=usual, milestones=milestones)

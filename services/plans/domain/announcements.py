@@ -3,9 +3,9 @@
 from datetime import date
 from uuid import UUID
 
-from services.plans.domain.care_plan import CarePlan, Episode, Item, Reason, Ref
+from services.plans.domain.care_plan import CarePlan, Item, Reason, Ref
 from services.plans.domain.ladder import Change
-from services.plans.domain.pain_baseline import usual_pain
+from services.plans.domain.pain_baseline import UsualPain
 from services.plans.domain.plan_issue import elements_of
 from services.plans.domain.rules import Library, Rule
 from shared.events.envelope import Decision, EventRef
@@ -18,6 +18,7 @@ from shared.events.plans import (
     PlanElement,
     PlanIssuedData,
     PlanRevisedData,
+    UsualPainChangedData,
 )
 from shared.events.vocabulary import PlanItem, Schedule
 
@@ -45,7 +46,6 @@ def plan_issued(*, plan: CarePlan, rule: Rule, evidence: tuple[Ref, ...], librar
         items=items_of(plan=plan, library=library),
         schedule=schedule_of(plan=plan),
         sessions_per_week=len(plan.week.weekdays),
-        usual_pain=usual_pain(level=plan.pain, rule=library.pain.baseline),
         decision=decide(rule=rule, evidence=evidence),
     )
 
@@ -70,7 +70,6 @@ def plan_revised(
         schedule=schedule_of(plan=plan),
         sessions_per_week=len(plan.week.weekdays),
         revised_by=revised_by,
-        usual_pain=usual_pain(level=plan.pain, rule=library.pain.baseline),
         decision=decision,
     )
 
@@ -83,42 +82,36 @@ def decision_of(*, reason: Reason) -> Decision:
 
 def pain_spiked(
     *,
-    plan: CarePlan,
-    episode: Episode,
+    episode_id: UUID,
     score: int,
     baseline: float,
     repeated: bool,
     rule: Rule,
     evidence: tuple[Ref, ...],
-    library: Library,
 ) -> PainSpikedData:
     says = f"Pain {score}, usual {baseline:g}. {rule.says}"
     return PainSpikedData(
-        episode_id=episode.id,
+        episode_id=episode_id,
         score=score,
         baseline=baseline,
-        usual_pain=usual_pain(level=plan.pain, rule=library.pain.baseline),
         repeated=repeated,
         decision=decide(rule=rule, evidence=evidence, says=says),
     )
 
 
 def pain_settled(
-    *,
-    plan: CarePlan,
-    episode: Episode,
-    score: int,
-    baseline: float,
-    rule: Rule,
-    evidence: tuple[Ref, ...],
-    library: Library,
+    *, episode_id: UUID, score: int, baseline: float, rule: Rule, evidence: tuple[Ref, ...]
 ) -> PainSettledData:
     return PainSettledData(
-        episode_id=episode.id,
-        score=score,
-        baseline=baseline,
-        usual_pain=usual_pain(level=plan.pain, rule=library.pain.baseline),
-        decision=decide(rule=rule, evidence=evidence),
+        episode_id=episode_id, score=score, baseline=baseline, decision=decide(rule=rule, evidence=evidence)
+    )
+
+
+def usual_pain_changed(*, usual: UsualPain, rule: Rule, evidence: tuple[Ref, ...]) -> UsualPainChangedData:
+    return UsualPainChangedData(
+        usual_pain=usual.now,
+        before=usual.before,
+        decision=decide(rule=rule, evidence=evidence, says=f"{usual.now:g}, was {usual.before:g}. {rule.says}"),
     )
 
 

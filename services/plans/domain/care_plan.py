@@ -83,6 +83,8 @@ class PainLevel(NamedTuple):
     """(time, score above the baseline of then) of the latest reading of each kind."""
     latest_s: int = 0
     episode: Episode | None = None
+    told: float | None = None
+    """Usual pain as it was last told; None while that is what was said at intake."""
 
 
 class Week(NamedTuple):

@@ -6,6 +6,7 @@ from typing import Literal
 
 from services.plans.domain.care_plan import CarePlan, Item, Ref
 from services.plans.domain.ladder import Change, because, move, step_back
+from services.plans.domain.pain_baseline import UsualPain, tell_usual_pain
 from services.plans.domain.pain_episode import re_anchor
 from services.plans.domain.rules import Library, Rule
 from shared.events.vocabulary import Exercise
@@ -26,12 +27,14 @@ class Override:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Revision:
-    """The plan after a person's decision. `rule` names why, `re_anchored` that usual pain was set anew."""
+    """The plan after a person's decision. `rule` names why, `re_anchored` that usual pain was set anew, `usual` that it
+    is told."""
 
     plan: CarePlan
     rule: Rule
     changes: tuple[Change, ...] = ()
     re_anchored: bool = False
+    usual: UsualPain | None = None
     refused: str | None = None
 
 
@@ -117,7 +120,8 @@ def follow_visit(
         review=None,
         version=plan.version + (1 if changes else 0),
     )
-    return Revision(plan=cleared, rule=rule, changes=tuple(changes), re_anchored=level is not plan.pain)
+    told, usual = tell_usual_pain(plan=cleared, rules=library.pain)
+    return Revision(plan=told, rule=rule, changes=tuple(changes), re_anchored=level is not plan.pain, usual=usual)
 
 
 def _lock(*, item: Item, locked: bool, rule: Rule, says: str, event: Ref) -> tuple[Item, Change]:

@@ -1,7 +1,9 @@
 """Usual pain: the median of the last non-spike readings of a kind, so that a spike does not poison it."""
 
-from services.plans.domain.care_plan import PainKind, PainLevel
-from services.plans.domain.rules import BaselineRule
+from typing import NamedTuple
+
+from services.plans.domain.care_plan import CarePlan, PainKind, PainLevel
+from services.plans.domain.rules import BaselineRule, PainRules
 
 
 def pain_baseline(*, level: PainLevel, kind: PainKind, rule: BaselineRule) -> float:
@@ -13,6 +15,22 @@ def pain_baseline(*, level: PainLevel, kind: PainKind, rule: BaselineRule) -> fl
 def usual_pain(*, level: PainLevel, rule: BaselineRule) -> float:
     """What members and clinicians are told is usual: pain during exercise."""
     return pain_baseline(level=level, kind="exercise", rule=rule)
+
+
+class UsualPain(NamedTuple):
+    """Usual pain and what it was when it was told last."""
+
+    now: float
+    before: float
+
+
+def tell_usual_pain(*, plan: CarePlan, rules: PainRules) -> tuple[CarePlan, UsualPain | None]:
+    """Usual pain where it has moved so far that it is told again, and the plan that knows so."""
+    now, told = usual_pain(level=plan.pain, rule=rules.baseline), plan.pain.told
+    before = plan.intake_usual if told is None else told
+    if abs(now - before) < rules.told.moved_by:
+        return plan, None
+    return plan._replace(pain=plan.pain._replace(told=now)), UsualPain(now, before)
 
 
 def median(scores: tuple[int, ...]) -> float:

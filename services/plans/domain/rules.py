@@ -35,6 +35,10 @@ class BaselineRule(Rule):
     readings_min: int
 
 
+class ToldRule(Rule):
+    moved_by: int
+
+
 class SpikeRule(Rule):
     once_above: int
     twice_above: int
@@ -75,6 +79,7 @@ class ReAnchorRule(Rule):
 
 class PainRules(Data):
     baseline: BaselineRule
+    told: ToldRule
     spike: SpikeRule
     ceiling: CeilingRule
     repeat: RepeatRule

@@ -12,6 +12,7 @@ from services.plans.domain.announcements import (
     pain_settled,
     pain_spiked,
     plan_revised,
+    usual_pain_changed,
 )
 from services.plans.domain.care_plan import CarePlan
 from services.plans.domain.lapse import expect_lapse, follow_session
@@ -23,7 +24,7 @@ from services.plans.store.plan_revisions import PlanRevision, save_plan_revision
 from services.plans.store.rules import load_library
 from shared.database import Connection
 from shared.events.activity import PainReported, SessionCompleted
-from shared.events.plans import MilestoneReached, PainSettled, PainSpiked, PlanRevised
+from shared.events.plans import MilestoneReached, PainSettled, PainSpiked, PlanRevised, UsualPainChanged
 from shared.outcomes import Cause, Outcomes, cause_of
 from shared.red_flags import screen
 
@@ -107,19 +108,21 @@ def _tell(
     ref, plan, pain = (event.source, event.id), taken.plan, taken.pain
     score = event.data.score if isinstance(event, PainReported) else event.data.pain_during
     if pain is not None and plan.pain.episode is not None:
-        episode = plan.pain.episode
+        episode_id = plan.pain.episode.id
         if pain.alert is not None:
             spiked = pain_spiked(
-                plan=plan, episode=episode, score=score, baseline=pain.baseline, repeated=pain.repeated,
-                rule=pain.alert, evidence=(ref,), library=library,
+                episode_id=episode_id, score=score, baseline=pain.baseline, repeated=pain.repeated, rule=pain.alert,
+                evidence=(ref,),
             )  # fmt: skip
             outcomes.publish(PainSpiked, spiked, because=event)
         if pain.settled is not None:
             settled = pain_settled(
-                plan=plan, episode=episode, score=score, baseline=pain.baseline, rule=pain.settled, evidence=(ref,),
-                library=library,
-            )  # fmt: skip
+                episode_id=episode_id, score=score, baseline=pain.baseline, rule=pain.settled, evidence=(ref,)
+            )
             outcomes.publish(PainSettled, settled, because=event)
+    if taken.usual is not None:
+        changed = usual_pain_changed(usual=taken.usual, rule=library.pain.told, evidence=(ref,))
+        outcomes.publish(UsualPainChanged, changed, because=event)
     if taken.changes or taken.review is not None:
         decision = (
             decide(rule=taken.review, evidence=(ref,))

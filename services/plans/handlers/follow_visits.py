@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from services.plans.domain.announcements import decision_of, pain_settled, plan_revised
+from services.plans.domain.announcements import decision_of, pain_settled, plan_revised, usual_pain_changed
 from services.plans.domain.clinician import Revision, follow_visit
 from services.plans.domain.lapse import coming_lapse, expect_lapse
 from services.plans.domain.rules import Library
@@ -13,7 +13,7 @@ from services.plans.store.lapse_timers import save_lapse_timers
 from services.plans.store.plan_revisions import PlanRevision, save_plan_revisions
 from services.plans.store.rules import load_library
 from shared.database import Connection
-from shared.events.plans import PainSettled, PlanRevised
+from shared.events.plans import PainSettled, PlanRevised, UsualPainChanged
 from shared.events.visits import VisitCompleted
 from shared.outcomes import Cause, Outcomes, cause_of
 
@@ -72,15 +72,16 @@ def _tell(
     episode = plan.pain.episode
     if revision.re_anchored and episode is not None:
         settled = pain_settled(
-            plan=plan,
-            episode=episode,
+            episode_id=episode.id,
             score=episode.recent[-1][1],
             baseline=plan.pain.usual,
             rule=library.pain.re_anchor,
             evidence=(ref,),
-            library=library,
         )
         outcomes.publish(PainSettled, settled, because=event)
+    if revision.usual is not None:
+        changed = usual_pain_changed(usual=revision.usual, rule=library.pain.told, evidence=(ref,))
+        outcomes.publish(UsualPainChanged, changed, because=event)
     if revision.changes:
         revised = plan_revised(
             plan=plan,

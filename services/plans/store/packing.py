@@ -12,7 +12,7 @@ import orjson
 
 from services.plans.domain.care_plan import Adherence, CarePlan, Episode, Item, Lapse, PainLevel, Ref, Week
 
-LAYOUT = 1
+LAYOUT = 2
 
 
 def pack_plan(plan: CarePlan) -> bytes:
@@ -27,7 +27,7 @@ def pack_plan(plan: CarePlan) -> bytes:
             tuple(plan.week),
             items,
             plan.intake_usual,
-            (*pain[:6], _pack_episode(pain.episode)),
+            (*pain[:6], _pack_episode(pain.episode), pain.told),
             plan.started_s,
             (
                 adherence.sessions,
@@ -48,8 +48,9 @@ def pack_plan(plan: CarePlan) -> bytes:
 def unpack_plan(state: bytes, *, member_id: UUID, plan_id: UUID, version: int, status: Any) -> CarePlan:
     """The plan of a row. ValueError for a layout that this version does not know."""
     values = orjson.loads(state)
-    if values[0] != LAYOUT:
-        raise ValueError(f"a care plan in layout {values[0]}; this version reads {LAYOUT}")
+    layout = values[0]
+    if not 1 <= layout <= LAYOUT:
+        raise ValueError(f"a care plan in layout {layout}; this version reads 1 to {LAYOUT}")
     refs: list[Ref] = [(source, identity) for source, identity in values[13]]
     pain, adherence, safety, lapse = values[5], values[7], values[8], values[11]
     return CarePlan(
@@ -62,7 +63,14 @@ def unpack_plan(state: bytes, *, member_id: UUID, plan_id: UUID, version: int, s
         items=tuple([_unpack_item(item, refs) for item in values[3]]),
         intake_usual=values[4],
         pain=PainLevel(
-            pain[0], tuple(pain[1]), tuple(pain[2]), _pair(pain[3]), _pair(pain[4]), pain[5], _unpack_episode(pain[6])
+            pain[0],
+            tuple(pain[1]),
+            tuple(pain[2]),
+            _pair(pain[3]),
+            _pair(pain[4]),
+            pain[5],
+            _unpack_episode(pain[6]),
+            pain[7] if layout > 1 else None,
         ),
         started_s=values[6],
         adherence=Adherence(

@@ -136,3 +136,18 @@ def test_a_plan_read_back_is_the_plan_that_was_written(sessions: list[tuple[int,
     row = {"member_id": care_plan.member_id, "plan_id": care_plan.plan_id, "version": care_plan.version}
     read: Any = unpack_plan(pack_plan(care_plan), status=care_plan.status, **row)  # type: ignore[arg-type]
     assert read == care_plan
+
+
+LAYOUT_1 = b"""[1,"arthritis",[[1,3,5],[1,3,5],"18:00","America/New_York"],
+[["bridge",1,3,10,3,3,false,[0],0,"good",null,null]],
+3,[3.0,[2,2,3],[],[1788000000,-1.0],null,1788000000,null],1788706800,
+[1,1788000000,0,0,1,0,[],[],null],null,null,false,null,null,[["urn:app","s1"]]]"""
+
+
+def test_a_plan_in_the_first_layout_is_read_and_has_told_nothing_of_usual_pain() -> None:
+    read = unpack_plan(LAYOUT_1, member_id=PLAN, plan_id=PLAN, version=4, status="active")
+    assert (read.pain.exercise, read.pain.told) == ((2, 2, 3), None)
+    assert read.items[0].good == (("urn:app", "s1"),)
+    assert unpack_plan(pack_plan(read), member_id=PLAN, plan_id=PLAN, version=4, status="active") == read
+    with pytest.raises(ValueError, match="layout 99"):
+        unpack_plan(LAYOUT_1.replace(b"[1,", b"[99,", 1), member_id=PLAN, plan_id=PLAN, version=4, status="active")

@@ -139,8 +139,8 @@ async def test_two_good_sessions_and_a_calm_morning_move_the_plan_with_evidence(
     member_id = await enrolled(connection)
     events = [session_completed(member_id, at=MONDAY + n * DAY) for n in (0, 2, 4)]
     outcomes = await follow_activity(connection, events, now=MONDAY + 4 * DAY)
-    assert told(outcomes) == ["milestone.reached", "plan.revised", "milestone.reached"]
-    revised: Any = outcomes.published[1].data
+    assert told(outcomes) == ["milestone.reached", "usual-pain.changed", "plan.revised", "milestone.reached"]
+    revised: Any = outcomes.published[2].data
     assert revised.version == 2
     assert {change.action for change in revised.changes} == {"progress"}
     assert [ref.id for ref in revised.changes[0].decision.evidence] == [event.id for event in events]
@@ -201,7 +201,6 @@ async def test_a_spike_comes_before_the_change_it_leads_to(connection: Connectio
     spiked: Any = outcomes.published[0].data
     assert (spiked.score, spiked.baseline, spiked.repeated) == (7, 3, False)
     assert spiked.decision.reason.startswith("Pain 7, usual 3.")
-    assert [getattr(draft.data, "usual_pain", "untold") for draft in outcomes.published] == [3, 3, "untold"]
     assert [draft.because for draft in outcomes.published] == [event] * 3
 
 
@@ -257,21 +256,23 @@ async def test_a_level_that_stays_up_is_reviewed_and_becomes_the_usual_one(conne
     seen = MONDAY + 8 * DAY
     outcomes = await follow_visits(connection, [visit_completed(member_id, at=seen, action="reviewed")], now=seen)
     settled: Any = outcomes.published[0].data
-    assert told(outcomes) == ["pain.settled"]
+    assert told(outcomes) == ["pain.settled", "usual-pain.changed"]
     assert (settled.baseline, settled.decision.rule_id) == (7, "pain.re-anchor")
-    assert settled.usual_pain == 7, "what is usual now, not before"
+    changed: Any = outcomes.published[1].data
+    assert (changed.usual_pain, changed.before, changed.decision.rule_id) == (7, 3, "pain.usual-told")
 
 
-async def test_a_spike_of_the_day_tells_what_is_usual_during_exercise_beside_its_own_baseline(
-    connection: Connection,
-) -> None:
+async def test_usual_pain_is_told_when_it_has_moved_by_a_point_since_it_was_last_told(connection: Connection) -> None:
     member_id = await enrolled(connection)
-    calm = [session_completed(member_id, at=MONDAY + n * DAY, pain_during=1) for n in range(3)]
-    await follow_activity(connection, calm, now=MONDAY + 3 * DAY)
-    report = pain_reported(member_id, at=MONDAY + 4 * DAY, score=7)
-    outcomes = await follow_activity(connection, [report], now=MONDAY + 4 * DAY)
-    spiked: Any = outcomes.published[0].data
-    assert (told(outcomes)[0], spiked.baseline, spiked.usual_pain) == ("pain.spiked", 3, 1)
+    scores = [2, 2, 2, 2, 3, 3, 3, 3, 3, 1, 1, 1]
+    events = [session_completed(member_id, at=MONDAY + n * DAY, pain_during=score) for n, score in enumerate(scores)]
+    outcomes = await follow_activity(connection, events, now=MONDAY + 12 * DAY)
+    changed: list[Any] = [draft for draft in outcomes.published if draft.event.NAME == "usual-pain.changed"]
+    # 3 at intake; the median of the last six is 2 from the third reading on, 3 from the eighth, 2 at the end.
+    assert [(draft.data.before, draft.data.usual_pain) for draft in changed] == [(3, 2), (2, 3), (3, 2)]
+    assert [events.index(draft.because) for draft in changed] == [2, 7, 11]
+    plan = await plan_of(connection, member_id)
+    assert plan.pain.told == 2
 
 
 async def test_the_lapse_ladder_is_climbed_from_the_missed_session_and_eases_the_plan(connection: Connection) -> None:
