@@ -4,6 +4,7 @@ Each form says which of the alert's repeats it was shown with (`seen`): what ask
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated, Final, cast
 from uuid import UUID, uuid4
@@ -68,37 +69,6 @@ async def _alert_of(service: Service, viewer: Viewer, alert_id: UUID) -> QueueRo
     return alert
 
 
-async def _handle(
-    name: str,
-    said: str,
-    *,
-    alert_id: UUID,
-    request: Request,
-    viewer: Viewer,
-    service: Service,
-    return_to: str,
-    run: Run,
-    typed: Mapping[str, str] | None = None,
-) -> Response:
-    alert = await _alert_of(service, viewer, alert_id)
-    async with service.command(name, member_ids=[alert.member_id], request=request) as work:
-        result = await run(work)
-        if isinstance(result, Refusal):
-            said = f"refused-{result.reason}"
-        else:
-            work.take(result.outcomes)
-    page = Page(viewer=viewer, now=service.clock.now())
-    back = return_to or f"/console/?alert={alert_id}"
-    try:
-        after = await _alert_of(service, viewer, alert_id)
-    except Problem:  # handed to somebody whose alerts this person does not see: what it was a moment ago
-        after = alert
-    if said == ASKED_AGAIN and SCRIPT_HEADER not in request.headers:
-        # A redirect would lose what was typed.
-        return await render_triage(service, page=page, alert=alert_id, said=said, typed=typed, status_code=409)
-    return answer(request, page, said=said, refresh="alert", return_to=back, alert=after)
-
-
 def wakes_at(wait: str, *, page: Page) -> datetime | None:
     """When a snooze ends: after a while, or tomorrow morning in the viewer's zone. None for a choice there is not."""
     if wait == "tomorrow":
@@ -107,148 +77,127 @@ def wakes_at(wait: str, *, page: Page) -> datetime | None:
     return page.now + WAITS[wait] if wait in WAITS else None
 
 
-ReturnTo = Annotated[str, Form(max_length=400)]
-Seen = Annotated[int, Form()]
 NOTHING_SEEN: Final = -1
 """A form that does not say counts as one that was shown before everything."""
 
 
-@router.post("/console/alerts/{alert_id}/acknowledge")
-async def post_acknowledge(
+@dataclass(frozen=True, kw_only=True)
+class AlertForm:
+    """A form about one alert: which, who sent it, what they had seen of it, and where they go back to."""
+
+    alert_id: UUID
+    request: Request
+    seen: int
+    return_to: str
+    viewer: Viewer
+    service: Service
+
+    async def handle(self, name: str, said: str, run: Run, *, typed: Mapping[str, str] | None = None) -> Response:
+        """Carry out one command; `typed` is what the person must not lose where it is refused."""
+        alert = await _alert_of(self.service, self.viewer, self.alert_id)
+        async with self.service.command(name, member_ids=[alert.member_id], request=self.request) as work:
+            result = await run(work)
+            if isinstance(result, Refusal):
+                said = f"refused-{result.reason}"
+            else:
+                work.take(result.outcomes)
+        page = Page(viewer=self.viewer, now=self.service.clock.now())
+        back = self.return_to or f"/console/?alert={self.alert_id}"
+        try:
+            after = await _alert_of(self.service, self.viewer, self.alert_id)
+        except Problem:  # handed to somebody whose alerts this person does not see: what it was a moment ago
+            after = alert
+        if said == ASKED_AGAIN and SCRIPT_HEADER not in self.request.headers:
+            # A redirect would lose what was typed.
+            return await render_triage(
+                self.service, page=page, alert=self.alert_id, said=said, typed=typed, status_code=409
+            )
+        return answer(self.request, page, said=said, refresh="alert", return_to=back, alert=after)
+
+
+def form_of(
     alert_id: UUID,
     request: Request,
-    seen: Seen = NOTHING_SEEN,
-    return_to: ReturnTo = "",
+    seen: Annotated[int, Form()] = NOTHING_SEEN,
+    return_to: Annotated[str, Form(max_length=400)] = "",
     viewer: Viewer = Depends(own_form),
     service: Service = Depends(this_service),
-) -> Response:
+) -> AlertForm:
+    return AlertForm(alert_id=alert_id, request=request, seen=seen, return_to=return_to, viewer=viewer, service=service)
+
+
+Sent = Annotated[AlertForm, Depends(form_of)]
+
+
+@router.post("/console/alerts/{alert_id}/acknowledge")
+async def post_acknowledge(form: Sent) -> Response:
     async def run(work: Work) -> AlertHandled | Refusal:
         return await acknowledge(
-            work.connection, alert_id=alert_id, by=viewer.practitioner, seen=seen, command=work.command, now=work.now
+            work.connection,
+            alert_id=form.alert_id,
+            by=form.viewer.practitioner,
+            seen=form.seen,
+            command=work.command,
+            now=work.now,
         )
 
-    return await _handle(
-        "acknowledge-alert",
-        "acknowledged",
-        alert_id=alert_id,
-        request=request,
-        viewer=viewer,
-        service=service,
-        return_to=return_to,
-        run=run,
-    )
+    return await form.handle("acknowledge-alert", "acknowledged", run)
 
 
 @router.post("/console/alerts/{alert_id}/undo")
-async def post_undo(
-    alert_id: UUID,
-    request: Request,
-    return_to: ReturnTo = "",
-    viewer: Viewer = Depends(own_form),
-    service: Service = Depends(this_service),
-) -> Response:
+async def post_undo(form: Sent) -> Response:
     async def run(work: Work) -> AlertHandled | Refusal:
         return await undo_acknowledge(
-            work.connection, alert_id=alert_id, by=viewer.practitioner, command=work.command, now=work.now
+            work.connection,
+            alert_id=form.alert_id,
+            by=form.viewer.practitioner,
+            command=work.command,
+            now=work.now,
         )
 
-    return await _handle(
-        "undo-acknowledge-alert",
-        "undone",
-        alert_id=alert_id,
-        request=request,
-        viewer=viewer,
-        service=service,
-        return_to=return_to,
-        run=run,
-    )
+    return await form.handle("undo-acknowledge-alert", "undone", run)
 
 
 @router.post("/console/alerts/{alert_id}/snooze")
-async def post_snooze(
-    alert_id: UUID,
-    request: Request,
-    wait: Annotated[str, Form()] = "",
-    seen: Seen = NOTHING_SEEN,
-    return_to: ReturnTo = "",
-    viewer: Viewer = Depends(own_form),
-    service: Service = Depends(this_service),
-) -> Response:
-    until = wakes_at(wait, page=Page(viewer=viewer, now=service.clock.now()))
+async def post_snooze(form: Sent, wait: Annotated[str, Form()] = "") -> Response:
+    until = wakes_at(wait, page=Page(viewer=form.viewer, now=form.service.clock.now()))
 
     async def run(work: Work) -> AlertHandled | Refusal:
         if until is None:
             return Refusal("choose", "No such choice.")
         return await snooze(
             work.connection,
-            alert_id=alert_id,
-            by=viewer.practitioner,
+            alert_id=form.alert_id,
+            by=form.viewer.practitioner,
             until=until,
-            seen=seen,
+            seen=form.seen,
             command=work.command,
             now=work.now,
         )
 
-    return await _handle(
-        "snooze-alert",
-        "snoozed",
-        alert_id=alert_id,
-        request=request,
-        viewer=viewer,
-        service=service,
-        return_to=return_to,
-        run=run,
-        typed={"wait": wait},
-    )
+    return await form.handle("snooze-alert", "snoozed", run, typed={"wait": wait})
 
 
 @router.post("/console/alerts/{alert_id}/hand-over")
-async def post_hand_over(
-    alert_id: UUID,
-    request: Request,
-    to_role: Annotated[str, Form()] = "",
-    seen: Seen = NOTHING_SEEN,
-    return_to: ReturnTo = "",
-    viewer: Viewer = Depends(own_form),
-    service: Service = Depends(this_service),
-) -> Response:
+async def post_hand_over(form: Sent, to_role: Annotated[str, Form()] = "") -> Response:
     async def run(work: Work) -> AlertHandled | Refusal:
         if to_role not in ("pt", "coach", "oncall"):
             return Refusal("choose", "No such role.")
         return await hand_over(
             work.connection,
-            alert_id=alert_id,
-            by=viewer.practitioner,
+            alert_id=form.alert_id,
+            by=form.viewer.practitioner,
             to_role=cast(PractitionerRole, to_role),
-            seen=seen,
+            seen=form.seen,
             command=work.command,
             now=work.now,
         )
 
-    return await _handle(
-        "hand-over-alert",
-        "handed-over",
-        alert_id=alert_id,
-        request=request,
-        viewer=viewer,
-        service=service,
-        return_to=return_to,
-        run=run,
-        typed={"to_role": to_role},
-    )
+    return await form.handle("hand-over-alert", "handed-over", run, typed={"to_role": to_role})
 
 
 @router.post("/console/alerts/{alert_id}/resolve")
-async def post_resolve(
-    alert_id: UUID,
-    request: Request,
-    outcome: Annotated[str, Form()] = "",
-    note: Annotated[str, Form()] = "",
-    seen: Seen = NOTHING_SEEN,
-    return_to: ReturnTo = "",
-    viewer: Viewer = Depends(own_form),
-    service: Service = Depends(this_service),
-) -> Response:
+async def post_resolve(form: Sent, outcome: Annotated[str, Form()] = "", note: Annotated[str, Form()] = "") -> Response:
     text = note.replace("\x00", "").strip()
 
     async def run(work: Work) -> AlertHandled | Refusal:
@@ -258,23 +207,13 @@ async def post_resolve(
             return Refusal("too-long-text", "The note is too long.")
         return await resolve(
             work.connection,
-            alert_id=alert_id,
-            by=viewer.practitioner,
+            alert_id=form.alert_id,
+            by=form.viewer.practitioner,
             outcome=cast(AlertOutcome, outcome),
             note=text or None,
-            seen=seen,
+            seen=form.seen,
             command=work.command,
             now=work.now,
         )
 
-    return await _handle(
-        "resolve-alert",
-        "resolved",
-        alert_id=alert_id,
-        request=request,
-        viewer=viewer,
-        service=service,
-        return_to=return_to,
-        run=run,
-        typed={"outcome": outcome, "note": text},
-    )
+    return await form.handle("resolve-alert", "resolved", run, typed={"outcome": outcome, "note": text})

@@ -8,7 +8,7 @@ statement and in order, so that no two wait for each other in a circle. What is 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
@@ -77,6 +77,28 @@ where a.status <> 'resolved' and (a.snoozed_until is null or $3)
         or ($2 and a.owner_role = 'oncall'))
 order by array_position(array['emergency', 'urgent', 'soon', 'routine'], a.priority), a.respond_by, a.alert_id limit $4
 """
+SAME: Final = (
+    "alert_id",
+    "member_id",
+    "kind",
+    "episode_key",
+    "priority",
+    "status",
+    "summary",
+    "raised_at",
+    "last_raised_at",
+    "repeats",
+    "level",
+    "respond_by",
+    "snoozed_until",
+    "settled_at",
+    "acknowledged_at",
+    "resolved_by_name",
+    "resolved_at",
+    "outcome",
+    "note",
+)
+"""Columns that are fields of an Alert as they are."""
 
 
 def _alert(row: asyncpg.Record) -> Alert:
@@ -98,29 +120,8 @@ def _alert(row: asyncpg.Record) -> Alert:
         reason=row["reason"],
         evidence=tuple(EventRef(**ref) for ref in row["evidence"]),
     )
-    same = (
-        "alert_id",
-        "member_id",
-        "kind",
-        "episode_key",
-        "priority",
-        "status",
-        "summary",
-        "raised_at",
-        "last_raised_at",
-        "repeats",
-        "level",
-        "respond_by",
-        "snoozed_until",
-        "settled_at",
-        "acknowledged_at",
-        "resolved_by_name",
-        "resolved_at",
-        "outcome",
-        "note",
-    )
     return Alert(
-        **{name: row[name] for name in same},
+        **{name: row[name] for name in SAME},
         decision=decision,
         acknowledged_by=acknowledged_by,
         owner=Owner(role=row["owner_role"], practitioner=owner),
@@ -136,29 +137,8 @@ def _alert(row: asyncpg.Record) -> Alert:
 
 def _row(alert: Alert) -> dict[str, Any]:
     owner, acknowledged_by = alert.owner.practitioner, alert.acknowledged_by
-    same = (
-        "alert_id",
-        "member_id",
-        "kind",
-        "episode_key",
-        "priority",
-        "status",
-        "summary",
-        "raised_at",
-        "last_raised_at",
-        "repeats",
-        "level",
-        "respond_by",
-        "snoozed_until",
-        "settled_at",
-        "acknowledged_at",
-        "resolved_by_name",
-        "resolved_at",
-        "outcome",
-        "note",
-    )
     return {
-        **{name: getattr(alert, name) for name in same},
+        **{name: getattr(alert, name) for name in SAME},
         "reason": alert.decision.reason,
         "rule_id": alert.decision.rule_id,
         "rule_version": alert.decision.rule_version,
