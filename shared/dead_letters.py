@@ -14,7 +14,16 @@ from shared.arrivals import IDENTITY_CONFLICT, WAIT_MAX
 from shared.database import Connection
 from shared.events.codec import Undecodable, body_digest
 from shared.events.envelope import CloudEvent
-from shared.held_events import WAITED_TOO_LONG, HeldEvent, HeldState, find_head, load_held, mark_held, release_held
+from shared.held_events import (
+    WAITED_TOO_LONG,
+    HeldEvent,
+    HeldState,
+    Mark,
+    find_head,
+    load_held,
+    mark_held,
+    release_held,
+)
 from shared.inbox import Late, Outcome, give_back, inbox_identity, record_outcomes, take_late
 from shared.isolating import Isolated, ref_of, run_isolated
 from shared.member_locks import lock_members
@@ -220,7 +229,7 @@ async def _keep_unreadable(connection: Connection, seen: HeldEvent, error: Undec
     if row is None:
         return Step(result="gone", answer=GONE)
     fate = Fate(held_id=row.held_id, outcome="dead", reason=error.reason, detail=error.detail)
-    await mark_held(connection, row.held_id, state="dead", reason=error.reason, detail=error.detail)
+    await mark_held(connection, [Mark(held_id=row.held_id, state="dead", reason=error.reason, detail=error.detail)])
     await record_outcomes(connection, {row.identity: ("dead", error.reason)})
     return Step(row, "kept", _advice(fate), [fate])
 
@@ -270,7 +279,7 @@ class _Alone:
         return await self._take_effect(isolated, None if late == "conflict" else identity, wanted)
 
     async def _take(self, identity: bytes) -> Late:
-        late = await take_late(self.connection, identity=identity, digest=body_digest(self.event))
+        (late,) = await take_late(self.connection, [(identity, body_digest(self.event))])
         if late == "taken" and self.row.reason == IDENTITY_CONFLICT.reason:
             # The inbox has forgotten the other body by now. It took effect all the same.
             await give_back(self.connection, [identity])
@@ -318,9 +327,8 @@ class _Alone:
     async def _keep(self, state: HeldState, reason: str, detail: str | None) -> Step:
         """One that waits stands at the head of its member's queue from now on: nothing may overtake it."""
         row, waits = self.row, state == "waiting"
-        await mark_held(
-            self.connection,
-            row.held_id,
+        mark = Mark(
+            held_id=row.held_id,
             state=state,
             reason=reason,
             detail=detail,
@@ -328,6 +336,7 @@ class _Alone:
             blocks=True if waits else None,
             member_id=self.event.subject if waits else None,
         )
+        await mark_held(self.connection, [mark])
         await record_outcomes(self.connection, {row.identity: (state, reason)})
         fate = Fate(held_id=row.held_id, outcome="waiting" if waits else "dead", reason=reason, detail=detail)
         return Step(row, "kept", _advice(fate), [fate])

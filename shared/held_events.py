@@ -30,11 +30,13 @@ on conflict (consumer_group, topic, partition, record_offset, record_at) do noth
 returning identity
 """
 
-LOAD_QUEUE = """
-select held_id, consumer_group, topic, partition, record_offset, record_key, member_id, blocks, state, reason,
-    detail, identity, source, event_id, value, headers, record_at, expires_at, replays
-from delivery.held_events
-where blocks and member_id = $1 and consumer_group = $2 and topic = $3 order by held_id limit $4
+LOAD_QUEUES = """
+select q.* from unnest($1::uuid[]) as wanted(member_id) cross join lateral (
+    select held_id, consumer_group, topic, partition, record_offset, record_key, member_id, blocks, state, reason,
+        detail, identity, source, event_id, value, headers, record_at, expires_at, replays
+    from delivery.held_events h
+    where blocks and h.member_id = wanted.member_id and consumer_group = $2 and topic = $3 order by held_id limit $4
+) as q order by q.member_id, q.held_id
 """
 
 LOAD_ONE = """
@@ -69,9 +71,12 @@ LONG_QUEUE = "long-queue"
 RELEASE = "delete from delivery.held_events where held_id = any($1::bigint[])"
 
 MARK = """
-update delivery.held_events set state = $2, reason = $3, detail = $4, expires_at = $5,
-    replays = replays + $6, blocks = coalesce($7, blocks), member_id = coalesce($8, member_id)
-where held_id = $1
+update delivery.held_events h set state = m.state, reason = m.reason, detail = m.detail, expires_at = m.expires_at,
+    replays = replays + m.tried::int, blocks = coalesce(m.blocks, h.blocks),
+    member_id = coalesce(m.member_id, h.member_id)
+from unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::bool[], $7::bool[], $8::uuid[])
+    as m(held_id, state, reason, detail, expires_at, tried, blocks, member_id)
+where h.held_id = m.held_id
 """
 
 
@@ -143,9 +148,14 @@ def _held(row: Any) -> HeldEvent:
     return HeldEvent(**fields)
 
 
-async def load_queue(connection: Connection, *, member_id: UUID, group: str, topic: str, limit: int) -> list[HeldEvent]:
-    """The head of a queue, oldest first. The caller holds the member's lock."""
-    return [_held(row) for row in await connection.fetch(LOAD_QUEUE, member_id, group, topic, limit)]
+async def load_queues(
+    connection: Connection, *, member_ids: Sequence[UUID], group: str, topic: str, limit: int
+) -> dict[UUID, list[HeldEvent]]:
+    """The heads of these members' queues, `limit` events of each, oldest first. The caller holds their locks."""
+    queues: dict[UUID, list[HeldEvent]] = {member_id: [] for member_id in member_ids}
+    for row in await connection.fetch(LOAD_QUEUES, list(queues), group, topic, limit):
+        queues[row["member_id"]].append(_held(row))
+    return queues
 
 
 async def load_held(connection: Connection, held_id: int, *, lock: bool = False) -> HeldEvent | None:
@@ -181,18 +191,33 @@ async def release_held(connection: Connection, held_ids: Sequence[int]) -> None:
         await connection.execute(RELEASE, held_ids)
 
 
-async def mark_held(
-    connection: Connection,
-    held_id: int,
-    *,
-    state: HeldState,
-    reason: str,
-    detail: str | None,
-    expires_at: datetime | None = None,
-    tried: bool = True,
-    blocks: bool | None = None,
-    member_id: UUID | None = None,
-) -> None:
-    """Change why a row is held. `tried` counts the replay that found it; `blocks` and `member_id` put a row in or take
-    it out of its member's queue."""
-    await connection.execute(MARK, held_id, state, reason, detail, expires_at, int(tried), blocks, member_id)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mark:
+    """Why a row is held from now on."""
+
+    held_id: int
+    state: HeldState
+    reason: str
+    detail: str | None = None
+    expires_at: datetime | None = None
+    tried: bool = True
+    """Whether this counts as a replay."""
+    blocks: bool | None = None
+    member_id: UUID | None = None
+    """Both put a row in or take it out of its member's queue."""
+
+
+async def mark_held(connection: Connection, marks: Sequence[Mark]) -> None:
+    """Change why rows are held. One statement."""
+    if marks:
+        await connection.execute(
+            MARK,
+            [m.held_id for m in marks],
+            [m.state for m in marks],
+            [m.reason for m in marks],
+            [m.detail for m in marks],
+            [m.expires_at for m in marks],
+            [m.tried for m in marks],
+            [m.blocks for m in marks],
+            [m.member_id for m in marks],
+        )

@@ -8,7 +8,7 @@ from uuid import UUID
 from asyncpg import Record
 
 from shared.database import Connection
-from shared.held_events import WAITED_TOO_LONG, HeldState, find_expired, load_queue, mark_held
+from shared.held_events import WAITED_TOO_LONG, HeldState, Mark, find_expired, load_queues, mark_held
 from shared.hosting import Host
 from shared.inbox import forget_taken, record_outcomes
 from shared.member_locks import lock_members
@@ -55,10 +55,12 @@ async def _expire_queue(service: Host, connection: Connection, member_id: UUID, 
     await lock_members(connection, [member_id])
     drained = await drain_queue(connection, reader, member_id=member_id, service=service.name, now=now)
     if drained.stopped == "waiting":
-        queue = await load_queue(connection, member_id=member_id, group=group, topic=reader.subscription.topic, limit=1)
-        head = queue[0]
+        topic = reader.subscription.topic
+        queues = await load_queues(connection, member_ids=[member_id], group=group, topic=topic, limit=1)
+        (head,) = queues[member_id]
         if head.expires_at is not None and head.expires_at <= now:
-            await mark_held(connection, head.held_id, state="dead", reason=WAITED_TOO_LONG, detail=head.reason)
+            late = Mark(held_id=head.held_id, state="dead", reason=WAITED_TOO_LONG, detail=head.reason)
+            await mark_held(connection, [late])
             await record_outcomes(connection, {head.identity: ("dead", WAITED_TOO_LONG)})
             RECORDS.labels(group, "expired").inc()
             log.error("an event waited too long and became a dead letter", group=group, needs=head.reason)

@@ -41,10 +41,12 @@ update delivery.inbox i set outcome = o.outcome, detail = o.detail
 from unnest($1::bytea[], $2::text[], $3::text[]) as o(identity, outcome, detail) where i.identity = o.identity
 """
 
-INSERT_ONE = (
-    "insert into delivery.inbox (identity, digest) values ($1, $2) on conflict (identity) do nothing returning 1"
-)
-FIND_DIGEST = "select digest from delivery.inbox where identity = $1"
+TAKE_LATE = """
+insert into delivery.inbox (identity, digest)
+select identity, digest from unnest($1::bytea[], $2::bytea[]) as l(identity, digest) order by identity
+on conflict (identity) do nothing returning identity
+"""
+FIND_DIGESTS = "select identity, digest from delivery.inbox where identity = any($1::bytea[])"
 GIVE_BACK = "delete from delivery.inbox where identity = any($1::bytea[])"
 
 FIND = "select identity, outcome, detail, digest from delivery.inbox where identity = any($1::bytea[])"
@@ -123,12 +125,28 @@ async def take_again(connection: Connection, identities: Sequence[bytes]) -> Non
     )
 
 
-async def take_late(connection: Connection, *, identity: bytes, digest: bytes) -> Late:
-    """Take an event that was at fault when it came. `duplicate` where a copy of it was taken meanwhile, `conflict`
-    where that copy had another body."""
-    if await connection.fetchval(INSERT_ONE, identity, digest) is not None:
-        return "taken"
-    return "duplicate" if await connection.fetchval(FIND_DIGEST, identity) == digest else "conflict"
+async def take_late(connection: Connection, events: Sequence[tuple[bytes, bytes]]) -> list[Late]:
+    """Take events, given by identity and digest, that were at fault when they came. `duplicate` where a copy of one was
+    taken meanwhile or stands before it, `conflict` where that copy had another body."""
+    if not events:
+        return []
+    first: dict[bytes, bytes] = {}
+    for identity, digest in events:
+        first.setdefault(identity, digest)
+    rows = await connection.fetch(TAKE_LATE, list(first), list(first.values()))
+    new = {row["identity"] for row in rows}
+    digests = {identity: first[identity] for identity in new}
+    if len(new) < len(first):
+        found = await connection.fetch(FIND_DIGESTS, [identity for identity in first if identity not in new])
+        digests |= {row["identity"]: row["digest"] for row in found}
+    lates: list[Late] = []
+    for identity, digest in events:
+        if identity in new:
+            new.remove(identity)
+            lates.append("taken")
+        else:
+            lates.append("duplicate" if digests.get(identity) == digest else "conflict")
+    return lates
 
 
 async def give_back(connection: Connection, identities: Sequence[bytes]) -> None:

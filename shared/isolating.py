@@ -1,7 +1,7 @@
 """Finding the event that makes a handler raise, without holding up the others.
 
-Members are independent, so a failing group is halved by member until one member is left; that member's events then run
-one by one, each in a savepoint, until the guilty one is found. Everything before it takes effect.
+Members are independent, so a failing group is halved by member until one member is left; that member's events are then
+halved in their order, each half in a savepoint, until the guilty one is left. Everything before it takes effect.
 """
 
 from collections.abc import Sequence
@@ -76,20 +76,31 @@ class _Search:
             await self.halve(queues[:middle])
             await self.halve(queues[middle:])
         else:
-            await self._one_by_one(queues[0])
+            await self._narrow(queues[0], outcome)
+            self._queue_behind(queues[0])
 
-    async def _one_by_one(self, queue: list[CloudEvent]) -> None:
+    async def _narrow(self, queue: list[CloudEvent], bug: str) -> bool:
+        """Events of one member that made the handler raise. Whether the member's next event may run."""
+        if len(queue) == 1:
+            self.found.guilty[ref_of(queue[0])] = bug
+            return self.subscription.stateless
+        middle = len(queue) // 2
+        return await self._in_order(queue[:middle]) and await self._in_order(queue[middle:])
+
+    async def _in_order(self, queue: list[CloudEvent]) -> bool:
+        outcome = await self._attempt(queue)
+        if isinstance(outcome, str):
+            return await self._narrow(queue, outcome)
+        _merge(self.found.outcomes, outcome)
+        return not outcome.waiting  # the caller holds the rest behind the one that waits
+
+    def _queue_behind(self, queue: list[CloudEvent]) -> None:
+        if self.subscription.stateless:
+            return
         for place, event in enumerate(queue):
-            outcome = await self._attempt([event])
-            if isinstance(outcome, str):
-                self.found.guilty[ref_of(event)] = outcome
-                if self.subscription.stateless:
-                    continue
+            if ref_of(event) in self.found.guilty:
                 self.found.behind.update(ref_of(later) for later in queue[place + 1 :])
                 return
-            _merge(self.found.outcomes, outcome)
-            if outcome.waiting:
-                return  # the caller holds the rest behind the one that waits
 
     async def _attempt(self, events: Sequence[CloudEvent]) -> Outcomes | str:
         try:

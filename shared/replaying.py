@@ -2,7 +2,8 @@
 
 A queue is drained from its head under the member's lock, decoded again from the raw bytes, so that a fixed schema,
 upcaster or handler applies. Effect, outbox and deletion of the row are one transaction. Because every consumer reads a
-queue only after it holds the same lock, nothing can be added behind a queue that was just emptied.
+queue only after it holds the same lock, nothing can be added behind a queue that was just emptied. The queues of many
+members are drained together: as many statements as for one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,8 +20,9 @@ from shared.held_events import (
     LONG_QUEUE,
     WAITED_TOO_LONG,
     HeldEvent,
+    Mark,
     load_awaited,
-    load_queue,
+    load_queues,
     mark_held,
     release_held,
 )
@@ -31,6 +33,8 @@ from shared.subscriptions import Subscription
 
 QUEUE_PAGE = 1_000
 """Rows of one queue taken in one transaction: twice a consumer's chunk, so a queue shrinks faster than it grows."""
+SHARE_MIN = 20
+"""Where many queues are taken in one transaction they share a page, but each gets as many rows as this."""
 ROUNDS_MAX = 5
 """Taking one queue may bring what another waits for; this often at most in one transaction."""
 
@@ -67,7 +71,7 @@ class Drained:
     """Of every event that was tried, in order."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Item:
     row: HeldEvent
     event: CloudEvent
@@ -80,10 +84,15 @@ class _Item:
 
 
 @dataclass(slots=True)
-class _Readable:
+class _Queue:
+    """The head of one member's queue, as far as it could be read."""
+
     items: list[_Item] = field(default_factory=list)
     broken: tuple[HeldEvent, Undecodable] | None = None
     at_dead: bool = False
+    rest: HeldEvent | None = None
+    """The head of what is left for another transaction."""
+    drained: Drained = field(default_factory=Drained)
 
 
 async def settle_waiting(
@@ -100,12 +109,16 @@ async def settle_waiting(
     published = 0
     for _ in range(ROUNDS_MAX):
         taken = 0
+        waiting: dict[str, list[UUID]] = {}
         for queue in await load_awaited(connection, member_ids):
             member_id, group, _topic = queue
             if group in readers and queue != besides:
-                drained = await drain_queue(connection, readers[group], member_id=member_id, service=service, now=now)
-                taken += drained.taken
-                published += drained.published
+                waiting.setdefault(group, []).append(member_id)
+        for group, members in waiting.items():
+            page = max(SHARE_MIN, QUEUE_PAGE // len(members))
+            queues, more = await _drain(connection, readers[group], members, service=service, now=now, page=page)
+            taken += sum(drained.taken for drained in queues)
+            published += more
         if not taken:
             break
     return published
@@ -126,113 +139,135 @@ async def drain_queue(
     tries the head although it is a dead letter; one that only waited too long is always tried. At most a `page` of
     them: who then goes on is whoever looks after `rest_at`, at once if not given. The caller holds the member's lock.
     """
-    subscription, page = reader.subscription, page or QUEUE_PAGE
-    queue = await load_queue(
-        connection, member_id=member_id, group=subscription.group, topic=subscription.topic, limit=page + 1
+    (drained,), published = await _drain(
+        connection,
+        reader,
+        [member_id],
+        service=service,
+        now=now,
+        page=page or QUEUE_PAGE,
+        replay_head=replay_head,
+        rest_at=rest_at,
     )
-    readable = await _read(connection, reader, queue[:page], replay_head)
-    to_run = [item for item in readable.items if item.fault is None and item.late != "duplicate"]
-    events = [item.event for item in to_run if subscription.wants(item.event)]
-    isolated = await run_isolated(connection, subscription, events, service=service, now=now)
-    drained = Drained()
-    drained.published = await put_in_outbox(
-        connection, isolated.outcomes.published, service=service, scope=subscription.group, now=now
-    )
-    stopped = await _Recording(connection, subscription, isolated, now, drained, replay_head).record(readable.items)
-    if not stopped and readable.broken is not None:
-        row, error = readable.broken
-        await mark_held(connection, row.held_id, state="dead", reason=error.reason, detail=error.detail)
-        await record_outcomes(connection, {row.identity: ("dead", error.reason)})
-        drained.fates.append(Fate(held_id=row.held_id, outcome="dead", reason=error.reason, detail=error.detail))
-        drained.stopped = "dead"
-    elif not stopped and readable.at_dead:
-        drained.stopped = "dead"
-    elif not stopped and len(queue) > page:
-        await _leave_rest(connection, queue[page], drained, rest_at or now)
+    drained.published = published
     return drained
 
 
-async def _leave_rest(connection: Connection, head: HeldEvent, drained: Drained, rest_at: datetime) -> None:
-    """The rest of a long queue is for the next transaction (housekeeping.py). One behind a dead letter stays dead."""
-    if head.state == "dead":
-        drained.stopped = "dead"
-        return
-    # A head that waits, and has waited long enough at `rest_at`.
-    await mark_held(
-        connection, head.held_id, state="waiting", reason=LONG_QUEUE, detail=None, expires_at=rest_at, tried=False
+async def _drain(
+    connection: Connection,
+    reader: Reader,
+    member_ids: Sequence[UUID],
+    *,
+    service: str,
+    now: datetime,
+    page: int,
+    replay_head: bool = False,
+    rest_at: datetime | None = None,
+) -> tuple[list[Drained], int]:
+    """Drain the queues of these members, a `page` of each; what became of each, and how many events that published."""
+    subscription = reader.subscription
+    rows = await load_queues(
+        connection, member_ids=member_ids, group=subscription.group, topic=subscription.topic, limit=page + 1
     )
-    await record_outcomes(connection, {head.identity: ("waiting", LONG_QUEUE)})
-    drained.stopped = "page"
+    queues = [_read(reader, queue, page, replay_head) for queue in rows.values()]
+    await _take_late(connection, queues)
+    items = [item for queue in queues for item in queue.items]
+    to_run = [item.event for item in items if item.fault is None and item.late != "duplicate"]
+    events = [event for event in to_run if subscription.wants(event)]
+    isolated = await run_isolated(connection, subscription, events, service=service, now=now)
+    published = await put_in_outbox(
+        connection, isolated.outcomes.published, service=service, scope=subscription.group, now=now
+    )
+    recording = _Recording(subscription, isolated, now, replay_head, rest_at or now)
+    for queue in queues:
+        recording.note(queue)
+    await recording.write(connection)
+    return [queue.drained for queue in queues], published
 
 
-async def _read(connection: Connection, reader: Reader, queue: Sequence[HeldEvent], replay_head: bool) -> _Readable:
+def _read(reader: Reader, rows: Sequence[HeldEvent], page: int, replay_head: bool) -> _Queue:
     """Decode from the head on, up to the first dead letter that is not to be replayed or that cannot be read."""
-    readable = _Readable()
-    for place, row in enumerate(queue):
+    queue = _Queue(rest=rows[page] if len(rows) > page else None)
+    for place, row in enumerate(rows[:page]):
         is_tried = place == 0 and (replay_head or row.reason == WAITED_TOO_LONG)
         if row.state == "dead" and not is_tried:
-            readable.at_dead = True
+            queue.at_dead = True
             break
         try:
             event = reader.decoder.decode(row.value, row.headers)
         except Undecodable as error:
-            readable.broken = (row, error)
+            queue.broken = (row, error)
             break
         identity = inbox_identity(reader.subscription.group, event.source, event.id)
-        if event.subject != row.member_id:
-            # It was queued by the record's key. Its own member is not locked here.
-            readable.items.append(_Item(row, event, identity, fault=WRONG_KEY))
-        elif row.identity == identity:
-            readable.items.append(_Item(row, event, identity))
-        else:
-            # At fault when it came, the inbox knows its coordinates only; another copy may have been taken meanwhile.
-            late = await take_late(connection, identity=identity, digest=body_digest(event))
-            fault = IDENTITY_CONFLICT if late == "conflict" else None
-            readable.items.append(_Item(row, event, identity, late, fault))
-    return readable
+        # It was queued by the record's key. Its own member is not locked here.
+        fault = WRONG_KEY if event.subject != row.member_id else None
+        queue.items.append(_Item(row, event, identity, fault=fault))
+    return queue
+
+
+async def _take_late(connection: Connection, queues: Sequence[_Queue]) -> None:
+    """At fault when they came, the inbox knows their coordinates only; other copies may have been taken meanwhile."""
+    late = [
+        item for queue in queues for item in queue.items if item.fault is None and item.row.identity != item.identity
+    ]
+    taken = await take_late(connection, [(item.identity, body_digest(item.event)) for item in late])
+    for item, outcome in zip(late, taken, strict=True):
+        item.late = outcome
+        item.fault = IDENTITY_CONFLICT if outcome == "conflict" else None
 
 
 @dataclass(slots=True)
 class _Recording:
-    """Writes how each event of a page ended."""
+    """Writes how each event of a page ended, of all queues at once."""
 
-    connection: Connection
     subscription: Subscription
     isolated: Isolated
     now: datetime
-    drained: Drained
     replay_head: bool
+    rest_at: datetime
     outcomes: dict[bytes, tuple[Outcome, str | None]] = field(default_factory=dict)
     released: list[int] = field(default_factory=list)
+    given_back: list[bytes] = field(default_factory=list)
+    marks: list[Mark] = field(default_factory=list)
 
-    async def record(self, items: Sequence[_Item]) -> bool:
-        """Whether the queue stopped before the end of what was read."""
-        kept: Sequence[_Item] = ()
-        for place, item in enumerate(items):
+    def note(self, queue: _Queue) -> None:
+        """What became of this queue: of each event in order, up to where it stops."""
+        drained, released = queue.drained, len(self.released)
+        is_stopped = False
+        for place, item in enumerate(queue.items):
             if item.fault is not None:
-                await self._set_apart(item, item.fault)
-            elif await self._stops(item):
-                kept = items[place:]
+                self._set_apart(item, item.fault, drained)
+            elif self._stops(item, drained):
+                is_stopped = True
+                self.given_back += [kept.identity for kept in queue.items[place:] if kept.late == "taken"]
                 break
             else:
-                self._release(item)
-        await give_back(self.connection, [item.identity for item in kept if item.late == "taken"])
-        await record_outcomes(self.connection, self.outcomes)
-        await release_held(self.connection, self.released)
-        self.drained.taken = len(self.released)
-        return bool(kept)
+                self._release(item, drained)
+        drained.taken = len(self.released) - released
+        if is_stopped:
+            return
+        if queue.broken is not None:
+            row, error = queue.broken
+            self._condemn(row, error.reason, error.detail, drained)
+        elif queue.at_dead:
+            drained.stopped = "dead"
+        elif queue.rest is not None:
+            self._leave_rest(queue.rest, drained)
 
-    async def _stops(self, item: _Item) -> bool:
+    async def write(self, connection: Connection) -> None:
+        await give_back(connection, self.given_back)
+        await record_outcomes(connection, self.outcomes)
+        await release_held(connection, self.released)
+        await mark_held(connection, self.marks)
+
+    def _stops(self, item: _Item, drained: Drained) -> bool:
         """Whether the queue stops at this event, which then stays its head."""
-        row, ref, drained = item.row, ref_of(item.event), self.drained
+        row, ref = item.row, ref_of(item.event)
         if item.late == "duplicate":
             return False
         if ref in self.isolated.guilty:
             drained.bug = self.isolated.guilty[ref]
-            await mark_held(self.connection, row.held_id, state="dead", reason="bug", detail=drained.bug)
-            self.outcomes[row.identity] = ("dead", "bug")
-            drained.fates.append(Fate(held_id=row.held_id, outcome="dead", reason="bug", detail=drained.bug))
-            drained.stopped = "dead"
+            self._condemn(row, "bug", drained.bug, drained)
             return True
         needs = self.isolated.outcomes.waiting.get(ref)
         if needs is None:
@@ -241,17 +276,24 @@ class _Recording:
             drained.fates.append(Fate(held_id=row.held_id, outcome="dead", reason=WAITED_TOO_LONG, detail=needs))
             drained.stopped = "dead"  # as before: an operator knows of it already
             if self.replay_head:
-                await mark_held(self.connection, row.held_id, state="dead", reason=row.reason, detail=row.detail)
+                self.marks.append(Mark(held_id=row.held_id, state="dead", reason=row.reason, detail=row.detail))
             return True
         drained.fates.append(Fate(held_id=row.held_id, outcome="waiting", reason=needs))
         waits_already = row.expires_at is not None and row.reason != LONG_QUEUE
         expires_at = row.expires_at if waits_already else self.now + WAIT_MAX
-        await mark_held(self.connection, row.held_id, state="waiting", reason=needs, detail=None, expires_at=expires_at)
+        self.marks.append(Mark(held_id=row.held_id, state="waiting", reason=needs, expires_at=expires_at))
         self.outcomes[row.identity] = ("waiting", needs)
         drained.stopped = "waiting"
         return True
 
-    def _release(self, item: _Item) -> None:
+    def _condemn(self, row: HeldEvent, reason: str, detail: str, drained: Drained) -> None:
+        """It stays the head, as a dead letter."""
+        self.marks.append(Mark(held_id=row.held_id, state="dead", reason=reason, detail=detail))
+        self.outcomes[row.identity] = ("dead", reason)
+        drained.fates.append(Fate(held_id=row.held_id, outcome="dead", reason=reason, detail=detail))
+        drained.stopped = "dead"
+
+    def _release(self, item: _Item, drained: Drained) -> None:
         """Its effect is in this transaction, or it has none: the row goes, under every identity that it had."""
         refusal = self.isolated.outcomes.refused.get(ref_of(item.event))
         fate = Fate(held_id=item.row.held_id, outcome="applied")
@@ -267,19 +309,32 @@ class _Recording:
             outcome: Outcome = fate.outcome
             self.outcomes[item.row.identity] = self.outcomes[item.identity] = (outcome, fate.reason)
         self.released.append(item.row.held_id)
-        self.drained.fates.append(fate)
+        drained.fates.append(fate)
 
-    async def _set_apart(self, item: _Item, fault: Fault) -> None:
+    def _set_apart(self, item: _Item, fault: Fault, drained: Drained) -> None:
         """Nobody can apply it in this queue: a dead letter alone, as when it comes so at first."""
         row = item.row
-        await mark_held(
-            self.connection,
-            row.held_id,
-            state="dead",
-            reason=fault.reason,
-            detail=fault.detail,
-            blocks=False,
-            member_id=item.event.subject,
+        self.marks.append(
+            Mark(
+                held_id=row.held_id,
+                state="dead",
+                reason=fault.reason,
+                detail=fault.detail,
+                blocks=False,
+                member_id=item.event.subject,
+            )
         )
         self.outcomes[row.identity] = ("dead", fault.reason)
-        self.drained.fates.append(Fate(held_id=row.held_id, outcome="dead", reason=fault.reason, detail=fault.detail))
+        drained.fates.append(Fate(held_id=row.held_id, outcome="dead", reason=fault.reason, detail=fault.detail))
+
+    def _leave_rest(self, head: HeldEvent, drained: Drained) -> None:
+        """The rest of a queue is for the next transaction (housekeeping.py). One behind a dead letter stays dead."""
+        if head.state == "dead":
+            drained.stopped = "dead"
+            return
+        # A head that waits, and has waited long enough at `rest_at`.
+        self.marks.append(
+            Mark(held_id=head.held_id, state="waiting", reason=LONG_QUEUE, expires_at=self.rest_at, tried=False)
+        )
+        self.outcomes[head.identity] = ("waiting", LONG_QUEUE)
+        drained.stopped = "page"

@@ -20,6 +20,22 @@ HOLD = "visit.hold"
 MISSED = "visit.missed"
 """Timer kind; key: the visit's id; due when nobody completed the visit in time."""
 
+# The exercises as one text: an array of arrays would come apart.
+SAVE = """
+update visits v set practitioner_id = n.practitioner_id, practitioner_role = n.practitioner_role,
+    practitioner_name = n.practitioner_name, during = n.during, time_zone = n.time_zone, reason = n.reason,
+    status = n.status, hold_expires_at = n.hold_expires_at, booked_at = n.booked_at, recommendation = n.recommendation,
+    recommended_exercises = string_to_array(n.exercises, ','), note = n.note, alert_id = n.alert_id,
+    cause_source = n.cause_source, cause_id = n.cause_id, cause_chain = n.cause_chain,
+    cause_traceparent = n.cause_traceparent
+from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::tstzrange[], $7::text[], $8::text[],
+    $9::text[], $10::timestamptz[], $11::timestamptz[], $12::text[], $13::text[], $14::text[], $15::uuid[], $16::text[],
+    $17::text[], $18::text[], $19::text[]) as n(visit_id, member_id, practitioner_id, practitioner_role,
+    practitioner_name, during, time_zone, reason, status, hold_expires_at, booked_at, recommendation, exercises, note,
+    alert_id, cause_source, cause_id, cause_chain, cause_traceparent)
+where v.visit_id = n.visit_id and v.member_id = n.member_id
+"""
+
 
 def _visit(row: asyncpg.Record) -> Visit:
     person = Practitioner(
@@ -76,7 +92,7 @@ def _values(visit: Visit) -> list[Any]:
         visit.hold_expires_at,
         visit.booked_at,
         advice.action if advice else None,
-        list(advice.exercises) if advice else [],
+        ",".join(advice.exercises) if advice else "",
         visit.note,
         visit.alert_id,
         cause.source if cause else None,
@@ -119,18 +135,12 @@ async def hold_visits(connection: Connection, visits: Sequence[Visit], *, now: d
 
 
 async def save_visits(connection: Connection, visits: Sequence[Visit]) -> bool:
-    """Replace visits that exist. False, and nothing changed, when one's new time is taken."""
+    """Replace visits that exist. One statement. False, and nothing changed, when one's new time is taken."""
+    if not visits:
+        return True
     try:
         async with connection.transaction():
-            await connection.executemany(
-                """update visits set practitioner_id = $3, practitioner_role = $4, practitioner_name = $5, during = $6,
-                    time_zone = $7, reason = $8, status = $9, hold_expires_at = $10, booked_at = $11,
-                    recommendation = $12, recommended_exercises = $13, note = $14, alert_id = $15,
-                    cause_source = $16, cause_id = $17, cause_chain = $18,
-                    cause_traceparent = $19
-                where visit_id = $1 and member_id = $2""",
-                [_values(visit) for visit in visits],
-            )
+            await connection.execute(SAVE, *zip(*map(_values, visits), strict=True))
     except asyncpg.ExclusionViolationError:
         return False
     return True

@@ -89,3 +89,19 @@ async def test_a_queue_longer_than_one_transaction_is_taken_whole_and_in_order(
     await eventually(partial(effects_are, probe, member, scores))
     assert await held(probe) == []
     assert await probe.service.database.fetchval("select count(*) from delivery.inbox where outcome <> 'applied'") == 0
+
+
+async def test_the_queues_of_many_members_share_a_transaction_and_none_is_cut_short(
+    probe: RunningService, publish: Publish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Released together, each gets its share of a page; what is left of each goes on behind, in order."""
+    monkeypatch.setattr("shared.replaying.QUEUE_PAGE", 40)
+    scores = {uuid4(): [8, *(number % 7 for number in range(length))] for length in (3, 30, 50)}
+    await publish(ACTIVITY, *(pain(member, score) for member, queue in scores.items() for score in queue))
+    await probe.settled()
+    assert len(await held(probe)) == 86
+    await publish(MEMBERS, *map(paused, scores))
+    for member, queue in scores.items():
+        await eventually(partial(effects_are, probe, member, queue))
+    assert await held(probe) == []
+    assert await probe.service.database.fetchval("select count(*) from delivery.inbox where outcome <> 'applied'") == 0
