@@ -63,7 +63,7 @@ class Desk:
                 Chunk(0, base, log.end, arrivals),
                 service=self.service,
                 topic=self.readers[group].subscription.topic,
-                now=now,
+                now=lambda: now,
                 settle_waiting=partial(settle_waiting, readers=self.readers, service=self.service),
                 isolated=isolated,
             )
