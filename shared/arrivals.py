@@ -10,6 +10,7 @@ from shared.events.codec import Decoder, Undecodable, body_digest
 from shared.events.envelope import CloudEvent
 from shared.held_events import HeldEvent, HeldState
 from shared.inbox import coordinates_identity, inbox_identity
+from shared.partitioning import key_of
 
 AHEAD_MAX = timedelta(minutes=5)
 """A phone's clock may be this far ahead."""
@@ -19,6 +20,7 @@ READ_AGE_MAX = timedelta(days=34)
 """Nor one that is older than this when it is read, however long its record lay in the log: inboxes remember 35 days."""
 WAIT_MAX = timedelta(hours=24)
 """How long, in clinic time, an event waits for what it needs before it becomes a dead letter."""
+NO_LATEST, NO_OLDEST = datetime.max.replace(tzinfo=UTC), datetime.min.replace(tzinfo=UTC)
 
 
 TIMESTAMP_MAX_S = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
@@ -90,8 +92,8 @@ def identity_of_place(record: RawRecord, *, group: str, topic: str) -> bytes:
     return coordinates_identity(group, topic, record.partition, record.offset, record.timestamp)
 
 
-def read_arrival(
-    record: RawRecord,
+def read_arrivals(
+    records: Sequence[RawRecord],
     *,
     decoder: Decoder,
     group: str,
@@ -99,29 +101,38 @@ def read_arrival(
     now: datetime,
     wall: datetime,
     judges_time: bool = True,
-) -> Arrival:
-    """Decode one record and judge what can be judged without the database, at clinic time `now` and wall time `wall`;
-    its time only if `judges_time`, for whoever reads history once more. Never raises for a bad record."""
-    try:
-        event = decoder.decode(record.value, record.headers)
-    except Undecodable as error:
-        member_id = read_key(record.key)
-        coordinates = identity_of_place(record, group=group, topic=topic)
-        blocks = member_id is not None and error.reason in REPAIRABLE
-        return Arrival(record, member_id, None, Fault(error.reason, error.detail, blocks), coordinates, coordinates)
-    identity = inbox_identity(group, event.source, event.id)
-    arrival = Arrival(record, event.subject, event, None, identity, body_digest(event))
-    if record.key != str(event.subject).encode() and read_key(record.key) != event.subject:
-        arrival.fault = WRONG_KEY
-    elif not judges_time:
-        pass
-    elif event.time > now + AHEAD_MAX and decoder.is_from_apps:  # our own clocks are not judged by each other
-        arrival.fault = TIME_AHEAD
-    elif event.time < now - AGE_MAX and _is_too_old(event.time, record, now=now, wall=wall):
-        arrival.fault = TOO_OLD
-    if arrival.fault is not None:  # its identity stays free, so that the event published rightly is no duplicate
-        arrival.identity = identity_of_place(record, group=group, topic=topic)
-    return arrival
+) -> list[Arrival]:
+    """Decode records and judge what can be judged without the database, at clinic time `now` and wall time `wall`;
+    their time only if `judges_time`, for whoever reads history once more. Never raises for a bad record."""
+    # Our own clocks are not judged by each other.
+    latest = now + AHEAD_MAX if judges_time and decoder.is_from_apps else NO_LATEST
+    oldest = now - AGE_MAX if judges_time else NO_OLDEST
+    arrivals: list[Arrival] = []
+    for record in records:
+        try:
+            event = decoder.decode(record.value, record.headers)
+        except Undecodable as error:
+            arrivals.append(_unreadable(record, error, group=group, topic=topic))
+            continue
+        identity = inbox_identity(group, event.source, event.id)
+        arrival = Arrival(record, event.subject, event, None, identity, body_digest(event))
+        if record.key != key_of(event.subject).raw and read_key(record.key) != event.subject:
+            arrival.fault = WRONG_KEY
+        elif event.time > latest:
+            arrival.fault = TIME_AHEAD
+        elif event.time < oldest and _is_too_old(event.time, record, now=now, wall=wall):
+            arrival.fault = TOO_OLD
+        if arrival.fault is not None:  # its identity stays free, so that the event published rightly is no duplicate
+            arrival.identity = identity_of_place(record, group=group, topic=topic)
+        arrivals.append(arrival)
+    return arrivals
+
+
+def _unreadable(record: RawRecord, error: Undecodable, *, group: str, topic: str) -> Arrival:
+    member_id = read_key(record.key)
+    coordinates = identity_of_place(record, group=group, topic=topic)
+    blocks = member_id is not None and error.reason in REPAIRABLE
+    return Arrival(record, member_id, None, Fault(error.reason, error.detail, blocks), coordinates, coordinates)
 
 
 def _is_too_old(time: datetime, record: RawRecord, *, now: datetime, wall: datetime) -> bool:

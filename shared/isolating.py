@@ -11,7 +11,7 @@ from uuid import UUID
 
 from shared.database import Connection, is_transient
 from shared.events.envelope import CloudEvent
-from shared.outbox import finish_events, to_rows
+from shared.outbox import finish_events
 from shared.outcomes import Outcomes
 from shared.subscriptions import Subscription
 
@@ -108,7 +108,7 @@ class _Search:
                 outcomes = await self.subscription.run(self.connection, events, now=self.now)
                 # What cannot be built or encoded is this handler's bug: inside the savepoint, like any other.
                 scope = self.subscription.group
-                to_rows(finish_events(outcomes.published, service=self.service, scope=scope, now=self.now))
+                finish_events(outcomes.published, service=self.service, scope=scope, now=self.now)
                 return outcomes
         except Exception as error:
             if is_transient(error):

@@ -4,21 +4,23 @@ The id of a produced event derives from what caused it, so that a decision made 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from uuid import UUID, uuid5
+from typing import NamedTuple
+from uuid import UUID
+
+from pydantic import TypeAdapter
 
 from shared.database import Connection, Database
-from shared.events.catalogue import TOPIC_OF_TYPE
-from shared.events.codec import encode
-from shared.events.envelope import NAMESPACE, CloudEvent, event_type
+from shared.events.catalogue import TOPIC_OF_CLASS
+from shared.events.codec import encode_made
+from shared.events.envelope import EventId, Instant, SourceUri, Traceparent, derive_id
 from shared.outcomes import Draft, cause_of, service_source, step_of, trace_of
-from shared.partitioning import Partitioner
+from shared.partitioning import key_of
 
-HASHES = 2**31
-"""Of so many partitions a member's would have the number of its hash: what a row keeps, so that the relay can pass over
-the rows of a partition in its statement."""
-_hashes = Partitioner()
+_INSTANT: TypeAdapter[datetime] = TypeAdapter(Instant)
+_CAUSE: TypeAdapter[tuple[str, str, str, str | None]] = TypeAdapter(
+    tuple[SourceUri, EventId, EventId, Traceparent | None]
+)
 
 INSERT = """
 insert into delivery.outbox (topic, member_id, value, key_hash, urgent)
@@ -29,47 +31,44 @@ order by place
 """
 
 
-@dataclass(frozen=True, slots=True)
-class OutboxRow:
+class OutboxRow(NamedTuple):
     topic: str
     member_id: UUID
     value: bytes
+    key_hash: int
+    """Kafka's hash of the member's key: by it the relay passes over the rows of a partition in its statement."""
 
 
-def finish_events(drafts: Sequence[Draft], *, service: str, scope: str, now: datetime) -> list[CloudEvent]:
-    """Give drafts their identity, time and place in the chain. `scope` is the consumer group or what else decided."""
+def finish_events(drafts: Sequence[Draft], *, service: str, scope: str, now: datetime) -> list[OutboxRow]:
+    """Give drafts their identity, time and place in the chain. `scope` is the consumer group or what else decided.
+    Raises for what no consumer could read: TooLarge (shared/events/codec.py), TypeError, pydantic.ValidationError."""
     ordinals: dict[tuple[str, str, str], int] = {}
     source = service_source(service)
-    events: list[CloudEvent] = []
+    time = _INSTANT.dump_json(_INSTANT.validate_python(now, strict=True))
+    rows: list[OutboxRow] = []
     for draft in drafts:
-        cause = cause_of(draft.because)
+        cause, step, key = cause_of(draft.because), step_of(draft.because), key_of(draft.member_id)
+        if step is not None:  # nobody has read the identity that a caller gave its command
+            _CAUSE.validate_python(tuple(cause), strict=True)
         if draft.named is None:
-            step = step_of(draft.because) or scope
-            place = (step, cause.source, cause.id)
+            place = (step or scope, cause.source, cause.id)
             ordinals[place] = ordinal = ordinals.get(place, -1) + 1
-            event_id = uuid5(NAMESPACE, f"{service} {step} {cause.source} {cause.id} {ordinal}")
+            event_id = derive_id(f"{service} {place[0]} {cause.source} {cause.id} {ordinal}")
         else:
-            event_id = UUID(draft.named.id)
-        events.append(
-            draft.event(
-                id=str(event_id),
-                source=source,
-                type=event_type(draft.event),
-                time=now,
-                subject=draft.member_id,
-                correlationid=cause.chain,
-                causationid=cause.id,
-                causationsource=cause.source,
-                traceparent=trace_of(cause, event_id),
-                data=draft.data,
-            )
+            event_id = draft.named.id
+        value = encode_made(
+            draft.event,
+            draft.data,
+            id=event_id,
+            source=source,
+            time=time,
+            subject=key.raw,
+            traceparent=trace_of(cause, event_id),
+            chain=cause.chain,
+            cause=(cause.source, cause.id),
         )
-    return events
-
-
-def to_rows(events: Sequence[CloudEvent]) -> list[OutboxRow]:
-    """Encoded events with their topics; TooLarge (shared/events/codec.py) where no consumer would accept one."""
-    return [OutboxRow(TOPIC_OF_TYPE[event.type].name, event.subject, encode(event)) for event in events]
+        rows.append(OutboxRow(TOPIC_OF_CLASS[draft.event].name, draft.member_id, value, key.hash))
+    return rows
 
 
 async def put_in_outbox(
@@ -77,20 +76,13 @@ async def put_in_outbox(
 ) -> int:
     """Write the events of a decision, in the order decided; how many. The caller holds their members' locks, unless
     they are `urgent`: what a safety group decides is in order by its partitions and overtakes everything else."""
-    if not drafts:
-        return 0
-    rows = to_rows(finish_events(drafts, service=service, scope=scope, now=now))
-    await insert_rows(connection, rows, urgent=urgent)
-    return len(rows)
+    if drafts:
+        rows = finish_events(drafts, service=service, scope=scope, now=now)
+        await insert_rows(connection, rows, urgent=urgent)
+    return len(drafts)
 
 
 async def insert_rows(connection: "Connection | Database", rows: Sequence[OutboxRow], *, urgent: bool = False) -> None:
     """Write rows in this order."""
-    await connection.execute(
-        INSERT,
-        [row.topic for row in rows],
-        [row.member_id for row in rows],
-        [row.value for row in rows],
-        [_hashes.partition(row.member_id, HASHES) for row in rows],
-        urgent,
-    )
+    if rows:
+        await connection.execute(INSERT, *zip(*rows, strict=True), urgent)

@@ -8,15 +8,14 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
-from uuid import UUID, uuid5
+from typing import Any, NamedTuple
+from uuid import UUID
 
-from shared.events.envelope import NAMESPACE, CloudEvent, Record
+from shared.events.envelope import CloudEvent, Record, derive_id
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Cause:
-    """The event or command because of which something happens."""
+class Cause(NamedTuple):
+    """The event or command because of which something happens. A named tuple, as drafts are: made for every event."""
 
     source: str
     id: str
@@ -55,9 +54,9 @@ class Timer:
 
 def cause_of(because: CloudEvent | Command | Timer) -> Cause:
     """The cause that an event emitted because of this one names."""
-    if isinstance(because, CloudEvent):
-        return Cause(source=because.source, id=because.id, chain=because.chain, traceparent=because.traceparent)
-    return because.cause
+    if isinstance(because, (Command, Timer)):
+        return because.cause
+    return Cause(because.source, because.id, because.chain, because.traceparent)
 
 
 def service_source(service: str) -> str:
@@ -77,26 +76,24 @@ def step_of(because: CloudEvent | Command | Timer) -> str | None:
             return None
 
 
-def trace_of(cause: Cause, event_id: UUID) -> str:
+def trace_of(cause: Cause, event_id: str) -> str:
     """W3C trace context of an event: the cause's trace, or one of the chain's own, with a span for this event."""
+    span = f"{event_id[-17:-13]}{event_id[-12:]}"
     if cause.traceparent:
         version, trace, _, flags = cause.traceparent.split("-")
-        return f"{version}-{trace}-{event_id.hex[-16:]}-{flags}"
-    return f"00-{hashlib.blake2b(cause.chain.encode(), digest_size=16).hexdigest()}-{event_id.hex[-16:]}-01"
+        return f"{version}-{trace}-{span}-{flags}"
+    return f"00-{hashlib.blake2b(cause.chain.encode(), digest_size=16).hexdigest()}-{span}-01"
 
 
 def name_event(event: type[CloudEvent], *, service: str, about: UUID, because: CloudEvent | Command | Timer) -> Cause:
     """The identity of an event that is going to be published about this thing because of that, as the cause of what
     follows from it: known in the transaction that decides, before the event has been anywhere."""
     cause = cause_of(because)
-    event_id = uuid5(NAMESPACE, f"{event.NAME} {about} {step_of(because) or ''} {cause.source} {cause.id}")
-    return Cause(
-        source=service_source(service), id=str(event_id), chain=cause.chain, traceparent=trace_of(cause, event_id)
-    )
+    event_id = derive_id(f"{event.NAME} {about} {step_of(because) or ''} {cause.source} {cause.id}")
+    return Cause(source=service_source(service), id=event_id, chain=cause.chain, traceparent=trace_of(cause, event_id))
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Draft:
+class Draft(NamedTuple):
     """An event to publish, before it has its id, source and time."""
 
     event: type[CloudEvent]
@@ -133,11 +130,11 @@ class Outcomes:
     ) -> None:
         """Publish an event of this class and data because of that event, command or timer. The member is the cause's
         unless another is given; `named` is the identity that name_event gave it, where something refers to it."""
-        owner = because.subject if isinstance(because, CloudEvent) else because.member_id
+        owner = because.member_id if isinstance(because, (Command, Timer)) else because.subject
         member = member_id or owner
         if member is None:
             raise ValueError("a command about several members names the member of each event")
-        self.published.append(Draft(event=event, data=data, because=because, member_id=member, named=named))
+        self.published.append(Draft(event, data, because, member, named))
 
     def refuse(self, event: CloudEvent, *, reason: str, detail: str = "") -> None:
         """The domain refuses this event: recorded as its outcome, nothing is parked, later events go on."""

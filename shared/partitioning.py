@@ -1,23 +1,36 @@
 """Which partition a member's events go to: Kafka's default for keys, computed without a client."""
 
+from typing import NamedTuple
 from uuid import UUID
 
 from aiokafka.partitioner import murmur2
 
-MEMO_MAX = 500_000
-"""Members whose hash is remembered: the library's murmur2 is pure Python and costs more than the rest of a send."""
+MEMO_MAX = 200_000
+"""Members whose key is remembered: the library's murmur2 is pure Python and costs more than the rest of a send."""
 
 
-class Partitioner:
-    """Kafka's default partitioner for keys (murmur2), remembered per member."""
+class Key(NamedTuple):
+    """A member as the key of a record."""
 
-    def __init__(self) -> None:
-        self._hashes: dict[UUID, int] = {}
+    raw: bytes
+    hash: int
+    """Of 2^31 partitions a member's would have this number."""
 
-    def partition(self, member_id: UUID, partitions: int) -> int:
-        value = self._hashes.get(member_id)
-        if value is None:
-            if len(self._hashes) >= MEMO_MAX:
-                self._hashes.clear()
-            value = self._hashes[member_id] = murmur2(str(member_id).encode()) & 0x7FFFFFFF
-        return value % partitions
+
+_keys: dict[int, Key] = {}
+
+
+def key_of(member_id: UUID) -> Key:
+    """The member's key and its hash by Kafka's default partitioner (murmur2), remembered in the whole process."""
+    key = _keys.get(member_id.int)
+    if key is None:
+        if len(_keys) >= MEMO_MAX:
+            _keys.clear()
+        raw = str(member_id).encode()
+        key = _keys[member_id.int] = Key(raw, murmur2(raw) & 0x7FFFFFFF)
+    return key
+
+
+def partition_of(member_id: UUID, partitions: int) -> int:
+    """Which of so many partitions the member's events go to."""
+    return key_of(member_id).hash % partitions

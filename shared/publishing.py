@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaError, KafkaTimeoutError
 
 from shared.events.codec import HEADERS
 from shared.kafka import new_producer
-from shared.partitioning import Partitioner
+from shared.partitioning import key_of
 from shared.settings import ServiceSettings
 from shared.telemetry import logger
 from shared.topics import topic_name
@@ -37,7 +37,6 @@ class Publisher:
     def __init__(self, settings: ServiceSettings, *, timeout_s: float) -> None:
         """`timeout_s`: how long `publish` waits for acknowledgements, in machine time."""
         self._settings, self._timeout_s = settings, timeout_s
-        self._partitioner = Partitioner()
         self._producer: AIOKafkaProducer | None = None
         self._broken = asyncio.Event()
 
@@ -69,12 +68,13 @@ class Publisher:
             async with asyncio.timeout(self._timeout_s):
                 partitions = len(await producer.partitions_for(name))
                 for record in records:
+                    key = key_of(record.member_id)
                     sent.append(
                         await producer.send(
                             name,
                             value=record.value,
-                            key=str(record.member_id).encode(),
-                            partition=self._partitioner.partition(record.member_id, partitions),
+                            key=key.raw,
+                            partition=key.hash % partitions,
                             headers=list(HEADERS),
                         )
                     )

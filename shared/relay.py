@@ -21,8 +21,7 @@ from shared.clock import monotonic
 from shared.database import Database, is_transient
 from shared.ending import end_tasks
 from shared.isolating import describe_bug
-from shared.outbox import HASHES
-from shared.partitioning import Partitioner
+from shared.partitioning import key_of
 from shared.sending import Sender, Sent
 from shared.settings import ServiceSettings
 from shared.telemetry import BUGS, RELAY_BACKOFF, RELAY_FAILURES, RELAYED, TASK_RESTARTS, logger
@@ -133,7 +132,6 @@ class Outflow:
         self._database, self._is_leading = database, is_leading
         self._statement = READ.replace("{kind}", "urgent" if urgent else "not urgent")
         self._sender = Sender(settings)
-        self._partitioner = Partitioner()
         self._partitions: dict[str, int] = {}
         self._acknowledged: list[tuple[int, datetime]] = []
         self._sending: dict[Place, asyncio.Task[None]] = {}
@@ -231,7 +229,7 @@ class Outflow:
                 continue
             key_hash = row["key_hash"]
             if key_hash is None:
-                key_hash = self._partitioner.partition(row["member_id"], HASHES)
+                key_hash = key_of(row["member_id"]).hash
             by_place.setdefault((row["topic"], key_hash % partitions), []).append(row)
         begun = [place for place in by_place if place not in away.places]
         for place in begun:

@@ -35,7 +35,7 @@ class Subscription:
 
     def wants(self, event: CloudEvent) -> bool:
         """Whether this event reaches the handler."""
-        return not self.events or isinstance(event, self.events)
+        return not self.events or type(event) in self.events
 
 
 @dataclass(frozen=True, kw_only=True)

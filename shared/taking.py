@@ -10,7 +10,7 @@ from typing import Any
 
 import asyncpg
 
-from shared.arrivals import KILLER, UNSTORABLE, Arrival, Fault, read_arrival, without_headers
+from shared.arrivals import KILLER, UNSTORABLE, Arrival, Fault, read_arrivals, without_headers
 from shared.clock import Clock, monotonic, wall_now
 from shared.consuming import BehindBase, Chunk, PositionMissing, SettleWaiting, Taken, take_chunk
 from shared.database import Database, is_transient
@@ -18,7 +18,7 @@ from shared.inbox import LateConflict
 from shared.isolating import describe_bug
 from shared.lanes import Lane, RawChunk
 from shared.parking import Full, NoRoom, Room
-from shared.partitioning import Partitioner
+from shared.partitioning import key_of
 from shared.positions import record_attempt
 from shared.replaying import Reader
 from shared.telemetry import (
@@ -64,7 +64,6 @@ class ChunkTaker:
 
     def __post_init__(self) -> None:
         self.subscription = self.reader.subscription
-        self._partitioner = Partitioner()
 
     async def take(self, lane: Lane, raw: RawChunk, *, counted: bool, partitions: int) -> None:
         """Take a chunk. Returns when it is committed; raises BehindBase or PositionMissing where the position is not
@@ -161,17 +160,14 @@ class ChunkTaker:
 
     def _read(self, raw: RawChunk, *, now: datetime, wall: datetime) -> list[Arrival]:
         group, topic = self.subscription.group, self.subscription.topic
-        return [
-            read_arrival(record, decoder=self.reader.decoder, group=group, topic=topic, now=now, wall=wall)
-            for record in raw.records
-        ]
+        return read_arrivals(raw.records, decoder=self.reader.decoder, group=group, topic=topic, now=now, wall=wall)
 
     def _count_misplaced(self, arrivals: list[Arrival], partition: int, partitions: int) -> None:
         """A publisher with another partitioner: the members' locks keep the effects exact, but somebody should know."""
         misplaced = sum(
             1
             for arrival in arrivals
-            if arrival.event is not None and self._partitioner.partition(arrival.event.subject, partitions) != partition
+            if arrival.event is not None and key_of(arrival.event.subject).hash % partitions != partition
         )
         if misplaced:
             WRONG_PARTITION.labels(self.subscription.topic).inc(misplaced)

@@ -8,7 +8,7 @@ too long) tells nobody which timer it came of: `Caution` finds it by smaller bat
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeAlias
 from uuid import UUID
@@ -106,7 +106,7 @@ async def save_timers(connection: Connection, timers: Sequence[Timer]) -> None:
             [t.member_id for t in chosen],
             [t.due_at for t in chosen],
             [orjson.dumps(dict(t.payload)).decode() for t in chosen],
-            [orjson.dumps(asdict(t.cause)).decode() for t in chosen],
+            [orjson.dumps(t.cause._asdict()).decode() for t in chosen],
         )
 
 

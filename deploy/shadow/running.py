@@ -14,7 +14,7 @@ from uuid import UUID
 from aiokafka import TopicPartition
 
 from deploy.shadow.reading import History
-from shared.arrivals import TIME_AHEAD, TOO_OLD, Arrival, identity_of_place, read_arrival
+from shared.arrivals import TIME_AHEAD, TOO_OLD, Arrival, identity_of_place, read_arrivals
 from shared.database import Connection, Database
 from shared.dead_letters import Bench, go_on
 from shared.held_events import LONG_QUEUE
@@ -55,17 +55,15 @@ class ShadowTaker(ChunkTaker):
 
     def _read(self, raw: RawChunk, *, now: datetime, wall: datetime) -> list[Arrival]:
         group, topic = self.subscription.group, self.subscription.topic
-        arrivals: list[Arrival] = []
-        for record in raw.records:
-            arrival = read_arrival(
-                record, decoder=self.reader.decoder, group=group, topic=topic, now=now, wall=wall, judges_time=False
-            )
-            place = identity_of_place(record, group=group, topic=topic)
+        arrivals = read_arrivals(
+            raw.records, decoder=self.reader.decoder, group=group, topic=topic, now=now, wall=wall, judges_time=False
+        )
+        for arrival in arrivals:
+            place = identity_of_place(arrival.record, group=group, topic=topic)
             if arrival.fault is None and place in self.refused:
                 arrival.fault, arrival.identity = BY_TIME[self.refused[place]], place
             if arrival.event is not None and arrival.fault is None:
                 self.history.pass_to(arrival.event.time)
-            arrivals.append(arrival)
         self.arrivals += arrivals
         return arrivals
 

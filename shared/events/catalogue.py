@@ -136,3 +136,4 @@ TOPICS: Final[tuple[Topic, ...]] = (
 TOPIC_OF: Final[dict[str, Topic]] = {topic.name: topic for topic in TOPICS}
 EVENTS: Final[dict[str, type[CloudEvent]]] = {event_type(event): event for topic in TOPICS for event in topic.events}
 TOPIC_OF_TYPE: Final[dict[str, Topic]] = {event_type(event): topic for topic in TOPICS for event in topic.events}
+TOPIC_OF_CLASS: Final[dict[type[CloudEvent], Topic]] = {event: topic for topic in TOPICS for event in topic.events}

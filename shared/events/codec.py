@@ -8,14 +8,14 @@ health data.
 import re
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
-from typing import Annotated, Any, Final, Literal, Union
+from typing import Annotated, Any, Final, Literal, Union, cast
 
 import orjson
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from shared.events.catalogue import APPS, TOPIC_OF_TYPE, Topic
-from shared.events.envelope import EVENT_SIZE_MAX, CloudEvent, event_type, schema_uri
+from shared.events.envelope import EVENT_SIZE_MAX, CloudEvent, Record, event_type, schema_uri
 from shared.events.upcasters import UPCASTERS, Upcaster, UpcastFailed, upcast
 
 STRUCTURED: Final = "application/cloudevents+json"
@@ -28,6 +28,11 @@ Reason = Literal["null-value", "oversized", "malformed", "unknown-type", "invali
 ERRORS_MAX: Final = 5
 _CLASS_OF_TYPE: Final = {event_type(e): e for topic in TOPIC_OF_TYPE.values() for e in topic.events}
 _SCHEMA_MEMBER: Final = {e: f'{{"dataschema":"{schema_uri(e)}",'.encode() for e in _CLASS_OF_TYPE.values()}
+_UP_TO_ID: Final = {e: f'{said.decode()}"specversion":"1.0","id":"' for e, said in _SCHEMA_MEMBER.items()}
+_TYPE_OF_CLASS: Final = {e: name for name, e in _CLASS_OF_TYPE.items()}
+_DATA_OF_CLASS: Final[dict[type[CloudEvent], Any]] = {
+    e: e.model_fields["data"].annotation for e in _CLASS_OF_TYPE.values()
+}
 _ALWAYS_SENT: Final = frozenset({"specversion", "type"})
 """Attributes with a default for who builds an event, but that CloudEvents wants said."""
 _WRITTEN_FIRST: Final = {"dataschema"}
@@ -61,7 +66,38 @@ def encode(event: CloudEvent) -> bytes:
     """The event in structured mode (JSON, UTF-8) with its `dataschema`. TooLarge above 65,536 bytes."""
     cls = type(event)
     raw = cls.__pydantic_serializer__.to_json(event, exclude_none=True, exclude=_WRITTEN_FIRST)
-    encoded = _SCHEMA_MEMBER[cls] + raw[1:]
+    return _not_too_large(cls, _SCHEMA_MEMBER[cls] + raw[1:])
+
+
+def encode_made(
+    cls: type[CloudEvent],
+    data: Record,
+    *,
+    id: str,  # the attribute's name
+    source: str,
+    time: bytes,
+    subject: bytes,
+    traceparent: str,
+    chain: str,
+    cause: tuple[str, str],
+) -> bytes:
+    """The bytes that `encode` makes of the event with these values, a quarter of the work: no event is made. For what a
+    service publishes itself: every value but the data is ours or was in an event, so that nothing has to be read again.
+    `time` is a JSON string, `cause` the (source, id) of the event's cause. TooLarge as above."""
+    data_class = _DATA_OF_CLASS[cls]
+    if type(data) is not data_class:
+        raise TypeError(f"{cls.NAME} takes no {type(data).__name__}")
+    encoded = b"".join((
+        f'{_UP_TO_ID[cls]}{id}","source":"{source}","type":"{_TYPE_OF_CLASS[cls]}","time":'.encode(), time,
+        b',"subject":"', subject,
+        f'","datacontenttype":"application/json","traceparent":"{traceparent}","correlationid":'.encode(),
+        orjson.dumps(chain), b',"causationid":', orjson.dumps(cause[1]), b',"causationsource":', orjson.dumps(cause[0]),
+        b',"data":', data_class.__pydantic_serializer__.to_json(data, exclude_none=True), b"}",
+    ))  # fmt: skip
+    return _not_too_large(cls, encoded)
+
+
+def _not_too_large(cls: type[CloudEvent], encoded: bytes) -> bytes:
     if len(encoded) > EVENT_SIZE_MAX:
         raise TooLarge(f"{cls.NAME} has {len(encoded)} bytes, at most {EVENT_SIZE_MAX} are allowed")
     return encoded
@@ -75,16 +111,13 @@ def body_digest(event: CloudEvent) -> bytes:
     """
     data = event.data
     raw = type(data).__pydantic_serializer__.to_json(data, exclude_defaults=True)
-    digest = blake2b(event.subject.bytes, digest_size=16)
-    digest.update(event.type.encode())
-    digest.update(raw)
-    return digest.digest()
+    return blake2b(b"%b%b%b" % (event.subject.bytes, event.type.encode(), raw), digest_size=16).digest()
 
 
 class Decoder:
     """Reads the records of one topic."""
 
-    __slots__ = ("_adapter", "_topic", "_types", "_upcasters")
+    __slots__ = ("_topic", "_types", "_upcasters", "_validate")
 
     def __init__(self, topic: Topic, *, upcasters: Mapping[str, Upcaster] = UPCASTERS) -> None:
         self._topic = topic
@@ -92,7 +125,8 @@ class Decoder:
         self._upcasters = upcasters
         union: Any = Union[topic.events]  # noqa: UP007  # of a tuple known at run time only
         annotation: Any = Annotated[union, Field(discriminator="type")] if len(topic.events) > 1 else union
-        self._adapter: TypeAdapter[CloudEvent] = TypeAdapter(annotation)
+        adapter: TypeAdapter[CloudEvent] = TypeAdapter(annotation)
+        self._validate = adapter.validator.validate_json
 
     @property
     def is_from_apps(self) -> bool:
@@ -105,10 +139,10 @@ class Decoder:
             raise Undecodable("null-value", "the record has no value")
         if len(value) > EVENT_SIZE_MAX:
             raise Undecodable("oversized", f"{len(value)} bytes, at most {EVENT_SIZE_MAX} are allowed")
-        if headers:
+        if headers and headers != HEADERS:
             value = _structured(value, headers)
         try:
-            event = self._adapter.validate_json(value, extra="ignore")
+            event: CloudEvent | None = self._validate(value, extra="ignore")
         except ValidationError:
             event = None  # the error holds what was sent: look again outside, so that no traceback shows it
         if event is None or not event.model_fields_set >= _ALWAYS_SENT:
@@ -127,7 +161,7 @@ class Decoder:
         if event["type"] not in self._types:
             raise Undecodable("unknown-type", _of_type(event["type"], self._topic))
         try:
-            return self._adapter.validate_json(orjson.dumps(_plain(event)), extra="ignore")
+            return cast(CloudEvent, self._validate(orjson.dumps(_plain(event)), extra="ignore"))
         except ValidationError as error:
             problems = error.errors(include_url=False, include_context=False, include_input=False)
         raise _invalid([(_path(problem, self._types), _message(problem)) for problem in problems[:ERRORS_MAX]])

@@ -5,8 +5,8 @@ outbox: all in one transaction with the position. The SQL here is shared, so tha
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from shared.database import Connection
@@ -31,8 +31,7 @@ on conflict (member_id) do update set sessions = excluded.sessions, pain_sum = e
 DECISION = Decision(rule_id="bench", rule_version=1, reason="bench")
 
 
-@dataclass(frozen=True, slots=True)
-class MemberState:
+class MemberState(NamedTuple):
     sessions: int = 0
     pain_sum: int = 0
     pain_max: int = 0

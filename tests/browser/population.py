@@ -50,7 +50,7 @@ from shared.events.plans import (
 )
 from shared.events.vocabulary import Exercise, Language, PlanAction, PlanItem, Practitioner, Schedule, TreatmentElement
 from shared.member_locks import lock_members
-from shared.outbox import finish_events
+from tests.fixtures.published import published_events
 
 
 def person_id(name: str) -> UUID:
@@ -360,6 +360,6 @@ async def live_through(connection: Connection, events: Sequence[CloudEvent]) -> 
         for event in events:
             run = next(run for types, run in HANDLERS if isinstance(event, types))
             outcomes = await run(connection, [event], now=event.time)
-            own = finish_events(outcomes.published, service="messaging", scope="browser", now=event.time)
+            own = published_events(outcomes, service="messaging", scope="browser", now=event.time)
             if own:
                 await follow_conversations(connection, own, now=event.time)

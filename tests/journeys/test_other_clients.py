@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import pytest
 from confluent_kafka import Producer
 
-from shared.partitioning import Partitioner
+from shared.partitioning import partition_of
 from shared.topics import topic_name
 from tests.fixtures.eventually import eventually
 from tests.fixtures.servers import RunningServers
@@ -88,7 +88,7 @@ async def test_kafkas_own_java_producer(clinic: Clinic, servers: RunningServers,
         {"key": stranger, "value": "{}", "headers": [("content-type", None)]},
         structured(spike, key=stranger),
     )
-    own = Partitioner().partition(member, 2)
+    own = partition_of(member, 2)
     assert [partition for partition, _ in places[:4]] == [own] * 4, "both sides put a member on the same partition"
 
     async def all_read() -> bool:
@@ -129,7 +129,7 @@ async def test_librdkafka_with_the_partitioner_of_the_contract(
         on_delivery=lambda error, message: placed.append(-1 if error else message.partition()),
     )
     assert await asyncio.to_thread(producer.flush, 20) == 0
-    assert placed == [Partitioner().partition(member, 2)]
+    assert placed == [partition_of(member, 2)]
 
     async def applied() -> bool:
         return bool(await status(clinic, member, event) == "applied")

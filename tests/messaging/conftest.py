@@ -18,10 +18,10 @@ from shared.commands import new_command
 from shared.database import Connection, Database, open_database
 from shared.events import CloudEvent
 from shared.member_locks import lock_members
-from shared.outbox import finish_events
 from shared.outcomes import Command, Outcomes
 from shared.timers import claim_timers
 from tests.fixtures.databases import DatabaseFactory
+from tests.fixtures.published import published_events
 from tests.messaging.given import MEMBER, NOW, contact, enrolled, team_assigned
 
 OWN = {"visit": follow_visits, "message": follow_conversations, "alert": follow_conversations}
@@ -65,7 +65,7 @@ class Clinic:
         return new_command(name, service="messaging", member_ids=[member_id], command_id=str(self._commands))
 
     async def follow(self, outcomes: Outcomes, *, scope: str) -> list[Any]:
-        events = finish_events(outcomes.published, service="messaging", scope=scope, now=self.now)
+        events = published_events(outcomes, service="messaging", scope=scope, now=self.now)
         self.published += events
         self._unread += events
         if not self.is_behind:

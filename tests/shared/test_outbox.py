@@ -12,9 +12,9 @@ from shared.events import CloudEvent, MemberResumed, PainReported
 from shared.events.activity import PainReportedData
 from shared.events.envelope import NAMESPACE
 from shared.events.members import MemberResumedData
-from shared.outbox import finish_events
 from shared.outcomes import Cause, Command, Outcomes, Timer, name_event
 from shared.trace_context import is_traceparent, trace_id_of
+from tests.fixtures.published import published_events
 
 MEMBER = UUID("5b0f5b62-5f0c-4b43-8d5c-1f2f3a4b5c6d")
 NOW = datetime(2026, 3, 2, 14, tzinfo=UTC)
@@ -32,7 +32,7 @@ def event(**changes: Any) -> PainReported:
 
 def command(**changes: Any) -> Command:
     made = new_command("resume", service="plans", member_ids=[MEMBER], command_id="key-1")
-    return replace(made, cause=replace(made.cause, traceparent=TRACEPARENT), **changes)
+    return replace(made, cause=made.cause._replace(traceparent=TRACEPARENT), **changes)
 
 
 def timer(**changes: Any) -> Timer:
@@ -48,7 +48,7 @@ def decide(
     for because in causes:
         for word in ("better", "well"):
             outcomes.publish(MemberResumed, MemberResumedData(reason=word), because=because)
-    return finish_events(outcomes.published, service=service, scope=scope, now=NOW + timedelta(hours=later))
+    return published_events(outcomes, service=service, scope=scope, now=NOW + timedelta(hours=later))
 
 
 def ids(events: list[CloudEvent]) -> list[str]:
@@ -90,7 +90,7 @@ def test_an_event_that_was_named_before_keeps_its_name() -> None:
     named = name_event(MemberResumed, service="plans", about=MEMBER, because=event())
     outcomes = Outcomes()
     outcomes.publish(MemberResumed, MemberResumedData(reason="well"), because=event(), named=named)
-    (made,) = finish_events(outcomes.published, service="plans", scope="plans.activity", now=NOW)
+    (made,) = published_events(outcomes, service="plans", scope="plans.activity", now=NOW)
     assert (made.id, made.source, made.traceparent) == (named.id, named.source, named.traceparent)
 
 

@@ -1,7 +1,7 @@
 """The notifications table: plan, claim, settle. Each change of state is one statement that names the state before."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -152,7 +152,7 @@ async def plan_notifications(connection: Connection, planned: Sequence[Notificat
             [n.page_role for n in planned],
             [n.not_before for n in planned],
             [n.stale_at for n in planned],
-            [orjson.dumps(asdict(n.cause)).decode() for n in planned],
+            [orjson.dumps(n.cause._asdict()).decode() for n in planned],
             now,
         )
 

@@ -1,7 +1,7 @@
 """Session reminders: the schedule of each member and the one timer that it keeps set."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import date, datetime, time
 from typing import Any
 from uuid import UUID
@@ -84,7 +84,7 @@ async def save_schedules(connection: Connection, schedules: Mapping[UUID, Schedu
             [row.local_time for row in rows],
             [row.time_zone for row in rows],
             [row.since for row in rows],
-            [orjson.dumps(asdict(row.cause)).decode() for row in rows],
+            [orjson.dumps(row.cause._asdict()).decode() for row in rows],
         )
 
 

@@ -6,8 +6,8 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
+from shared import partitioning
 from shared.migrating import migrate
-from shared.partitioning import Partitioner
 from tests.fixtures.databases import DatabaseFactory
 from tests.fixtures.services import RunningService, RunService
 from tests.fixtures.topics import TopicFactory
@@ -54,7 +54,7 @@ async def held(running: RunningService, group: str = "probe.activity") -> list[a
 
 
 def partition_of(member: UUID) -> int:
-    return Partitioner().partition(member, PARTITIONS)
+    return partitioning.partition_of(member, PARTITIONS)
 
 
 def neighbour_of(member: UUID) -> UUID:

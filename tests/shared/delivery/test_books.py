@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import orjson
 import pytest
 
-from shared.arrivals import AHEAD_MAX, READ_AGE_MAX, Arrival, read_arrival
+from shared.arrivals import AHEAD_MAX, READ_AGE_MAX, Arrival, read_arrivals
 from shared.clock import wall_now
 from shared.consuming import BehindBase, Chunk, PositionMissing, Taken, take_chunk
 from shared.database import Database, open_database
@@ -54,7 +54,7 @@ class Logged:
 
 def arrivals(*records: Logged, decoder: Decoder = DECODER) -> list[Arrival]:
     now = wall_now()
-    return [read_arrival(r, decoder=decoder, group=GROUP, topic=ACTIVITY, now=now, wall=now) for r in records]
+    return read_arrivals(records, decoder=decoder, group=GROUP, topic=ACTIVITY, now=now, wall=now)
 
 
 async def take(books: Database, chunk: Chunk, *, now: Callable[[], datetime] = wall_now) -> Taken:

@@ -9,7 +9,7 @@ import pytest
 from shared.database import Connection
 from shared.events.codec import encode
 from shared.hosting import Pending
-from shared.partitioning import Partitioner
+from shared.partitioning import partition_of
 from shared.telemetry import WRONG_PARTITION
 from tests.fixtures.eventually import eventually
 from tests.fixtures.services import Consume, Publish, RunningService, member_key
@@ -189,7 +189,7 @@ async def test_a_publisher_with_another_partitioner_is_counted_and_its_events_ta
         return float(WRONG_PARTITION.labels(ACTIVITY)._value.get())
 
     member, before = uuid4(), counted()
-    right = Partitioner().partition(member, 2)
+    right = partition_of(member, 2)
     await publish.raw(ACTIVITY, encode_pain(member, 1), key=member_key(member), partition=right)
     await publish.raw(ACTIVITY, encode_pain(member, 2), key=member_key(member), partition=1 - right)
     await probe.settled()

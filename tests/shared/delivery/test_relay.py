@@ -16,7 +16,7 @@ from shared.events.codec import encode
 from shared.kafka import new_producer
 from shared.migrating import migrate
 from shared.outbox import OutboxRow, insert_rows
-from shared.partitioning import Partitioner
+from shared.partitioning import key_of, partition_of
 from shared.relay import Relay
 from shared.settings import ServiceSettings
 from shared.telemetry import RELAY_BACKOFF, RELAY_FAILURES
@@ -110,7 +110,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[AIOKafkaProducer]:
 
 
 async def put(pool: "Database | Connection", events: Sequence[tuple[UUID, bytes]], *, topic: str = ACTIVITY) -> None:
-    await insert_rows(pool, [OutboxRow(topic, member, value) for member, value in events])
+    await insert_rows(pool, [OutboxRow(topic, member, value, key_of(member).hash) for member, value in events])
 
 
 def events_of(members: Sequence[UUID], rounds: int) -> list[tuple[UUID, bytes]]:
@@ -119,8 +119,7 @@ def events_of(members: Sequence[UUID], rounds: int) -> list[tuple[UUID, bytes]]:
 
 def member_in(partition: int) -> UUID:
     """A member whose events go to this partition of three."""
-    partitioner = Partitioner()
-    return next(member for member in iter(uuid4, None) if partitioner.partition(member, 3) == partition)
+    return next(member for member in iter(uuid4, None) if partition_of(member, 3) == partition)
 
 
 def ids_of(read: Sequence[dict[str, Any]], member: UUID) -> list[str]:

@@ -17,9 +17,9 @@ from shared.events.plans import SafetyFlaggedData
 from shared.events.vocabulary import Finding
 from shared.member_locks import lock_members
 from shared.migrating import migrate
-from shared.outbox import HASHES, put_in_outbox
+from shared.outbox import put_in_outbox
 from shared.outcomes import Draft, Outcomes
-from shared.partitioning import Partitioner
+from shared.partitioning import key_of, partition_of
 from shared.relay import READ_MAX
 from shared.service import Service
 from shared.settings import ServiceSettings
@@ -86,7 +86,7 @@ async def raise_flag(pool: Database, member: UUID) -> None:
 
 async def fill(pool: Database, members: list[UUID], count: int) -> None:
     value = encode(pain(members[0], 1))
-    hashes = [Partitioner().partition(member, HASHES) for member in members]
+    hashes = [key_of(member).hash for member in members]
     await pool.execute(FILL, ACTIVITY, members, value, count, hashes)
 
 
@@ -155,14 +155,14 @@ async def test_a_row_keeps_the_hash_of_its_member(pool: Database) -> None:
     row = await pool.fetchrow("select urgent, key_hash from delivery.outbox")
     assert row
     assert not row["urgent"]
-    assert row["key_hash"] % 12 == Partitioner().partition(member, 12)
+    assert row["key_hash"] % 12 == partition_of(member, 12)
 
 
 async def test_a_flag_is_raised_while_members_that_somebody_holds_use_up_all_connections(
     run_service: RunService, url: str, publish: Publish, consume: Consume
 ) -> None:
     async with run_service(build, name="probe", database_url=url) as probe:
-        held = [next(m for m in iter(uuid4, None) if Partitioner().partition(m, 12) == number) for number in range(6)]
+        held = [next(m for m in iter(uuid4, None) if partition_of(m, 12) == number) for number in range(6)]
         other = await asyncpg.connect(url)
         holding = other.transaction()
         await holding.start()
