@@ -20,6 +20,7 @@ from shared.ending import end_tasks
 from shared.events import VisitBooked
 from shared.member_locks import lock_members
 from shared.outbox import OutboxRow, insert_rows, put_in_outbox
+from shared.partitioning import key_of
 from shared.relay import Outflow
 from shared.settings import ServiceSettings
 from tests.fixtures.eventually import eventually
@@ -62,7 +63,10 @@ async def counting_all(database: Database) -> AsyncIterator[Counted]:
 
 async def count_rounds(settings: ServiceSettings, database: Database, numbers: Sequence[int]) -> Counted:
     """The most expensive round in which a relay hands over one event of each of these members. The topic exists."""
-    rows = [OutboxRow("careloop.activity", one.member_id, one.value) for one in told(SESSION, numbers)]
+    rows = [
+        OutboxRow("careloop.activity", one.member_id, one.value, key_of(one.member_id).hash)
+        for one in told(SESSION, numbers)
+    ]
     outflow = Outflow(settings, database, urgent=False, is_leading=lambda: True)
     most = Counted()
     try:

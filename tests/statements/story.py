@@ -8,7 +8,7 @@ from uuid import UUID, uuid5
 
 from deploy.contracts.examples import EXAMPLES
 from deploy.contracts.examples.member import COACH, MEMBER, PT
-from shared.arrivals import Arrival, read_arrival
+from shared.arrivals import Arrival, read_arrivals
 from shared.events import CloudEvent, SessionCompleted
 from shared.events.catalogue import TOPIC_OF_TYPE
 from shared.events.codec import HEADERS, encode
@@ -75,18 +75,16 @@ class Log:
 
     def append(self, told: Sequence[Told], *, now: datetime) -> list[Arrival]:
         subscription = self.reader.subscription
-        arrivals = []
-        for one in told:
-            record = Record(0, self.end, str(one.member_id).encode(), one.value, int(now.timestamp() * 1000))
-            arrivals.append(
-                read_arrival(
-                    record, decoder=self.reader.decoder, group=subscription.group, topic=subscription.topic, now=now,
-                    wall=now,
-                    judges_time=False,  # a chunk may hold weeks of a life
-                )
-            )  # fmt: skip
-            self.end += 1
-        return arrivals
+        at_ms = int(now.timestamp() * 1000)
+        records = [
+            Record(0, offset, str(one.member_id).encode(), one.value, at_ms)
+            for offset, one in enumerate(told, start=self.end)
+        ]
+        self.end += len(records)
+        return read_arrivals(
+            records, decoder=self.reader.decoder, group=subscription.group, topic=subscription.topic, now=now, wall=now,
+            judges_time=False,  # a chunk may hold weeks of a life
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
