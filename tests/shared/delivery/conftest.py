@@ -7,10 +7,12 @@ import asyncpg
 import pytest
 
 from shared import partitioning
+from shared.database import open_database
 from shared.migrating import migrate
 from tests.fixtures.databases import DatabaseFactory
 from tests.fixtures.services import RunningService, RunService
 from tests.fixtures.topics import TopicFactory
+from tests.shared.delivery.books import Books
 from tests.shared.delivery.probe import ACTIVITY, MEMBERS, add_tables, build
 
 PARTITIONS = 2
@@ -25,6 +27,19 @@ async def probe_url(topics: TopicFactory, database: DatabaseFactory) -> str:
     await migrate(url, service="probe")
     await add_tables(url)
     return url
+
+
+@pytest.fixture
+async def books(database: DatabaseFactory) -> AsyncIterator[Books]:
+    """The probe's books on a database of its own, nobody else at them."""
+    url = await database(None)
+    await migrate(url, service="probe")
+    await add_tables(url)
+    pool = await open_database(url, connections=6, application="test")
+    opened = Books(pool)
+    await opened.open()
+    yield opened
+    await pool.close()
 
 
 @pytest.fixture

@@ -1,15 +1,18 @@
 """Given that log, position and reader no longer agree, when nobody publishes anything, then it is noticed all the same:
 read again where that is right, stopped with an alarm where only an operator can know."""
 
+import asyncio
 from functools import partial
+from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
-from shared.topics import topic_name
+from shared.intake import Intake
+from shared.topics import group_name, topic_name
 from tests.fixtures.eventually import eventually
 from tests.fixtures.servers import RunningServers
 from tests.fixtures.services import Publish, RunningService, RunService
@@ -154,3 +157,46 @@ async def test_a_poll_that_brings_nothing_is_told(probe: RunningService, publish
         return (await probe.client.get("/health/ready")).status_code == 200
 
     await eventually(ready, within=30)
+
+
+async def test_what_was_polled_before_the_position_was_sought_is_dropped(
+    run_service: RunService,
+    servers: RunningServers,
+    namespace: str,
+    probe_url: str,
+    publish: Publish,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Given a client that begins where Kafka was last told, ahead of the stored position, when it polls before the
+    service has sought, then that is dropped and everything from the stored position on takes effect, in order."""
+    member, polled, sought = uuid4(), list[int](), asyncio.Event()
+    await publish(ACTIVITY, *(pain(member, score) for score in range(6)))
+    place = TopicPartition(topic_name(namespace, ACTIVITY), partition_of(member))
+    group = group_name(namespace, "probe.activity")
+    told = AIOKafkaConsumer(bootstrap_servers=servers.kafka_bootstrap, group_id=group, enable_auto_commit=False)
+    await told.start()
+    told.assign([place])
+    await told.commit({place: 4})
+    await told.stop()
+    locate, receive = Intake._locate, Intake._receive
+
+    async def locate_late(intake: Intake, partitions: list[TopicPartition], *, count_start: bool = False) -> Any:
+        if intake.subscription.group == "probe.activity" and not sought.is_set():
+            intake.consumer.resume(*partitions)  # as if it had polled just before it was told to pause
+            await sought.wait()
+            intake.consumer.pause(*partitions)
+        return await locate(intake, partitions, count_start=count_start)
+
+    def note(intake: Intake, records: Any) -> None:
+        if intake.subscription.group == "probe.activity" and not intake.lanes:
+            polled.extend(record.offset for record in records)
+        receive(intake, records)
+
+    monkeypatch.setattr(Intake, "_locate", locate_late)
+    monkeypatch.setattr(Intake, "_receive", note)
+    async with run_service(build, name="probe", database_url=probe_url, wait=False) as running:
+        await eventually(lambda: polled, what="it has polled")
+        sought.set()
+        await eventually(lambda: running.service.health.started, what="it has started")
+        await eventually(partial(effects_are, running, member, [0, 1, 2, 3, 4, 5]))
+    assert polled[0] == 4

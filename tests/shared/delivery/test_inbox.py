@@ -1,0 +1,76 @@
+"""What was taken is never taken again, whatever became of it; what was not taken can still be published rightly."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import orjson
+import pytest
+
+from shared.clock import wall_now
+from shared.dead_letters import Bench, replay
+from shared.events.codec import encode
+from shared.inbox import LateConflict
+from tests.shared.delivery.books import Books
+from tests.shared.delivery.probe import pain
+
+
+async def test_a_parked_event_that_comes_again_is_parked_once(books: Books) -> None:
+    """Given a member behind a dead letter, when an event is parked and comes again, then it takes effect once."""
+    member = uuid4()
+    event = pain(member, 2)
+    await books.take(books.write(pain(member, 9)), isolated=True)
+    first = await books.take(books.write(event), books.write(event))
+    again = await books.take(books.write(event))
+    elsewhere = await books.take(books.write(event, partition=1))
+    assert [(taken.counts.parked, taken.counts.duplicate) for taken in (first, again, elsewhere)] == [
+        (1, 1), (0, 1), (0, 1),
+    ]  # fmt: skip
+    await books.fix()
+    head, _ = await books.held()
+    async with books.transaction() as connection:
+        await replay(connection, head["held_id"], Bench(readers=books.readers, service="probe", now=wall_now()))
+    assert await books.effects(member) == [9, 2]
+
+
+async def test_a_guilty_event_that_comes_again_is_one_dead_letter(books: Books) -> None:
+    """Its savepoint is rolled back, its inbox row is not: a copy is no second dead letter."""
+    member, other = uuid4(), uuid4()
+    guilty = pain(member, 9)
+    taken = await books.take(books.write(pain(other, 1)), books.write(guilty), isolated=True)
+    assert (taken.counts.new, taken.counts.dead) == (1, 1)
+    again = await books.take(books.write(guilty))
+    assert again.counts.duplicate == 1
+    assert [(row["state"], row["reason"]) for row in await books.held()] == [("dead", "bug")]
+    outcome = "select outcome from delivery.inbox where outcome <> 'applied'"
+    assert [row["outcome"] for row in await books.pool.fetch(outcome)] == ["dead"]
+
+
+async def test_what_two_partitions_bring_at_once_takes_effect_once(books: Books) -> None:
+    """Given two members' events of one identity, when the second is taken while the first is not committed, then it
+    waits, notices, and is taken again as what it is: another body."""
+    first, second = (pain(uuid4(), score, event_id="same") for score in (1, 2))
+    late = books.write(second, partition=1)
+    async with books.transaction() as connection:
+        await books.take_in(connection, books.write(first))
+        once = asyncio.create_task(books.take(late))
+        again = asyncio.create_task(books.take_as_the_runtime(late))
+        await books.somebody_waits(2)
+    with pytest.raises(LateConflict):
+        await once
+    await again
+    assert (await books.effects(first.subject), await books.effects(second.subject)) == ([1], [])
+    assert [row["reason"] for row in await books.held()] == ["identity-conflict"]
+
+
+@pytest.mark.parametrize("fault", ["wrong-key", "time-ahead", "too-old"])
+async def test_a_fault_outside_the_event_leaves_its_identity_free(books: Books, fault: str) -> None:
+    """Given an event whose record or clock was wrong, when it is published rightly, then it is no duplicate."""
+    shift = {"time-ahead": timedelta(days=1), "too-old": -timedelta(days=40)}.get(fault, timedelta(0))
+    event = pain(uuid4(), 3)
+    wrong = orjson.dumps({**orjson.loads(encode(event)), "time": (datetime.now(UTC) + shift).isoformat()})
+    key = uuid4() if fault == "wrong-key" else event.subject
+    taken = await books.take(books.write_raw(wrong, key=key), books.write(event))
+    assert (taken.counts.dead, taken.counts.new) == (1, 1)
+    assert [row["reason"] for row in await books.held()] == [fault]
+    assert await books.effects(event.subject) == [3]

@@ -1,0 +1,169 @@
+"""Queues of held events: who looks at one holds its member, and what is added or taken is so in order, and whole."""
+
+import asyncio
+from uuid import uuid4
+
+import pytest
+
+from shared.clock import wall_now
+from shared.database import Connection
+from shared.dead_letters import Bench, Step, replay
+from shared.member_locks import claim_members
+from shared.positions import lock_position
+from tests.shared.delivery.books import GROUP, JOINING, PARTITIONS, Books
+from tests.shared.delivery.operating import OLD_PAIN, old_pain, readers, upcast_pain
+from tests.shared.delivery.probe import ACTIVITY, MEMBERS, pain, paused
+
+
+async def replay_head(books: Books, connection: Connection) -> Step:
+    head = (await books.held())[0]["held_id"]
+    return await replay(connection, head, Bench(readers=books.readers, service="probe", now=wall_now()))
+
+
+async def test_a_consumer_sees_the_queue_that_was_committed_while_it_waited_for_the_member(books: Books) -> None:
+    """Given somebody who parks a member and has not committed, when another partition brings the member's next event,
+    then it is parked behind: the queue is read after the lock was granted, and not before."""
+    member = uuid4()
+    async with books.transaction() as connection:
+        await books.take_in(connection, books.write(pain(member, 9)), isolated=True)
+        later = asyncio.create_task(books.take(books.write(pain(member, 1), partition=1)))
+        await books.somebody_waits()
+    assert (await later).counts.parked == 1
+    assert await books.effects(member) == []
+
+
+async def test_members_are_locked_in_the_order_of_their_keys(books: Books) -> None:
+    """Given a chunk that needs two members and finds the smaller one held, then it does not hold the larger one yet:
+    so no two chunks wait for each other in a circle."""
+    small, large = sorted((uuid4(), uuid4()))
+    await books.take(books.write(pain(small, 1)), books.write(pain(large, 1)))
+    async with books.transaction() as connection:
+        await claim_members(connection, [small], limit=1)
+        waiting = asyncio.create_task(
+            books.take(books.write(pain(large, 2), partition=1), books.write(pain(small, 2), partition=1))
+        )
+        await books.somebody_waits()
+        assert await claim_members(connection, [large], limit=1) == {large}
+    assert (await waiting).counts.new == 2
+
+
+async def test_a_queue_is_in_log_order_whichever_way_each_came_to_be_held(books: Books) -> None:
+    """One waits, and shows it only in the handler; the next cannot be read, and shows it before; a third is behind."""
+    member = uuid4()
+    await books.take(
+        books.write(pain(member, 8)), books.write_raw(old_pain(member, 1), key=member), books.write(pain(member, 2))
+    )
+    assert [(row["record_offset"], row["state"]) for row in await books.held()] == [
+        (0, "waiting"), (1, "dead"), (2, "parked"),
+    ]  # fmt: skip
+
+
+async def test_draining_waits_for_the_member_and_sees_what_was_added_meanwhile(books: Books) -> None:
+    member = uuid4()
+    await books.take(books.write(pain(member, 9)), isolated=True)
+    await books.fix()
+    async with books.transaction() as connection:
+        await books.take_in(connection, books.write(pain(member, 1)))
+
+        async def operate() -> Step:
+            async with books.transaction() as other:
+                return await replay_head(books, other)
+
+        replaying = asyncio.create_task(operate())
+        await books.somebody_waits()
+    assert (await replaying).taken == 2
+    assert await books.effects(member) == [9, 1]
+    assert await books.held() == []
+
+
+async def test_draining_needs_no_position(books: Books) -> None:
+    """Given every partition in hand somewhere, when an operator replays, then nothing is waited for."""
+    member = uuid4()
+    await books.take(books.write(pain(member, 9)), books.write(pain(member, 1)), isolated=True)
+    await books.fix()
+    async with books.transaction() as consuming:
+        for partition in range(PARTITIONS):
+            await lock_position(consuming, GROUP, ACTIVITY, partition)
+        async with books.transaction() as connection:
+            await connection.execute("set local lock_timeout = '1ms'")
+            assert (await replay_head(books, connection)).taken == 2
+    assert await books.effects(member) == [9, 1]
+
+
+class Cut(Exception):
+    """The connection is lost before the commit."""
+
+
+@pytest.mark.parametrize("way", ["replayed", "released"])
+async def test_effect_outbox_and_row_of_a_drained_event_are_one_transaction(books: Books, way: str) -> None:
+    """Given a queue that is drained, when the connection is cut before the commit, then all is as before; when it is
+    not, all of it has happened."""
+    member = uuid4()
+    await books.take(
+        books.write(pain(member, 9 if way == "replayed" else 8)), books.write(pain(member, 1)), isolated=True
+    )
+    await books.fix()
+    joining = books.write(paused(member), topic=MEMBERS)
+
+    async def drain(*, cut: bool) -> None:
+        async with books.transaction() as connection:
+            if way == "replayed":
+                await replay_head(books, connection)
+            else:
+                await books.take_in(connection, joining, group=JOINING)
+            if cut:
+                raise Cut
+
+    async def seen() -> tuple[int, int, int]:
+        return len(await books.effects(member)), len(await books.published()), len(await books.held())
+
+    with pytest.raises(Cut):
+        await drain(cut=True)
+    assert await seen() == (0, 0, 2)
+    books.bases.clear()
+    await drain(cut=False)
+    assert await seen() == (2, 2, 0)
+
+
+async def test_what_a_replay_decides_goes_through_the_outbox(books: Books) -> None:
+    """In its own transaction, with the identity that the chunk would have given it, in the order of the queue."""
+    member = uuid4()
+    events = [pain(member, 9), pain(member, 1)]
+    await books.take(*map(books.write, events), isolated=True)
+    await books.fix()
+    async with books.transaction() as connection:
+        step = await replay_head(books, connection)
+        assert step.published == 2
+        assert await connection.fetchval("select count(*) from delivery.outbox") == 2
+        assert await books.published() == [], "nobody sees it before the effect"
+    told = await books.published()
+    assert [event["causationid"] for event in told] == [event.id for event in events]
+
+
+async def test_one_that_could_not_be_read_is_taken_under_its_own_identity(books: Books) -> None:
+    """Given a record that nobody could read when it came, when a mended reader replays it, then a copy of the event
+    that comes later is a duplicate."""
+    member = uuid4()
+    value = old_pain(member, 2)
+    await books.take(books.write_raw(value, key=member))
+    books.readers = readers({OLD_PAIN: upcast_pain})
+    async with books.transaction() as connection:
+        assert (await replay_head(books, connection)).taken == 1
+    copy = await books.take(books.write_raw(value, key=member))
+    assert copy.counts.duplicate == 1
+    assert await books.effects(member) == [2]
+
+
+async def test_one_that_could_not_be_read_is_looked_up(books: Books) -> None:
+    """Given a copy that the mended reader has parked behind the record that nobody could read, when that is replayed,
+    then one of the two takes effect."""
+    member = uuid4()
+    value = old_pain(member, 2)
+    await books.take(books.write_raw(value, key=member))
+    books.readers = readers({OLD_PAIN: upcast_pain})
+    assert (await books.take(books.write_raw(value, key=member))).counts.parked == 1
+    async with books.transaction() as connection:
+        step = await replay_head(books, connection)
+    assert [fate.outcome for fate in step.fates] == ["duplicate", "applied"]
+    assert await books.effects(member) == [2]
+    assert await books.held() == []
