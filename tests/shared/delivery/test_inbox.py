@@ -54,6 +54,7 @@ async def test_what_two_partitions_bring_at_once_takes_effect_once(books: Books)
     async with books.transaction() as connection:
         await books.take_in(connection, books.write(first))
         once = asyncio.create_task(books.take(late))
+        await books.somebody_waits()
         again = asyncio.create_task(books.take_as_the_runtime(late))
         await books.somebody_waits(2)
     with pytest.raises(LateConflict):
