@@ -1,6 +1,8 @@
 # make up     start everything on this machine (needs Python 3.11 or newer and a network the first time)
 # make test   the whole test suite
 # make check  what CI checks beside the tests: format, lint, types, the imports between packages
+# make chaos  kills and hurts everything for MINUTES=30 with SEED=n, then looks for what is lost or doubled
+# make chaos-mutants  undoes the delivery protocol sentence by sentence: chaos must catch each
 # make bench  measures throughput, prints a table, writes build/bench.json
 # make clean  removes caches and what was built; data (.careloop) and downloads stay
 #
@@ -12,6 +14,9 @@ PY := .venv/bin/python
 unexport PYTHONDONTWRITEBYTECODE
 UP_ARGS ?=
 TEST_ARGS ?= -n auto
+MINUTES ?= 30
+SEED ?=
+NAMES ?=
 
 # What the tests need holds all that `up` needs: once it is installed, `up` leaves it alone.
 ifneq ($(wildcard .venv/.installed-dev),)
@@ -21,7 +26,7 @@ INSTALLED := .venv/.installed-local
 endif
 
 .DEFAULT_GOAL := up
-.PHONY: up test check bench clean install
+.PHONY: up test check chaos chaos-mutants bench clean install
 
 up: $(INSTALLED)
 	@$(PY) -m deploy.cli.main up $(UP_ARGS)
@@ -34,6 +39,12 @@ check: .venv/.installed-dev
 	@$(PY) -m ruff check .
 	@$(PY) -m mypy
 	@.venv/bin/lint-imports
+
+chaos: .venv/.installed-dev
+	@$(PY) -m tests.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
+chaos-mutants: .venv/.installed-dev
+	@$(PY) -m tests.chaos.mutate $(NAMES)
 
 bench: .venv/.installed-dev
 	@$(PY) -m tests.bench

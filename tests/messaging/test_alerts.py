@@ -2,6 +2,8 @@
 
 from uuid import uuid4
 
+import pytest
+
 from services.messaging.domain.alert import Alert
 from services.messaging.domain.slots import Span
 from services.messaging.handlers.follow_activity import follow_activity
@@ -112,6 +114,19 @@ async def test_settling_marks_the_alert_and_leaves_it_to_a_person(clinic: Clinic
     assert (alert.status, alert.settled_at) == ("open", clinic.now)
     (episode,) = await clinic.fetch("select * from pain_episodes")
     assert (episode["episode_id"], episode["settled_at"]) == (EPISODE, NOW + 6 * DAY)
+
+
+@pytest.mark.parametrize("chunks", [1, 2])
+async def test_pain_that_settled_and_rose_again_has_not_settled(chunks: int, clinic: Clinic) -> None:
+    """However its events are cut into chunks."""
+    again = [settled(), spiked(score=9, repeated=True, at=NOW + 6 * DAY)]
+    await clinic.take(follow_plans, spiked())
+    for place in range(chunks):
+        await clinic.take(follow_plans, *again[place::chunks])
+    alert = await the_alert(clinic)
+    assert (alert.status, alert.settled_at, alert.repeats) == ("open", None, 1)
+    steps = await clinic.fetch("select action from alert_actions order by action_id")
+    assert [step["action"] for step in steps] == ["raised", "settled", "repeated"]
 
 
 async def test_nobody_acknowledges_so_the_next_in_line_is_asked(clinic: Clinic) -> None:

@@ -1,6 +1,6 @@
 """careloop.plans: plans, flares and lapses. Red flags have a group of their own (raise_safety_alerts)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -13,7 +13,7 @@ from services.messaging.domain.course_events import episode_of, snapshot_of, ste
 from services.messaging.domain.feed import NewFeedEntry
 from services.messaging.domain.timeline import describe_event
 from services.messaging.domain.triggers import on_member_lapsed, on_pain_spiked
-from services.messaging.store.alerts import load_alert_book, save_alert_changes
+from services.messaging.store.alerts import AlertBook, load_alert_book, save_alert_changes
 from services.messaging.store.course import (
     load_plan_snapshots,
     save_pain_spikes,
@@ -45,12 +45,13 @@ async def follow_plans(connection: Connection, events: Sequence[CloudEvent], /, 
     await _keep_course(connection, events)
     await save_timeline(connection, [describe_event(event, service="plans") for event in events])
 
-    triggers = _triggers_of(events)
-    settled = {str(event.data.episode_id): event for event in events if isinstance(event, PainSettled)}
-    others: list[tuple[UUID, AlertKind]] = [(event.subject, "pain-spike") for event in settled.values()]
+    steps = _steps_of(events)
+    others: list[tuple[UUID, AlertKind]] = [
+        (one.subject, "pain-spike") for one in steps if isinstance(one, PainSettled)
+    ]
+    triggers = [one for one in steps if isinstance(one, Trigger)]
     book = await load_alert_book(connection, triggers=triggers, others=others, now=now)
-    changes = raise_alerts(triggers=triggers, known=book.known, teams=book.teams, rules=load_alert_rules(), now=now)
-    changes += _settle(settled, known=book.known, raised=changes, now=now)
+    changes = _follow(steps, book, now=now)
     announce_alerts(outcomes=outcomes, changes=changes)
     shown = dict.fromkeys((event.subject, FRAGMENTS.get(event.NAME, "timeline")) for event in events)
     feed = [NewFeedEntry(kind="member", change=part, member_id=m, subject_id=m) for m, part in shown]
@@ -75,28 +76,48 @@ async def _keep_course(connection: Connection, events: Sequence[CloudEvent]) -> 
         await save_pain_spikes(connection, spikes)
     settled = [event for event in events if isinstance(event, PainSettled)]
     if settled:
-        await settle_pain_episodes(
-            connection, episode_ids=[e.data.episode_id for e in settled], settled_at=[e.time for e in settled]
-        )
+        await settle_pain_episodes(connection, {event.data.episode_id: event.time for event in settled})
 
 
-def _triggers_of(events: Sequence[CloudEvent]) -> list[Trigger]:
-    rules, triggers = load_trigger_rules(), list[Trigger]()
+def _steps_of(events: Sequence[CloudEvent]) -> list[Trigger | PainSettled]:
+    """What raises an alert or settles one, in log order."""
+    rules, steps = load_trigger_rules(), list[Trigger | PainSettled]()
     for event in events:
         if isinstance(event, PainSpiked):
-            triggers.append(on_pain_spiked(event=event, rules=rules))
+            steps.append(on_pain_spiked(event=event, rules=rules))
+        elif isinstance(event, PainSettled):
+            steps.append(event)
         elif isinstance(event, MemberLapsed) and (trigger := on_member_lapsed(event=event, rules=rules)):
-            triggers.append(trigger)
-    return triggers
+            steps.append(trigger)
+    return steps
 
 
-def _settle(
-    settled: Mapping[str, PainSettled], *, known: Sequence[Alert], raised: Sequence[AlertChange], now: datetime
-) -> list[AlertChange]:
-    standing = {alert.alert_id: alert for alert in known} | {change.alert.alert_id: change.alert for change in raised}
+def _follow(steps: Sequence[Trigger | PainSettled], book: AlertBook, *, now: datetime) -> list[AlertChange]:
+    """One step after the other: an alert that asks again after its pain had settled has not settled, whether both come
+    in one chunk or in two."""
+    standing: dict[UUID, dict[UUID, Alert]] = {}
+    for alert in book.known:
+        standing.setdefault(alert.member_id, {})[alert.alert_id] = alert
+    changes: list[AlertChange] = []
+    for step in steps:
+        alerts = standing.setdefault(step.member_id if isinstance(step, Trigger) else step.subject, {})
+        made = (
+            raise_alerts(
+                triggers=[step], known=list(alerts.values()), teams=book.teams, rules=load_alert_rules(), now=now
+            )
+            if isinstance(step, Trigger)
+            else _settle(step, alerts=alerts.values(), now=now)
+        )
+        alerts |= {change.alert.alert_id: change.alert for change in made}
+        changes += made
+    return changes
+
+
+def _settle(event: PainSettled, *, alerts: Iterable[Alert], now: datetime) -> list[AlertChange]:
+    key = str(event.data.episode_id)
     changes = [
-        settle_alert(alert=alert, because=settled[alert.episode_key], now=now)
-        for alert in standing.values()
-        if alert.kind == "pain-spike" and alert.episode_key in settled
+        settle_alert(alert=alert, because=event, now=now)
+        for alert in alerts
+        if alert.kind == "pain-spike" and alert.episode_key == key
     ]
     return [change for change in changes if change]

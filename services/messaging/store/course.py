@@ -1,6 +1,6 @@
 """Pain, sessions, flares and plans of members, as the events told them."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -77,15 +77,13 @@ async def save_usual_pains(connection: Connection, levels: Sequence[UsualPain]) 
     )
 
 
-async def settle_pain_episodes(
-    connection: Connection, *, episode_ids: Sequence[UUID], settled_at: Sequence[datetime]
-) -> None:
-    """The pain of these episodes went back to usual."""
+async def settle_pain_episodes(connection: Connection, settled_at: Mapping[UUID, datetime]) -> None:
+    """The pain of these episodes went back to usual at these times."""
     await connection.execute(
         """update pain_episodes e set settled_at = n.settled_at
         from unnest($1::uuid[], $2::timestamptz[]) as n(episode_id, settled_at) where e.episode_id = n.episode_id""",
-        list(episode_ids),
         list(settled_at),
+        list(settled_at.values()),
     )
 
 

@@ -1,0 +1,223 @@
+"""Hurts the services and servers of a run as its faults say, each at its time.
+
+A fault that needs a service's processes waits for the one before it on that service; servers are hurt beside that.
+"""
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
+
+import asyncpg
+
+from shared.clock import monotonic
+from tests.chaos.faults import Fault, FaultKind, Service
+from tests.chaos.victim import CLOCK_STEP
+from tests.chaos.world import READY_S, SESSION_TIMEOUT_S, Crew, World
+from tests.fixtures.eventually import eventually
+from tests.fixtures.processes import ServiceProcess
+
+IN_TIME_S = 6.0
+"""How long a process may take to come to a point; then the same is done to it wherever it is."""
+CUT = """
+select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()
+"""
+LOCK_OUTBOX = "lock table delivery.outbox in access exclusive mode"
+RECORDS_READ = "select coalesce(sum(records_read), 0)::int from delivery.positions"
+TAKEN_OVER = 40
+"""After so many records read by its successor a stopped process goes on."""
+STEPPED_S = 3.0
+
+
+@dataclass
+class Driver:
+    world: World
+    say: Callable[[str], None]
+    done: list[str] = field(default_factory=list)
+    """What was done, as it was done."""
+    _servers: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def play(self, faults: Sequence[Fault]) -> None:
+        """All faults, each at its time or as soon after it as the one before on the same thing is over."""
+        began = monotonic()
+        async with asyncio.TaskGroup() as group:
+            for fault in sorted(faults, key=lambda one: one.at_s):
+                await asyncio.sleep(max(0.0, fault.at_s - (monotonic() - began)))
+                group.create_task(self.inflict(fault))
+
+    async def inflict(self, fault: Fault) -> None:
+        does: dict[FaultKind, Callable[[Fault], Awaitable[None]]] = {
+            "kill-at": self._kill_at, "kill": self._kill, "stop-at": self._stop, "stop": self._stop,
+            "kill-in-rebalance": self._kill_in_rebalance, "server": self._server, "cut": self._cut,
+            "slow-outbox": self._slow_outbox, "deploy": self._deploy, "clock": self._clock,
+        }  # fmt: skip
+        if fault.kind in ("kill-at", "kill", "stop-at", "stop", "kill-in-rebalance", "deploy"):
+            assert fault.service
+            crew = self.world.crews[fault.service]
+            async with crew.hurting:
+                await self._whole(crew)
+                await does[fault.kind](fault)
+                await self._whole(crew)
+        else:
+            await does[fault.kind](fault)
+        self.say(f"done: {fault}")
+        self.done.append(str(fault))
+
+    async def _whole(self, crew: Crew) -> None:
+        """Until one process is ready and makes progress."""
+        (process,) = crew.processes
+        await self.world.ready(process)
+        await self.world.has_moved(crew.service)
+
+    # -- processes
+
+    async def _kill_at(self, fault: Fault) -> None:
+        assert fault.service
+        assert fault.point
+        crew = self.world.crews[fault.service]
+        (process,) = crew.processes
+        self.world.order(process, "kill", fault.point, fault.nth)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(_ended(process), IN_TIME_S)
+        await self._replace(crew, process)
+
+    async def _kill(self, fault: Fault) -> None:
+        assert fault.service
+        crew = self.world.crews[fault.service]
+        await self._replace(crew, crew.processes[0])
+
+    async def _replace(self, crew: Crew, process: ServiceProcess) -> None:
+        """End it with SIGKILL, if it has not ended yet, and start another."""
+        await process.kill()
+        self.world.withdraw(process)
+        crew.processes.remove(process)
+        await self.world.start(crew.service)
+
+    async def _stop(self, fault: Fault) -> None:
+        """A process is stopped until another has taken over, then goes on: whatever it does now is too late."""
+        assert fault.service
+        crew = self.world.crews[fault.service]
+        (process,) = crew.processes
+        other = await self.world.start(fault.service)
+        await self.world.ready(other)
+        if fault.point:
+            self.world.order(process, "stop", fault.point, fault.nth)
+            with suppress(AssertionError):
+                await eventually(lambda: _is_stopped(process), within=IN_TIME_S)
+            self.world.withdraw(process)
+        process.signal(signal.SIGSTOP)
+        stopped_at = await self._records_read(crew)
+        await asyncio.sleep(max(fault.hold_s, SESSION_TIMEOUT_S + 1.0))
+        with suppress(AssertionError):  # the stream may have ended
+            await eventually(partial(self._has_read, crew, stopped_at + TAKEN_OVER), within=IN_TIME_S)
+        process.signal(signal.SIGCONT)
+        # It finds out, or does harm.
+        await asyncio.sleep(1.0)
+        await process.terminate(within=30)
+        crew.processes.remove(process)
+
+    async def _records_read(self, crew: Crew) -> int:
+        """-1 where the database is away."""
+        try:
+            async with self.world.connect(crew.service) as connection:
+                count: int = await connection.fetchval(RECORDS_READ)
+                return count
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            return -1
+
+    async def _has_read(self, crew: Crew, count: int) -> bool:
+        return await self._records_read(crew) >= count
+
+    async def _kill_in_rebalance(self, fault: Fault) -> None:
+        """Another process joins; the first dies as its partitions are taken from it, or as it is given new ones."""
+        assert fault.service
+        assert fault.point
+        crew = self.world.crews[fault.service]
+        (process,) = crew.processes
+        self.world.order(process, "kill", fault.point)
+        await self.world.start(fault.service)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(_ended(process), 2 * IN_TIME_S)
+        await process.kill()
+        self.world.withdraw(process)
+        crew.processes.remove(process)
+
+    async def _deploy(self, fault: Fault) -> None:
+        """Two releases after each other, each with a migration that is interrupted once; the new process is there
+        before the old one goes, then the other way round."""
+        assert fault.service
+        crew = self.world.crews[fault.service]
+        for first in ("new", "old"):
+            (process,) = crew.processes
+            crew.release += 1
+            killed = await self.world.migrate(crew.service, killed_at=1)
+            assert killed in (-signal.SIGKILL, 1), f"a migration was to be interrupted: {killed}"
+            await eventually(partial(self._migrated, crew), within=READY_S, what="a release is migrated")
+            if first == "old":
+                await process.terminate(within=30)
+                crew.processes.remove(process)
+            other = await self.world.start(fault.service)
+            await self.world.ready(other)
+            if first == "new":
+                await process.terminate(within=30)
+                crew.processes.remove(process)
+
+    async def _migrated(self, crew: Crew) -> bool:
+        return await self.world.migrate(crew.service) == 0
+
+    # -- servers
+
+    async def _server(self, fault: Fault) -> None:
+        assert fault.server
+        names = ["kafka", "postgres", "valkey"] if fault.server == "all" else [fault.server]
+        async with self._servers:
+            await asyncio.gather(*(self.world.stage.kill(name) for name in names))
+            await asyncio.sleep(fault.hold_s)
+            await asyncio.gather(*(self.world.stage.restart(name) for name in names))
+
+    async def _cut(self, fault: Fault) -> None:
+        """Every connection of a service to its database."""
+        assert fault.service
+        await self._tell_database(fault.service, CUT)
+
+    async def _slow_outbox(self, fault: Fault) -> None:
+        """Nobody writes to the outbox or reads it for a while."""
+        assert fault.service
+        await self._tell_database(fault.service, LOCK_OUTBOX, hold_s=fault.hold_s)
+
+    async def _tell_database(self, service: Service, statement: str, *, hold_s: float = 0.0) -> None:
+        """One transaction; where the database is away, its servers' own fault comes first."""
+        async with self._servers:
+            connection = await asyncpg.connect(self.world.crews[service].database_url, timeout=10)
+            try:
+                async with connection.transaction():
+                    await connection.execute(statement)
+                    await asyncio.sleep(hold_s)
+            finally:
+                await connection.close(timeout=5)
+
+    # -- time
+
+    async def _clock(self, fault: Fault) -> None:
+        """The clocks of one service's machine are off for a while, or clinic time moves on for everybody."""
+        if fault.service is None:
+            self.world.move_clock(timedelta(seconds=abs(fault.by_s)))
+            return
+        file = self.world.folder / f"{fault.service}.{CLOCK_STEP}"
+        file.write_text(str(fault.by_s))
+        await asyncio.sleep(STEPPED_S)
+        file.write_text("0")
+
+
+async def _ended(process: ServiceProcess) -> None:
+    assert process.process
+    await process.process.wait()
+
+
+def _is_stopped(process: ServiceProcess) -> bool:
+    assert process.process
+    with open(f"/proc/{process.process.pid}/stat") as file:
+        return file.read().rpartition(")")[2].split()[0] == "T"

@@ -1,0 +1,85 @@
+"""What is done to the services and servers of a run, and when. A pure function of the seed and the length."""
+
+import random
+from dataclasses import dataclass
+from typing import Final, Literal, get_args
+
+Service = Literal["plans", "messaging", "notifications"]
+SERVICES: Final[tuple[Service, ...]] = get_args(Service)
+Server = Literal["kafka", "postgres", "valkey", "all"]
+Point = Literal[
+    "before-take", "before-commit", "after-commit", "before-publish", "after-publish", "after-delete",
+    "timers-claimed", "before-timers-commit", "revoked", "assigned",
+]  # fmt: skip
+"""Named places in a service process at which it can be hurt (tests/chaos/points.py)."""
+FaultKind = Literal[
+    "kill-at", "kill", "stop-at", "stop", "kill-in-rebalance", "server", "cut", "slow-outbox", "deploy", "clock",
+]  # fmt: skip
+KILL_POINTS: tuple[Point, ...] = (
+    "before-commit", "after-commit", "before-publish", "after-publish", "after-delete", "before-take",
+)  # fmt: skip
+SPACING_S = {"kill-at": 3.5, "kill": 3.5, "stop-at": 9.0, "stop": 9.0, "kill-in-rebalance": 6.0, "server": 6.0}
+SPACING_REST_S = 2.5
+
+
+@dataclass(frozen=True)
+class Fault:
+    """`at_s`: seconds after the stream begins."""
+
+    at_s: float
+    kind: FaultKind
+    service: Service | None = None
+    point: Point | None = None
+    nth: int = 1
+    """How often the point is passed first."""
+    server: Server | None = None
+    hold_s: float = 0.0
+    """How long it lasts: a server is away, a process stopped, a lock held."""
+    by_s: float = 0.0
+    """How far a clock is moved."""
+
+    def __str__(self) -> str:
+        named = (self.service, self.server, f"at {self.point} {self.nth}" if self.point else None)
+        lasts = f"for {self.hold_s:.1f} s" if self.hold_s else None
+        by = f"by {self.by_s:+.0f} s" if self.by_s else None
+        return f"{self.at_s:5.1f} s " + " ".join(filter(None, (self.kind, *named, lasts, by)))
+
+
+def draw_faults(seed: int, *, seconds: float) -> list[Fault]:
+    """Each kind in turn, in an order of the seed's own, until the time is over."""
+    chance = random.Random(f"{seed} faults")
+    faults: list[Fault] = []
+    deck: list[FaultKind] = []
+    at = 1.0 + chance.random()
+    while at < seconds:
+        if not deck:
+            deck = [*get_args(FaultKind), "kill-at", "kill-at", "kill-at", "server", "server"]
+            chance.shuffle(deck)
+        fault = _draw(chance, at, deck.pop())
+        faults.append(fault)
+        at += SPACING_S.get(fault.kind, SPACING_REST_S) * chance.uniform(0.7, 1.3)
+    return faults
+
+
+def _draw(chance: random.Random, at: float, kind: FaultKind) -> Fault:
+    service = chance.choice(SERVICES)
+    match kind:
+        case "kill-at":
+            return Fault(at, kind, service, chance.choice(KILL_POINTS), chance.randint(1, 6))
+        case "stop-at":
+            point: Point = chance.choice(("before-take", "before-commit"))
+            return Fault(at, kind, service, point, chance.randint(1, 3), hold_s=chance.uniform(8, 10))
+        case "stop":
+            return Fault(at, kind, service, hold_s=chance.uniform(7.5, 10))
+        case "kill-in-rebalance":
+            return Fault(at, kind, service, chance.choice(("revoked", "assigned")))
+        case "server":
+            server: Server = chance.choice(("kafka", "postgres", "valkey", "all"))
+            return Fault(at, kind, server=server, hold_s=chance.uniform(0.2, 3))
+        case "slow-outbox":
+            return Fault(at, kind, service, hold_s=chance.uniform(1, 4))
+        case "clock":
+            # Each whole machine's clock, or clinic time for everybody.
+            return Fault(at, kind, chance.choice((service, None)), by_s=chance.choice((-90.0, -30.0, 45.0, 120.0)))
+        case _:
+            return Fault(at, kind, service)

@@ -1,0 +1,251 @@
+"""Holds a run against what must have come of its accepted events. The oracle knows the log of what was published, the
+pure rules, and nothing of how they are carried out."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from deploy.reconciliation import reconcile as reconciliation
+from services.messaging.domain.people import CareTeam
+from services.messaging.store.alerts import load_member_alerts
+from services.plans.store.care_plans import load_care_plans
+from shared.database import Connection
+from shared.events import CloudEvent, MemberEnrolled, SafetyFlagged, SessionCompleted
+from tests.chaos.books import NO_KINDS, judge_books
+from tests.chaos.findings import Derived, Findings, body
+from tests.chaos.log import Log, read_log
+from tests.chaos.messaging_oracle import ESCALATION, MessagingOracle, comparable
+from tests.chaos.notifications_oracle import announced, judge_ends, reminders_of
+from tests.chaos.people import Cast
+from tests.chaos.plans_oracle import PlansOracle
+from tests.chaos.reading import Read, kinds_of, read_as, taken_events
+from tests.chaos.stream import ACTIVITY, Publication
+from tests.chaos.world import World
+
+OURS = ("careloop.plans", "careloop.visits", "careloop.conversations", "careloop.notifications")
+
+
+@dataclass
+class Judge:
+    world: World
+    cast: Cast
+    stream: Sequence[Publication]
+    log: Log
+    now: datetime
+    findings: Findings
+
+    async def judge(self) -> None:
+        self._accepted()
+        told = self._first_copies()
+        reads = self._read_activity()
+        plans = self._fold(reads)
+        self._compare_events(plans, told)
+        conversations = {event.id: event for event in told["careloop.conversations"]}
+        team = CareTeam(pt=self.cast.pt, coach=self.cast.coach)
+        alerts = MessagingOracle(team, conversations, self.findings)
+        self._raise(plans, alerts, told)
+        await self._look_at_plans(plans, reads)
+        await self._look_at_messaging(alerts, reads, told)
+        await self._look_at_notifications(plans, reads, told)
+        self.findings.same("events", "careloop.visits", [], told["careloop.visits"])
+        report = await reconciliation.reconcile(
+            bootstrap=self.world.stage.urls.kafka_bootstrap, namespace=self.world.namespace,
+            databases=self.world.databases, clock=self.world.clock, progress=lambda _: None,
+        )  # fmt: skip
+        for problem in report.problems + [f"{ln.consumer_group} {p}" for ln in report.lines for p in ln.problems]:
+            self.findings.add("books", problem)
+
+    # -- the log
+
+    def _accepted(self) -> None:
+        """The log holds what was accepted, and nothing else."""
+        wanted = {(one.topic, one.key, one.value) for one in self.stream}
+        topics = {one.topic for one in self.stream}
+        there = {(topic, record.key, record.value) for topic in topics for record in self.log[topic]}
+        self.findings.same_all("log", "records that were accepted", wanted, there)
+
+    def _first_copies(self) -> dict[str, list[CloudEvent]]:
+        """What the services told, each once; a copy that the relay sent again must be the same."""
+        told: dict[str, list[CloudEvent]] = {}
+        for topic in OURS:
+            first: dict[tuple[str, str], tuple[CloudEvent, bytes | None]] = {}
+            for record in self.log[topic]:
+                if record.event is None:
+                    self.findings.add("events", f"{topic} {record.partition} {record.offset} cannot be read")
+                    continue
+                ref = (record.event.source, record.event.id)
+                _, value = first.setdefault(ref, (record.event, record.value))
+                if value != record.value:
+                    self.findings.add("events", f"{record.event.type} {record.event.id} was told in two ways")
+            told[topic] = [event for event, _ in first.values()]
+        return told
+
+    def _read_activity(self) -> dict[str, list[Read]]:
+        records, kinds = self.log[ACTIVITY], kinds_of(self.stream)
+        return {
+            "plans.activity": read_as(records, kinds),
+            "plans.safety": read_as(records, kinds, is_safety=True),
+            "messaging.activity": read_as(records, kinds),
+            "notifications.activity": read_as(records, kinds, wants=lambda e: isinstance(e, SessionCompleted)),
+        }
+
+    # -- plans
+
+    def _fold(self, reads: dict[str, list[Read]]) -> PlansOracle:
+        plans = PlansOracle()
+        for event in taken_events(read_as(self.log["careloop.members"], NO_KINDS)):
+            if isinstance(event, MemberEnrolled):
+                plans.enrol(event)
+        for event in taken_events(reads["plans.activity"]):
+            plans.take(event)
+        for event in taken_events(reads["plans.safety"]):
+            plans.flag(event)
+        return plans
+
+    def _compare_events(self, plans: PlansOracle, told: dict[str, list[CloudEvent]]) -> None:
+        there = {event.id: event for event in told["careloop.plans"]}
+        wanted = {one.id: one for one in plans.all_events()}
+        self.findings.same_all("events", "careloop.plans", wanted, there)
+        for event_id in wanted.keys() & there.keys():
+            found = there[event_id]
+            if body(wanted[event_id].at(found.time)) != body(found):
+                self.findings.add("events", f"{found.type} {event_id} differs from what follows")
+        for flagged, expected in ((False, plans.told), (True, plans.flags)):
+            seen: dict[UUID, list[str]] = {}
+            for event in told["careloop.plans"]:
+                if isinstance(event, SafetyFlagged) == flagged and event.id in wanted:
+                    seen.setdefault(event.subject, []).append(event.id)
+            self._compare_order("careloop.plans", expected, seen)
+
+    def _compare_order(self, topic: str, expected: dict[UUID, list[Derived]], seen: dict[UUID, list[str]]) -> None:
+        for member_id, events in expected.items():
+            ids, there = [one.id for one in events], seen.get(member_id, [])
+            if sorted(ids) == sorted(there) and ids != there:
+                self.findings.add("order", f"{topic}: the events of a member are out of order")
+
+    async def _look_at_plans(self, plans: PlansOracle, reads: dict[str, list[Read]]) -> None:
+        async with self.world.connect("plans") as connection:
+            there = await load_care_plans(connection, member_ids=[person.member_id for person in self.cast.people])
+            timers = await _timers(connection, "plan.lapse")
+            self.findings.same("plans", "members with a plan", len(plans.plans), len(there))
+            for member_id, plan in there.items():
+                bare = plan._replace(lapse=None, lapse_timer_s=None)
+                self.findings.same("plans", "a member's plan", plans.plans.get(member_id), bare)
+                due = timers.get(str(member_id))
+                due_s = None if due is None else int(due.timestamp())
+                self.findings.same("timers", "a lapse timer", plan.lapse_timer_s, due_s)
+                if (due_s is None) == (plan.safety is None):
+                    self.findings.add("timers", f"a plan with safety {plan.safety} has a lapse timer {due_s}")
+            revisions = await connection.fetch("select plan_id, version, event from plan_revisions")
+            wanted = [
+                (one.data.plan_id, one.data.version, one.event.NAME)  # type: ignore[attr-defined]
+                for events in plans.told.values()
+                for one in events
+                if one.event.NAME in ("plan.issued", "plan.revised")
+            ]
+            self.findings.same_all("plans", "versions of plans", wanted, [tuple(row) for row in revisions])
+            bugs = [r for r in reads["plans.activity"] if self._is_bug(r)]
+            groups = {name: reads[name] for name in ("plans.activity", "plans.safety")}
+            await self._books(connection, "plans", groups, bugs={"plans.activity": bugs})
+
+    def _is_bug(self, read: Read) -> bool:
+        return read.fate == "taken" and kinds_of(self.stream)[read.record.key, read.record.value] == "bug"
+
+    # -- messaging
+
+    def _raise(self, plans: PlansOracle, alerts: MessagingOracle, told: dict[str, list[CloudEvent]]) -> None:
+        times = {event.id: event.time for event in told["careloop.plans"]}
+        for person in self.cast.people:
+            for follow, of in ((alerts.follow, plans.told), (alerts.follow_flags, plans.flags)):
+                events = of.get(person.member_id, [])
+                follow([one.at(times[one.id]) for one in events if one.id in times])
+        alerts.finish(self.now)
+        seen: dict[UUID, list[str]] = {}
+        raised = {event_id for ids in alerts.order.values() for event_id in ids}
+        for event in told["careloop.conversations"]:
+            if event.id in raised:
+                seen.setdefault(event.subject, []).append(event.id)
+        for member_id, ids in alerts.order.items():
+            if sorted(ids) == sorted(seen.get(member_id, [])) and ids != seen[member_id]:
+                self.findings.add("order", "careloop.conversations: the alerts of a member are out of order")
+
+    async def _look_at_messaging(
+        self, alerts: MessagingOracle, reads: dict[str, list[Read]], told: dict[str, list[CloudEvent]]
+    ) -> None:
+        async with self.world.connect("messaging") as connection:
+            members = [person.member_id for person in self.cast.people]
+            there = await load_member_alerts(connection, member_ids=members, limit=100_000)
+            wanted = {alert.alert_id: comparable(alert) for alert in alerts.alerts.values()}
+            self.findings.same_all("alerts", "alerts", wanted, [alert.alert_id for alert in there])
+            for alert in there:
+                if alert.alert_id in wanted:
+                    self.findings.same("alerts", "an alert", wanted[alert.alert_id], comparable(alert))
+            timers = await _timers(connection, ESCALATION)
+            coming = {str(a.alert_id): a.respond_by for a in there if a.status == "open" and a.respond_by > self.now}
+            self.findings.same("timers", "alerts that wait", coming, timers)
+            activity = taken_events(reads["messaging.activity"])
+            published = [
+                event
+                for topic in ("careloop.members", "careloop.contacts", *OURS)
+                for event in taken_events(read_as(self.log[topic], NO_KINDS))
+            ]
+            shown = await connection.fetch("select member_id, source, event_id from timeline")
+            self.findings.same_all(
+                "timeline", "the timeline", [_place(e) for e in activity + published], [tuple(row) for row in shown]
+            )
+            read = await connection.fetch("select distinct member_id, source, event_id from pain_readings")
+            self.findings.same_all("timeline", "readings", map(_place, activity), [tuple(row) for row in read])
+            sessions = await connection.fetch("select session_id from sessions")
+            done = [event.data.session_id for event in activity if isinstance(event, SessionCompleted)]
+            self.findings.same_all("timeline", "sessions", done, [row["session_id"] for row in sessions])
+            groups = {"messaging.activity": reads["messaging.activity"]}
+            await self._books(connection, "messaging", groups, bugs={})
+
+    # -- notifications
+
+    async def _look_at_notifications(
+        self, plans: PlansOracle, reads: dict[str, list[Read]], told: dict[str, list[CloudEvent]]
+    ) -> None:
+        async with self.world.connect("notifications") as connection:
+            wanted = announced(told["careloop.plans"] + told["careloop.conversations"], self.now)
+            coming: dict[str, datetime] = {}
+            for plan in plans.plans.values():
+                planned, reminder = reminders_of(plan, opening=self.world.opening, now=self.now)
+                wanted |= set(planned)
+                coming[str(plan.member_id)] = reminder.due_at
+            rows = await connection.fetch(
+                "select notification_id, topic, state, attempts, cause from notifications order by notification_id"
+            )
+            self.findings.same_all("reminders", "notifications", wanted, [row["notification_id"] for row in rows])
+            self.findings.same("timers", "reminders to come", coming, await _timers(connection, "reminder.session"))
+            mailed = Counter(
+                one.message_id.strip("<>").partition("@")[0] for one in self.world.mail.mailbox.latest(limit=100_000)
+            )
+            judge_ends([dict(row) for row in rows], told["careloop.notifications"], mailed, self.findings)
+            groups = {"notifications.activity": reads["notifications.activity"]}
+            await self._books(connection, "notifications", groups, bugs={})
+
+    async def _books(
+        self, connection: Connection, service: str, groups: dict[str, list[Read]], *, bugs: dict[str, list[Read]]
+    ) -> None:
+        release = self.world.crews[service].release  # type: ignore[index]
+        await judge_books(connection, service, groups, self.log, self.findings, bugs=bugs, release=release)
+
+
+async def _timers(connection: Connection, kind: str) -> dict[str, datetime]:
+    rows = await connection.fetch("select key, due_at from delivery.timers where kind = $1", kind)
+    return {row["key"]: row["due_at"] for row in rows}
+
+
+def _place(event: CloudEvent) -> tuple[UUID, str, str]:
+    return (event.subject, event.source, event.id)
+
+
+async def judge(world: World, cast: Cast, stream: Sequence[Publication]) -> Findings:
+    """What the oracle holds against a run that has come to rest."""
+    log = await read_log(world.stage.urls.kafka_bootstrap, world.namespace)
+    findings = Findings()
+    await Judge(world, cast, stream, log, world.clock.now(), findings).judge()
+    return findings

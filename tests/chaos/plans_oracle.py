@@ -1,0 +1,168 @@
+"""What plans must have decided: the accepted events, folded by its pure rules."""
+
+from collections.abc import Sequence
+from uuid import UUID, uuid5
+
+from services.plans.domain.activity import SESSION_BITS, PainReport, Session, Taken, take_pain_report, take_session
+from services.plans.domain.announcements import (
+    decide,
+    decision_of,
+    milestone_reached,
+    pain_settled,
+    pain_spiked,
+    plan_issued,
+    plan_revised,
+    usual_pain_changed,
+)
+from services.plans.domain.care_plan import CarePlan
+from services.plans.domain.plan_issue import Intake, issue_plan
+from services.plans.domain.progression import Result
+from services.plans.store.rules import load_library
+from shared.events import (
+    CloudEvent,
+    MemberEnrolled,
+    MilestoneReached,
+    PainReported,
+    PainSettled,
+    PainSpiked,
+    PlanIssued,
+    PlanRevised,
+    SafetyFlagged,
+    SessionCompleted,
+    UsualPainChanged,
+)
+from shared.events.envelope import NAMESPACE, Record
+from shared.events.plans import SafetyFlaggedData
+from shared.red_flags import screen
+from tests.chaos.findings import Derived, derive_id
+
+PLANS = "urn:careloop:plans"
+
+
+class PlansOracle:
+    """State and events that follow, member by member."""
+
+    def __init__(self) -> None:
+        self.library = load_library()
+        self.plans: dict[UUID, CarePlan] = {}
+        self.told: dict[UUID, list[Derived]] = {}
+        """In order for each member."""
+        self.flags: dict[UUID, list[Derived]] = {}
+        """Red flags, in an order of their own."""
+        self.refused: set[tuple[str, str]] = set()
+
+    def all_events(self) -> list[Derived]:
+        return [one for several in (self.told, self.flags) for events in several.values() for one in events]
+
+    def enrol(self, event: MemberEnrolled) -> None:
+        data = event.data
+        intake = Intake(
+            member_id=event.subject, event=(event.source, event.id), at_s=int(event.time.timestamp()),
+            cause=data.cause, usual_pain=data.pain.usual, days_per_week=data.days_per_week,
+            local_time=data.preferred_time, time_zone=data.time_zone, disposition=data.disposition,
+        )  # fmt: skip
+        plan_id = uuid5(NAMESPACE, f"plan {event.source} {event.id}")
+        issue = issue_plan(intake=intake, plan_id=plan_id, library=self.library)
+        self.plans[event.subject] = issue.plan
+        issued = plan_issued(plan=issue.plan, rule=issue.rule, evidence=(intake.event,), library=self.library)
+        self._tell("plans.members", event, [(PlanIssued, issued)])
+
+    def take(self, event: CloudEvent) -> None:
+        """An event of an app, in log order."""
+        assert isinstance(event, SessionCompleted | PainReported)
+        taken = self._take(event, self.plans[event.subject])
+        if taken.refused:
+            self.refused.add((event.source, event.id))
+            return
+        self.plans[event.subject] = taken.plan
+        self._tell("plans.activity", event, self._follows(event, taken))
+
+    def flag(self, event: CloudEvent) -> None:
+        """What the safety group says of it."""
+        assert isinstance(event, SessionCompleted | PainReported)
+        screening = screen(findings=event.data.findings) if event.data.findings else None
+        if screening is None or screening.disposition == "none":
+            return
+        flagged = SafetyFlaggedData(
+            flag_id=uuid5(NAMESPACE, f"safety-flag {event.source} {event.id}"),
+            disposition=screening.disposition,
+            findings=screening.findings,
+            decision=screening.decided_on(event.ref),
+        )
+        flags = self.flags.setdefault(event.subject, [])
+        flags += self._derive("plans.safety", event, [(SafetyFlagged, flagged)])
+
+    def _take(self, event: SessionCompleted | PainReported, plan: CarePlan) -> Taken:
+        ref, at_s = (event.source, event.id), int(event.time.timestamp())
+        disposition = screen(findings=event.data.findings).disposition if event.data.findings else "none"
+        if isinstance(event, PainReported):
+            report = PainReport(
+                event=ref, at_s=at_s, score=event.data.score, context=event.data.context, disposition=disposition
+            )
+            return take_pain_report(plan=plan, report=report, library=self.library)
+        data = event.data
+        results = tuple(
+            Result(one.exercise, one.step, one.sets_done, one.last_set_reps, one.last_set_hold_s, one.rpe)
+            for one in data.exercises
+        )
+        session = Session(
+            event=ref, at_s=at_s, session_id=data.session_id.int & SESSION_BITS, plan_id=data.plan_id,
+            chain=event.correlationid, pain=data.pain_during, pain_last_morning=data.pain_last_morning,
+            results=results, disposition=disposition,
+        )  # fmt: skip
+        return take_session(plan=plan, session=session, library=self.library)
+
+    def _follows(
+        self, event: SessionCompleted | PainReported, taken: Taken
+    ) -> Sequence[tuple[type[CloudEvent], Record]]:
+        """First what pain means, then what changes, then what was reached."""
+        ref, plan, pain, library = (event.source, event.id), taken.plan, taken.pain, self.library
+        score = event.data.score if isinstance(event, PainReported) else event.data.pain_during
+        follows: list[tuple[type[CloudEvent], Record]] = []
+        episode = plan.pain.episode
+        if pain is not None and episode is not None:
+            if pain.alert is not None:
+                spiked = pain_spiked(
+                    episode_id=episode.id, score=score, baseline=pain.baseline, repeated=pain.repeated,
+                    rule=pain.alert, evidence=(ref,),
+                )  # fmt: skip
+                follows.append((PainSpiked, spiked))
+            if pain.settled is not None:
+                settled = pain_settled(
+                    episode_id=episode.id, score=score, baseline=pain.baseline, rule=pain.settled, evidence=(ref,)
+                )  # fmt: skip
+                follows.append((PainSettled, settled))
+        if taken.usual is not None:
+            usual = usual_pain_changed(usual=taken.usual, rule=library.pain.told, evidence=(ref,))
+            follows.append((UsualPainChanged, usual))
+        if taken.changes or taken.review is not None:
+            decision = (
+                decide(rule=taken.review, evidence=(ref,))
+                if taken.review is not None
+                else decision_of(reason=taken.changes[0].reason)
+            )
+            revised = plan_revised(plan=plan, changes=taken.changes, decision=decision, library=library)
+            follows.append((PlanRevised, revised))
+        rule = library.engagement.milestones
+        for milestone in taken.milestones:
+            reached = milestone_reached(milestone=milestone, rule=rule, evidence=(ref,))
+            follows.append((MilestoneReached, reached))
+        return follows
+
+    def _tell(self, group: str, event: CloudEvent, follows: Sequence[tuple[type[CloudEvent], Record]]) -> None:
+        self.told.setdefault(event.subject, []).extend(self._derive(group, event, follows))
+
+    def _derive(
+        self, group: str, event: CloudEvent, follows: Sequence[tuple[type[CloudEvent], Record]]
+    ) -> list[Derived]:
+        return [
+            Derived(
+                event=kind,
+                id=derive_id(f"plans {group} {event.source} {event.id} {ordinal}"),
+                source=PLANS,
+                subject=event.subject,
+                data=data,
+                cause=event,
+            )
+            for ordinal, (kind, data) in enumerate(follows)
+        ]

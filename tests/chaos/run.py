@@ -1,0 +1,158 @@
+"""One run: people join, a stream is published while a driver hurts what takes it, an oracle judges what came of it."""
+
+import asyncio
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
+
+from services.plans.subscriptions import SUBSCRIPTIONS
+from shared.dead_letters import Bench, replay
+from shared.events.catalogue import TOPIC_OF
+from shared.events.codec import Decoder
+from shared.replaying import Reader
+from tests.chaos.driver import Driver
+from tests.chaos.faults import SERVICES, Fault, Point, Service, draw_faults
+from tests.chaos.findings import Finding, Findings
+from tests.chaos.judge import judge
+from tests.chaos.people import Cast, draw_cast, opening_of
+from tests.chaos.publishing import Publisher
+from tests.chaos.stream import Publication, draw_stream
+from tests.chaos.victim import MENDED
+from tests.chaos.world import EndedByItself, Stage, World, open_world
+from tests.fixtures.eventually import eventually
+
+EVENING = timedelta(hours=9)
+"""From the opening to when the day's reminders and the first escalations are due."""
+BUGS = "select held_id from delivery.held_events where consumer_group = 'plans.activity' and reason = 'bug'"
+TIMERS_DUE = "select count(*) from delivery.timers where due_at <= $1"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that is going to happen: a pure function of the seed, the length and the day."""
+
+    seed: int
+    seconds: float
+    cast: Cast
+    opening: datetime
+    stream: tuple[Publication, ...]
+    faults: tuple[Fault, ...]
+    evening: tuple[Fault, ...] = ()
+    """What is done at the end, when timers are due."""
+    is_brief: bool = False
+    """Migrations are not interrupted."""
+
+    @property
+    def command(self) -> str:
+        return f"make chaos SEED={self.seed} MINUTES={self.seconds / 60:g}"
+
+
+def draw_plan(seed: int, *, seconds: float, today: date) -> Plan:
+    cast, opening = draw_cast(seed), opening_of(today)
+    stream = draw_stream(seed, seconds=seconds, cast=cast, opening=opening)
+    points: tuple[Point, Point] = ("timers-claimed", "before-timers-commit")
+    services: tuple[Service, Service] = ("messaging", "notifications")
+    evening = tuple(
+        Fault(seconds, "kill-at", service, points[(seed + number) % 2]) for number, service in enumerate(services)
+    )
+    return Plan(seed, seconds, cast, opening, tuple(stream), tuple(draw_faults(seed, seconds=seconds)), evening)
+
+
+@dataclass
+class Outcome:
+    plan: Plan
+    findings: list[Finding]
+    done: list[str] = field(default_factory=list)
+    logs: str = ""
+
+    @property
+    def report(self) -> str:
+        """What a failure prints: what is wrong, what was done, and how to have it again."""
+        wrong = "\n".join(f"  {finding}" for finding in self.findings[:40])
+        done = "\n".join(f"  {line}" for line in self.done)
+        return f"{len(self.findings)} findings:\n{wrong}\nafter:\n{done}\nagain: {self.plan.command}\nlogs: {self.logs}"
+
+
+async def run(stage: Stage, plan: Plan, *, mutant: str | None = None, say: Callable[[str], None] = print) -> Outcome:
+    async with open_world(stage, plan.opening, mutant=mutant) as world:
+        driver = Driver(world, say)
+        publisher = Publisher(stage.urls.kafka_bootstrap, world.namespace)
+        try:
+            await _open(world, plan, publisher)
+            say("open; the stream begins")
+            async with asyncio.TaskGroup() as group:
+                group.create_task(publisher.play([one for one in plan.stream if one.at_s >= 0]))
+                group.create_task(driver.play(plan.faults))
+            say("published; coming to rest")
+            await world.settled()
+            await _mend(world)
+            await _evening(world, driver, plan)
+            say("at rest; judging")
+            findings = (await judge(world, plan.cast, plan.stream)).found
+        except* (AssertionError, TimeoutError, EndedByItself) as failures:
+            problems = Findings()
+            for failure in _leaves(failures):
+                problems.add("rest", f"{type(failure).__name__} {failure}")
+            findings = problems.found
+        finally:
+            await publisher.close()
+        return Outcome(plan, findings, driver.done, str(world.folder))
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    leaves: list[BaseException] = []
+    for one in group.exceptions:
+        leaves += _leaves(one) if isinstance(one, BaseExceptionGroup) else [one]
+    return leaves
+
+
+async def _open(world: World, plan: Plan, publisher: Publisher) -> None:
+    """Databases are migrated, interrupted once; services start; whoever joins before the run has joined."""
+    processes = [await world.start(service) for service in SERVICES]
+
+    async def migrate(number: int, service: Service) -> None:
+        if not plan.is_brief:
+            killed = await world.migrate(service, killed_at=1 + (plan.seed + number) % 2)
+            assert killed == -signal.SIGKILL, f"the migration of {service} was to be interrupted: {killed}"
+        assert await world.migrate(service) == 0, f"{service} cannot be migrated"
+
+    await asyncio.gather(*(migrate(number, service) for number, service in enumerate(SERVICES)))
+    await publisher.publish([one for one in plan.stream if one.at_s < 0])
+    for process in processes:
+        await world.ready(process)
+    await world.settled()
+
+
+async def _mend(world: World) -> None:
+    """The handler of plans is mended, and an operator replays what it failed at."""
+    (world.folder / MENDED).touch()
+    readers = {one.group: Reader(one, Decoder(TOPIC_OF[one.topic])) for one in SUBSCRIPTIONS}
+    async with world.connect("plans") as connection:
+        for row in await connection.fetch(BUGS):
+            async with connection.transaction():
+                bench = Bench(readers=readers, service="plans", now=world.clock.now())
+                await replay(connection, row["held_id"], bench)
+    await world.settled()
+
+
+async def _evening(world: World, driver: Driver, plan: Plan) -> None:
+    """Clinic time moves on to when reminders and escalations are due; those who run them are killed at it."""
+    world.move_clock(max(timedelta(0), plan.opening + EVENING - world.clock.now()))
+    await asyncio.gather(*(driver.inflict(fault) for fault in plan.evening))
+    await world.settled()
+    for service in SERVICES:
+        await eventually(partial(_nothing_due, world, service), what="due timers are run")
+    await world.settled()
+
+
+async def _nothing_due(world: World, service: Service) -> bool:
+    async with world.connect(service) as connection:
+        due = await connection.fetchval(TIMERS_DUE, world.clock.now())
+    assert due == 0, f"{due} timers are due"
+    return True
+
+
+def today() -> date:
+    return datetime.now(UTC).date()

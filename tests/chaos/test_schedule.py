@@ -1,0 +1,66 @@
+"""What is published and what is hurt follows from the seed alone, and holds all that the page promises."""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import date, timedelta
+from typing import get_args
+
+import orjson
+import pytest
+
+from tests.chaos.faults import FaultKind, draw_faults
+from tests.chaos.people import COUNTS, OPENS_ON, opening_of
+from tests.chaos.run import draw_plan
+from tests.chaos.stream import ACTIVITY, ALONE_KINDS, BLOCKING, LATE, REPEATED, REPEATED_WAITING, Publication
+
+DAY = date(2026, 3, 4)
+
+
+@pytest.mark.parametrize("seed", [0, 8, 999_999])
+def test_a_seed_is_a_run(seed: int) -> None:
+    assert draw_plan(seed, seconds=30, today=DAY) == draw_plan(seed, seconds=30, today=DAY)
+    other = draw_plan(seed + 1, seconds=30, today=DAY)
+    assert draw_plan(seed, seconds=30, today=DAY).stream != other.stream
+    assert draw_plan(seed, seconds=30, today=DAY).faults != other.faults
+
+
+def test_the_day_moves_the_times_of_events_and_nothing_else() -> None:
+    first, later = (draw_plan(8, seconds=30, today=DAY + timedelta(days=days)) for days in (0, 40))
+    assert first.faults == later.faults
+    assert [(p.at_s, p.topic, p.key, p.kind) for p in first.stream] == [
+        (p.at_s, p.topic, p.key, p.kind) for p in later.stream
+    ]
+
+
+def test_clinic_time_opens_on_the_same_weekday_and_in_the_past() -> None:
+    for days in range(30):
+        day = DAY + timedelta(days=days)
+        opening = opening_of(day)
+        assert opening.isoweekday() == OPENS_ON
+        assert timedelta(days=9) <= day - opening.date() <= timedelta(days=15)
+
+
+def test_a_long_run_holds_every_fault_and_every_poison() -> None:
+    plan = draw_plan(8, seconds=600, today=DAY)
+    kinds = Counter(one.kind for one in plan.stream)
+    assert set(BLOCKING) | set(ALONE_KINDS) <= set(kinds)
+    assert kinds["bug"] == COUNTS["bug"]
+    events = sum(one.topic == ACTIVITY for one in plan.stream)
+    waiting = 1 - COUNTS["steady"] / sum(COUNTS.values())
+    repeated = REPEATED * (1 - waiting) + REPEATED_WAITING * waiting
+    assert kinds["repeat"] == pytest.approx(repeated * events, rel=0.3)
+    assert _out_of_order(plan.stream) == pytest.approx(LATE * events, rel=0.5)
+    assert {fault.kind for fault in draw_faults(8, seconds=600)} == set(get_args(FaultKind))
+
+
+def _out_of_order(stream: Sequence[Publication]) -> int:
+    """How many events come after a later one of the same person."""
+    latest: dict[bytes | None, str] = {}
+    late = 0
+    for one in stream:
+        if one.topic == ACTIVITY and one.kind == "event":
+            assert one.value is not None
+            at = orjson.loads(one.value)["time"]
+            late += at < latest.get(one.key, "")
+            latest[one.key] = max(at, latest.get(one.key, ""))
+    return late

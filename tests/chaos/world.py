@@ -1,0 +1,250 @@
+"""The servers and services of a run: an embedded stack of its own, processes that can be hurt."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from deploy.local.databases import create_databases, database_name, service_database_url
+from deploy.local.mail_sink.server import MailSink
+from deploy.local.mail_sink.settings import MailSinkSettings
+from deploy.local.ports import choose_port
+from deploy.local.processes import ProcessFile, kill_session
+from deploy.local.servers import EmbeddedServers, ServerChoices, Servers
+from shared.clock import Anchor, AnchoredClock, write_anchor
+from shared.database import Connection, open_database
+from shared.topics import create_topics
+from tests.chaos.faults import SERVICES, Service
+from tests.fixtures.eventually import eventually
+from tests.fixtures.processes import ServiceProcess
+
+PARTITIONS = 3
+SESSION_TIMEOUT_S = 6
+CHUNK_RECORDS = 40
+MODULE = "tests.chaos.victim"
+MAILBOXES = '{"oncall": "oncall@example.org", "pt": "pt@example.org", "coach": "coach@example.org"}'
+READY_S, SETTLED_S = 90.0, 90.0
+NOT_MOVING = "select coalesce(max(stalled_starts), 0) from delivery.positions"
+STALLED_MAX = 1
+"""No process is hurt again while one of its partitions has begun more often without progress: an innocent record that
+is in hand each time would be condemned, which docs/protocol.md says of it."""
+
+
+@dataclass
+class Stage:
+    """Servers that several runs share, one after the other."""
+
+    servers: EmbeddedServers
+    urls: Servers
+    folder: Path
+    runs: int = 0
+
+    async def kill(self, name: str) -> None:
+        """SIGKILL to a server and all its children, as if its machine lost power."""
+        child = self.servers.children[name]
+        kill_session(child.process.pid)
+        await asyncio.to_thread(child.process.wait)
+
+    async def restart(self, name: str) -> None:
+        await self.servers.launchers[name]()
+
+
+@asynccontextmanager
+async def open_stage(folder: Path) -> AsyncIterator[Stage]:
+    """The three servers, for as long as the block runs."""
+    data = folder / "servers"
+    data.mkdir(parents=True)
+    servers = EmbeddedServers(
+        data=data,
+        choices=ServerChoices(kafka_heap_mb=320, postgres_connections_max=200),
+        record=ProcessFile(path=data / "processes.json"),
+        report=lambda line: None,
+    )
+    urls = await servers.start()
+    try:
+        yield Stage(servers, urls, folder)
+    finally:
+        await asyncio.shield(servers.stop())
+
+
+@dataclass
+class Crew:
+    """The processes of one service. `release`: migrations beyond ours."""
+
+    service: Service
+    database_url: str
+    processes: list[ServiceProcess] = field(default_factory=list)
+    started: int = 0
+    release: int = 0
+    hurting: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """One fault of a kind that needs its processes at a time."""
+
+
+@dataclass
+class World:
+    stage: Stage
+    namespace: str
+    folder: Path
+    opening: datetime
+    crews: dict[Service, Crew]
+    mail: MailSink
+    mutant: str | None = None
+
+    @property
+    def clock_file(self) -> Path:
+        return self.folder / "clock.json"
+
+    @property
+    def clock(self) -> AnchoredClock:
+        """Clinic time as the services have it."""
+        return AnchoredClock(self.clock_file)
+
+    @property
+    def databases(self) -> dict[str, str]:
+        return {name: crew.database_url for name, crew in self.crews.items()}
+
+    def move_clock(self, by: timedelta) -> None:
+        """Set clinic time, for all processes."""
+        wall = datetime.now(UTC)
+        write_anchor(self.clock_file, Anchor(clinic_at=self.clock.now() + by, wall_at=wall, speed=1))
+
+    def order(self, process: ServiceProcess, how: str, point: str, nth: int = 1) -> None:
+        """Tell a process to be hurt when it comes to a point."""
+        file = self.folder / f"{process.env['CHAOS_NAME']}.order"
+        draft = file.with_suffix(".draft")
+        draft.write_text(f"{how} {point} {nth}")
+        draft.replace(file)
+
+    def withdraw(self, process: ServiceProcess) -> None:
+        (self.folder / f"{process.env['CHAOS_NAME']}.order").unlink(missing_ok=True)
+
+    def new_process(self, service: Service, *arguments: str) -> ServiceProcess:
+        """One more process of a service, not started."""
+        crew, port = self.crews[service], choose_port()
+        crew.started += 1
+        name = f"{service}-{crew.started}"
+        urls = self.stage.urls
+        settings: dict[str, Any] = {
+            "database_url": crew.database_url, "kafka_bootstrap": urls.kafka_bootstrap, "valkey_url": urls.valkey_url,
+            "namespace": self.namespace, "port": port, "session_timeout_s": SESSION_TIMEOUT_S,
+            "clock_file": self.clock_file, "chunk_records": CHUNK_RECORDS, "smtp_port": self.mail.smtp_port,
+            "smtp_timeout_s": 2, "sms_timeout_s": 2, "send_answer_within_s": 24, "page_mailboxes": MAILBOXES,
+        }  # fmt: skip
+        env = {k: v for k, v in os.environ.items() if not k.startswith(("CARELOOP_", "CHAOS_"))}
+        env |= {f"CARELOOP_{key.upper()}": str(value) for key, value in settings.items()}
+        env |= {"CHAOS_FOLDER": str(self.folder), "CHAOS_NAME": name, "CHAOS_RELEASE": str(crew.release)}
+        if self.mutant:
+            env["CHAOS_MUTANT"] = self.mutant
+        return ServiceProcess(MODULE, env, self.folder / f"{name}.log", port, (service, *arguments))
+
+    async def start(self, service: Service) -> ServiceProcess:
+        """Start one more process of a service; it need not be ready yet."""
+        process = self.new_process(service)
+        await process.start()
+        self.crews[service].processes.append(process)
+        return process
+
+    async def migrate(self, service: Service, *, killed_at: int | None = None) -> int:
+        """Bring a database up to date, or begin to; the exit code. `killed_at`: at the how many-th migration."""
+        process = self.new_process(service, "--migrate")
+        if killed_at is not None:
+            self.order(process, "kill", "in-migration", killed_at)
+        await process.start()
+        assert process.process
+        code = await asyncio.wait_for(process.process.wait(), 60)
+        self.withdraw(process)
+        return code
+
+    async def ready(self, process: ServiceProcess) -> None:
+        """Until it is ready. AssertionError at once if it has ended by itself."""
+
+        async def is_ready() -> bool:
+            assert process.process
+            if process.process.returncode not in (None, -signal.SIGKILL, -signal.SIGTERM, 0):
+                raise EndedByItself(f"{process.arguments[0]} ended with {process.process.returncode}: {process.log}")
+            answer = await process.get("/health/ready")
+            assert answer.get("ready"), answer
+            return True
+
+        await eventually(is_ready, within=READY_S, what=f"{process.arguments[0]} is ready; log {process.log}")
+
+    @asynccontextmanager
+    async def connect(self, service: Service) -> AsyncIterator[Connection]:
+        """A connection as the service itself has them."""
+        database = await open_database(self.crews[service].database_url, connections=2, application="chaos")
+        try:
+            async with database.acquire() as connection:
+                yield connection
+        finally:
+            await database.close()
+
+    async def has_moved(self, service: Service) -> None:
+        """Until each partition has made progress since its last starts."""
+
+        async def moves() -> bool:
+            connection = await asyncpg.connect(self.crews[service].database_url, timeout=5)
+            try:
+                stalled = await connection.fetchval(NOT_MOVING)
+            finally:
+                await connection.close(timeout=5)
+            return bool(stalled <= STALLED_MAX)
+
+        await eventually(_patient(moves), within=READY_S, what=f"{service} makes progress")
+
+    async def settled(self) -> None:
+        """All services at rest, one after the other, twice: what one does may make work for another."""
+        for _ in range(2):
+            for crew in self.crews.values():
+                for process in crew.processes:
+                    await process.settled(within=SETTLED_S)
+
+    async def close(self) -> None:
+        for crew in self.crews.values():
+            for process in crew.processes:
+                await process.end()
+
+
+class EndedByItself(Exception):
+    """A process that nobody hurt is gone."""
+
+
+def _patient(condition: Any) -> Any:
+    """A server that does not answer yet counts as not yet."""
+
+    async def asked() -> bool:
+        try:
+            return bool(await condition())
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise AssertionError(f"{type(error).__name__}") from error
+
+    return asked
+
+
+@asynccontextmanager
+async def open_world(stage: Stage, opening: datetime, *, mutant: str | None = None) -> AsyncIterator[World]:
+    """Topics, databases that are not migrated yet, a mailbox; no process runs yet."""
+    stage.runs += 1
+    namespace = f"chaos{stage.runs}"
+    folder = stage.folder / namespace
+    folder.mkdir()
+    names = {service: database_name(service, namespace=namespace) for service in SERVICES}
+    await create_databases(stage.urls.postgres_url, dict.fromkeys(names.values(), "simulated"))
+    await create_topics(stage.urls.kafka_bootstrap, namespace=namespace, partitions=PARTITIONS)
+    async with AsyncExitStack() as opened:
+        mailbox = MailSinkSettings(data=folder / "mail", port=0, smtp_port=0, keep=1_000_000)
+        mail = await opened.enter_async_context(MailSink(mailbox))
+        crews = {
+            service: Crew(service, service_database_url(stage.urls.postgres_url, name=name, password="simulated"))
+            for service, name in names.items()
+        }
+        world = World(stage, namespace, folder, opening, crews, mail, mutant)
+        write_anchor(world.clock_file, Anchor(clinic_at=opening, wall_at=datetime.now(UTC), speed=1))
+        opened.push_async_callback(world.close)
+        yield world
