@@ -25,7 +25,7 @@ def section() -> str:
 
 
 def main() -> None:
-    PAGE.write_text(PAGE.read_text().replace(section(), table()))
+    PAGE.write_text(PAGE.read_text().replace(f"{BEGIN}\n{section()}\n", f"{BEGIN}\n{table()}\n"))
 
 
 if __name__ == "__main__":
