@@ -101,8 +101,6 @@ class Driver:
         assert fault.service
         crew = self.world.crews[fault.service]
         (process,) = crew.processes
-        other = await self.world.start(fault.service)
-        await self.world.ready(other)
         if fault.point:
             self.world.order(process, "stop", fault.point, fault.nth)
             with suppress(AssertionError):
@@ -110,13 +108,15 @@ class Driver:
             self.world.withdraw(process)
         process.signal(signal.SIGSTOP)
         stopped_at = await self._records_read(crew)
+        other = await self.world.start(fault.service)
+        await self.world.ready(other)
         await asyncio.sleep(max(fault.hold_s, SESSION_TIMEOUT_S + 1.0))
         with suppress(AssertionError):  # the stream may have ended
             await eventually(partial(self._has_read, crew, stopped_at + TAKEN_OVER), within=IN_TIME_S)
         process.signal(signal.SIGCONT)
         # It finds out, or does harm.
         await asyncio.sleep(1.0)
-        await process.terminate(within=30)
+        await process.terminate(within=READY_S)
         crew.processes.remove(process)
 
     async def _records_read(self, crew: Crew) -> int:
@@ -157,12 +157,12 @@ class Driver:
             assert killed in (-signal.SIGKILL, 1), f"a migration was to be interrupted: {killed}"
             await eventually(partial(self._migrated, crew), within=READY_S, what="a release is migrated")
             if first == "old":
-                await process.terminate(within=30)
+                await process.terminate(within=READY_S)
                 crew.processes.remove(process)
             other = await self.world.start(fault.service)
             await self.world.ready(other)
             if first == "new":
-                await process.terminate(within=30)
+                await process.terminate(within=READY_S)
                 crew.processes.remove(process)
 
     async def _migrated(self, crew: Crew) -> bool:

@@ -20,7 +20,7 @@ from tests.chaos.people import Cast, draw_cast, opening_of
 from tests.chaos.publishing import Publisher
 from tests.chaos.stream import Publication, draw_stream
 from tests.chaos.victim import MENDED
-from tests.chaos.world import EndedByItself, Stage, World, open_world
+from tests.chaos.world import SETTLED_S, EndedByItself, Stage, World, open_world
 from tests.fixtures.eventually import eventually
 
 EVENING = timedelta(hours=9)
@@ -143,7 +143,7 @@ async def _evening(world: World, driver: Driver, plan: Plan) -> None:
     await asyncio.gather(*(driver.inflict(fault) for fault in plan.evening))
     await world.settled()
     for service in SERVICES:
-        await eventually(partial(_nothing_due, world, service), what="due timers are run")
+        await eventually(partial(_nothing_due, world, service), within=SETTLED_S, what="due timers are run")
     await world.settled()
 
 
