@@ -66,6 +66,21 @@ class Driver:
         self.say(f"done: {fault}")
         self.done.append(str(fault))
 
+    async def inflict_upon(self, event: Callable[[], None], faults: Sequence[Fault]) -> None:
+        """Kill at points that are reached because of an event: ordered before it comes."""
+        dying: list[Awaitable[None]] = []
+        for fault in faults:
+            assert fault.service
+            assert fault.point
+            crew = self.world.crews[fault.service]
+            await self._whole(crew)
+            (process,) = crew.processes
+            self.world.order(process, "kill", fault.point, fault.nth)
+            dying.append(self._die(crew, process))
+        event()
+        await asyncio.gather(*dying)
+        self.done += map(str, faults)
+
     async def _whole(self, crew: Crew) -> None:
         """Until one process is ready and makes progress."""
         (process,) = crew.processes
@@ -80,6 +95,10 @@ class Driver:
         crew = self.world.crews[fault.service]
         (process,) = crew.processes
         self.world.order(process, "kill", fault.point, fault.nth)
+        await self._die(crew, process)
+
+    async def _die(self, crew: Crew, process: ServiceProcess) -> None:
+        """At the point that it was ordered to, or in time."""
         with suppress(TimeoutError):
             await asyncio.wait_for(_ended(process), IN_TIME_S)
         await self._replace(crew, process)
