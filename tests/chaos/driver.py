@@ -66,6 +66,21 @@ class Driver:
         self.say(f"done: {fault}")
         self.done.append(str(fault))
 
+    async def inflict_upon(self, event: Callable[[], None], faults: Sequence[Fault]) -> None:
+        """Kill at points that are reached because of an event: ordered before it comes."""
+        dying: list[Awaitable[None]] = []
+        for fault in faults:
+            assert fault.service
+            assert fault.point
+            crew = self.world.crews[fault.service]
+            await self._whole(crew)
+            (process,) = crew.processes
+            self.world.order(process, "kill", fault.point, fault.nth)
+            dying.append(self._die(crew, process))
+        event()
+        await asyncio.gather(*dying)
+        self.done += map(str, faults)
+
     async def _whole(self, crew: Crew) -> None:
         """Until one process is ready and makes progress."""
         (process,) = crew.processes
@@ -80,6 +95,10 @@ class Driver:
         crew = self.world.crews[fault.service]
         (process,) = crew.processes
         self.world.order(process, "kill", fault.point, fault.nth)
+        await self._die(crew, process)
+
+    async def _die(self, crew: Crew, process: ServiceProcess) -> None:
+        """At the point that it was ordered to, or in time."""
         with suppress(TimeoutError):
             await asyncio.wait_for(_ended(process), IN_TIME_S)
         await self._replace(crew, process)
@@ -101,8 +120,6 @@ class Driver:
         assert fault.service
         crew = self.world.crews[fault.service]
         (process,) = crew.processes
-        other = await self.world.start(fault.service)
-        await self.world.ready(other)
         if fault.point:
             self.world.order(process, "stop", fault.point, fault.nth)
             with suppress(AssertionError):
@@ -110,13 +127,15 @@ class Driver:
             self.world.withdraw(process)
         process.signal(signal.SIGSTOP)
         stopped_at = await self._records_read(crew)
+        other = await self.world.start(fault.service)
+        await self.world.ready(other)
         await asyncio.sleep(max(fault.hold_s, SESSION_TIMEOUT_S + 1.0))
         with suppress(AssertionError):  # the stream may have ended
             await eventually(partial(self._has_read, crew, stopped_at + TAKEN_OVER), within=IN_TIME_S)
         process.signal(signal.SIGCONT)
         # It finds out, or does harm.
         await asyncio.sleep(1.0)
-        await process.terminate(within=30)
+        await process.terminate(within=READY_S)
         crew.processes.remove(process)
 
     async def _records_read(self, crew: Crew) -> int:
@@ -157,12 +176,12 @@ class Driver:
             assert killed in (-signal.SIGKILL, 1), f"a migration was to be interrupted: {killed}"
             await eventually(partial(self._migrated, crew), within=READY_S, what="a release is migrated")
             if first == "old":
-                await process.terminate(within=30)
+                await process.terminate(within=READY_S)
                 crew.processes.remove(process)
             other = await self.world.start(fault.service)
             await self.world.ready(other)
             if first == "new":
-                await process.terminate(within=30)
+                await process.terminate(within=READY_S)
                 crew.processes.remove(process)
 
     async def _migrated(self, crew: Crew) -> bool:

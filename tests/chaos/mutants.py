@@ -29,7 +29,7 @@ KAFKA_AWAY = (
     _kill_at(9, "plans", "before-publish", 2),
     _kill_at(9, "messaging", "before-publish", 1),
 )
-ZOMBIE = (Fault(1.5, "stop-at", "plans", "before-take", 2, hold_s=12.0),)
+ZOMBIE = (Fault(1.5, "stop-at", "plans", "before-take", 2, hold_s=8.0),)
 FENCE_GONE = Edit(
     CONSUMING,
     "take_chunk",
@@ -90,7 +90,7 @@ LIST: Sequence[Mutant] = (
         (Edit(POSITIONS, "ADVANCE", "greatest(next_offset, $4)", "$4"),),
         ZOMBIE,
         ("counts", "books", "rest"),
-        seconds=36.0,
+        seconds=24.0,
     ),
     Mutant(
         "no-fence",

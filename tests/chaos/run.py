@@ -20,7 +20,7 @@ from tests.chaos.people import Cast, draw_cast, opening_of
 from tests.chaos.publishing import Publisher
 from tests.chaos.stream import Publication, draw_stream
 from tests.chaos.victim import MENDED
-from tests.chaos.world import EndedByItself, Stage, World, open_world
+from tests.chaos.world import SETTLED_S, EndedByItself, Stage, World, open_world
 from tests.fixtures.eventually import eventually
 
 EVENING = timedelta(hours=9)
@@ -139,11 +139,11 @@ async def _mend(world: World) -> None:
 
 async def _evening(world: World, driver: Driver, plan: Plan) -> None:
     """Clinic time moves on to when reminders and escalations are due; those who run them are killed at it."""
-    world.move_clock(max(timedelta(0), plan.opening + EVENING - world.clock.now()))
-    await asyncio.gather(*(driver.inflict(fault) for fault in plan.evening))
+    by = max(timedelta(0), plan.opening + EVENING - world.clock.now())
+    await driver.inflict_upon(lambda: world.move_clock(by), plan.evening)
     await world.settled()
     for service in SERVICES:
-        await eventually(partial(_nothing_due, world, service), what="due timers are run")
+        await eventually(partial(_nothing_due, world, service), within=SETTLED_S, what="due timers are run")
     await world.settled()
 
 

@@ -12,7 +12,7 @@ FIXED_SEED, SECONDS = 8, 32.0
 
 
 @pytest.mark.stack
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3000)
 async def test_each_accepted_event_takes_effect_once_and_in_order(tmp_path: Path) -> None:
     """A short `make chaos`: one seed that is always the same, and another each time."""
     async with open_stage(tmp_path) as stage:

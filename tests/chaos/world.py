@@ -30,7 +30,8 @@ SESSION_TIMEOUT_S = 6
 CHUNK_RECORDS = 40
 MODULE = "tests.chaos.victim"
 MAILBOXES = '{"oncall": "oncall@example.org", "pt": "pt@example.org", "coach": "coach@example.org"}'
-READY_S, SETTLED_S = 90.0, 90.0
+READY_S = SETTLED_S = MIGRATED_S = 240.0
+"""Far beyond what it takes: a busy machine is no finding."""
 NOT_MOVING = "select coalesce(max(stalled_starts), 0) from delivery.positions"
 STALLED_MAX = 1
 """No process is hurt again while one of its partitions has begun more often without progress: an innocent record that
@@ -158,7 +159,7 @@ class World:
             self.order(process, "kill", "in-migration", killed_at)
         await process.start()
         assert process.process
-        code = await asyncio.wait_for(process.process.wait(), 60)
+        code = await asyncio.wait_for(process.process.wait(), MIGRATED_S)
         self.withdraw(process)
         return code
 
