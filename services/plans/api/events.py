@@ -80,7 +80,7 @@ class Entry:
         return body
 
 
-def publisher_of(request: Request) -> Publisher:
+async def publisher_of(request: Request) -> Publisher:
     """FastAPI dependency: the publisher that main.py put on the app."""
     publisher: Publisher = request.app.state.publisher
     return publisher
