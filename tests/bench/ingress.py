@@ -24,6 +24,7 @@ from fastapi.responses import JSONResponse
 from deploy.local.ports import choose_port
 from services.plans.api.cloudevents import BATCH, SINGLE
 from services.plans.api.events import router
+from services.plans.api.known_events import KnownEvents
 from services.plans.settings import PlansSettings
 from shared.auth import Authenticator
 from shared.clock import monotonic
@@ -99,6 +100,7 @@ def ours() -> None:
     tasks = [Task("publisher", lambda _: publisher.run())]
     service = Service(name="plans", settings=settings, routers=[router], tasks=tasks)
     service.app.state.publisher = publisher
+    service.app.state.known_events = KnownEvents(service)
     service.app.state.authenticator = Authenticator.from_keys(
         json.loads(os.environ["BENCH_JWKS"]), issuer=ISSUER, audience=AUDIENCE
     )
