@@ -23,6 +23,7 @@ LIMIT_S = 240.0
 BUSY = 0.75
 """Of one processor: a process that uses more has no time left for more."""
 KINDS: dict[str, Kind] = {"consume": "light", "consume_rules": "rules"}
+MARKS = {"consume": "1.4 loop\n50 message", "consume_rules": "1.1 loop\n25 message"}
 READ = "select coalesce(sum(records_read), 0)::int from delivery.positions"
 console = Console(stderr=True)
 
@@ -129,11 +130,12 @@ async def contest(stage: Stage, job: str) -> dict[str, Any]:
         pairs = zip(results[OURS], results[module], strict=True)
         return statistics.median(ours.records_per_s / theirs.records_per_s for ours, theirs in pairs)
 
-    row = {
+    row: dict[str, Any] = {
         "name": job,
         "unit": "records/s",
         "ours": round(middle(OURS)),
         "beside": {"batch_loop": round(middle(LOOP)), "message_transaction": round(middle(MESSAGE))},
+        "mark": MARKS[job],
         "ratio_to_batch_loop": round(ratio(LOOP), 2),
         "ratio_to_message_transaction": round(ratio(MESSAGE), 1),
         "ours_cpu_us": round(middle(OURS, "worker_us"), 1),
@@ -144,8 +146,10 @@ async def contest(stage: Stage, job: str) -> dict[str, Any]:
         "profile": str(profile),
     }
     if job == "consume_rules":
-        row["share_of_rules"] = round(share_of(profile, "services/plans/domain/"), 2)
-        row["share_of_handler"] = round(share_of(profile, "services/plans/"), 2)
+        rules, handler = share_of(profile, "services/plans/domain/"), share_of(profile, "services/plans/")
+        row |= {"share_of_rules": rules, "share_of_handler": handler}
+        if rules is not None and handler is not None:
+            row["limited_by"] += f"; {rules:.0%} of it rules, {handler:.0%} with loading and saving"
     return row
 
 

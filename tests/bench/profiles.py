@@ -15,7 +15,7 @@ LINES = 40
 @contextmanager
 def describe_profile(pid: int, path: Path) -> Iterator[None]:
     """Sample a process until the block ends; `path` then holds its lines by the time spent in each and below it, and a
-    file beside it every stack that was seen."""
+    file beside it every stack that was seen. Where the system lets nobody look into a process, `path` says so."""
     stacks = path.with_suffix(".stacks")
     stacks.unlink(missing_ok=True)
     sampler = subprocess.Popen(
@@ -30,18 +30,22 @@ def describe_profile(pid: int, path: Path) -> Iterator[None]:
     finally:
         sampler.send_signal(signal.SIGINT)
         _, said = sampler.communicate(timeout=60)
-        if not stacks.exists():
-            raise RuntimeError(f"the sampler wrote nothing: {said.decode()[-300:]}")
-        path.write_text(_describe(_read(stacks)))
+        seen = _read(stacks)
+        path.write_text(_describe(seen) if seen else f"no profile: {said.decode().strip()}\n")
 
 
-def share_of(path: Path, folder: str) -> float:
-    """Part of the samples with a function of this folder on the stack."""
+def share_of(path: Path, folder: str) -> float | None:
+    """Part of the samples with a function of this folder on the stack; None where there is no profile."""
     seen = _read(path.with_suffix(".stacks"))
-    return sum(count for stack, count in seen if any(folder in frame for frame in stack)) / sum(n for _, n in seen)
+    if not seen:
+        return None
+    within = sum(count for stack, count in seen if any(folder in frame for frame in stack))
+    return round(within / sum(count for _, count in seen), 2)
 
 
 def _read(stacks: Path) -> list[tuple[list[str], int]]:
+    if not stacks.exists():
+        return []
     lines = (line.rpartition(" ") for line in stacks.read_text().splitlines())
     return [(stack.split(";"), int(count)) for stack, _, count in lines]
 
