@@ -115,9 +115,8 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         told = dict(scope["headers"]).get(b"content-length", b"0")
-        refusal = Problem(413, "too-large", f"The body is larger than {BODY_SIZE_MAX} bytes.").response()
         if not told.isdigit() or int(told) > BODY_SIZE_MAX:
-            await refusal(scope, receive, send)
+            await _too_large()(scope, receive, send)
             return
         read, answered = 0, False
 
@@ -133,7 +132,7 @@ class BodyLimit:
                 await send(message)
             elif not answered:
                 answered = True
-                await refusal(scope, receive, send)
+                await _too_large()(scope, receive, send)
 
         try:
             await self._app(scope, counted, refuse_instead)
@@ -141,4 +140,8 @@ class BodyLimit:
             if read <= BODY_SIZE_MAX:
                 raise
         if read > BODY_SIZE_MAX and not answered:
-            await refusal(scope, receive, send)
+            await _too_large()(scope, receive, send)
+
+
+def _too_large() -> Response:
+    return Problem(413, "too-large", f"The body is larger than {BODY_SIZE_MAX} bytes.").response()

@@ -331,8 +331,8 @@ async def _world_failed(_: Request, error: Exception) -> Response:
     ).response()
 
 
-def this_service(request: Request) -> Service:
-    """FastAPI dependency: the service whose route this is."""
+async def this_service(request: Request) -> Service:
+    """FastAPI dependency: the service whose route this is. Async, as FastAPI asks a thread for what is not."""
     service: Service = request.app.state.service
     return service
 

@@ -1,6 +1,7 @@
 """Composition root of plans: the only file that wires everything."""
 
 from services.plans.api.events import router as events_router
+from services.plans.api.known_events import KnownEvents
 from services.plans.api.plans import router as plans_router
 from services.plans.settings import PlansSettings
 from services.plans.store.rules import load_library
@@ -24,6 +25,7 @@ def build(settings: PlansSettings) -> Service:
         tasks=[Task("publisher", lambda _: publisher.run())],
     )
     service.app.state.publisher = publisher
+    service.app.state.known_events = KnownEvents(service)
     return service
 
 

@@ -1,138 +1,133 @@
-"""The stage: embedded servers, a topic filled once, a fresh database a run, and a stopwatch on the books."""
+"""The stage: embedded servers, filled topics, a fresh database a run, and what each process costs."""
 
 import asyncio
 import os
-import random
 import secrets
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
 
 import asyncpg
+import httpx
 import psutil
-from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from deploy.local.servers import Servers, embedded_servers
 from services.plans.handlers.follow_members import follow_members
-from shared.clock import monotonic
-from shared.database import open_database
-from shared.events import SessionCompleted
-from shared.events.activity import ExerciseResult, SessionCompletedData
-from shared.events.codec import HEADERS, encode
+from shared.database import Database, open_database
 from shared.events.members import MemberEnrolled, MemberEnrolledData, PainIntake
 from shared.member_locks import lock_members
 from shared.migrating import migrate
-from shared.topics import topic_name
-from tests.bench.job import TABLES, TOPIC
+from tests.bench.job import TABLES
+from tests.bench.sessions import Kind, Log, fill, make_members
 from tests.fixtures.databases import with_database
+from tests.fixtures.eventually import eventually
 
-PARTITIONS = 6
-MEMBERS = 5_000
-IDLE_LIMIT_S = 120.0
-EXERCISES = ("quad-stretch", "knee-extension")
-
-
-@dataclass(frozen=True)
-class Measured:
-    """One run of one contestant."""
-
-    records_per_s: float
-    worker_us: float
-    """CPU microseconds of the contestant's process per record."""
-    memory_mb: float
+DATA = Path("build/bench-servers")
+READY_S = 60.0
 
 
 @dataclass
 class Stage:
     servers: Servers
-    namespace: str
-    members: list[UUID]
     records: int
+    rounds: int
+    _logs: dict[Kind, Log] = field(default_factory=dict)
 
-    def environment(self, database_url: str, job: str) -> dict[str, str]:
+    async def log(self, kind: Kind) -> Log:
+        """The topic with sessions of this kind, filled when it is first asked for."""
+        if kind not in self._logs:
+            log = self._logs[kind] = Log(new_namespace(), make_members(), self.records)
+            await fill(self.servers.kafka_bootstrap, log, kind)
+        return self._logs[kind]
+
+    def environment(self, namespace: str, database_url: str, **more: str) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("CARELOOP_")}
         return kept | {
             "CARELOOP_DATABASE_URL": database_url,
             "CARELOOP_KAFKA_BOOTSTRAP": self.servers.kafka_bootstrap,
             "CARELOOP_VALKEY_URL": self.servers.valkey_url,
-            "CARELOOP_NAMESPACE": self.namespace,
+            "CARELOOP_NAMESPACE": namespace,
             "CARELOOP_PORT": "0",
             "CARELOOP_LOG_LEVEL": "ERROR",
-            "BENCH_JOB": job,
             "BENCH_RUN": secrets.token_hex(4),
-            "BENCH_SERVICE": "plans" if job == "consume_rules" else "bench",
+            **more,
         }
+
+    async def database(self, service: str = "bench") -> str:
+        """A migrated database of a service; that of `bench` has the light job's table."""
+        name = f"bench_{secrets.token_hex(4)}"
+        admin = await asyncpg.connect(self.servers.postgres_url)
+        await admin.execute(f"create database {name}")
+        await admin.close()
+        url = with_database(self.servers.postgres_url, database=name)
+        await migrate(url, service=service)
+        if service == "bench":
+            connection = await asyncpg.connect(url)
+            await connection.execute(TABLES)
+            await connection.close()
+        return url
+
+    def processor_s(self) -> float:
+        """Processor seconds that PostgreSQL and Kafka have used so far."""
+        return sum(_processor_s(process) for process in psutil.process_iter() if _is_ours(process))
 
 
 @asynccontextmanager
-async def open_stage(*, records: int, hot: bool = False) -> AsyncIterator[Stage]:
-    """Servers of their own under build/, and a topic with `records` sessions; `hot`: a tenth of them one member's."""
-    async with embedded_servers(data=Path("build/bench-servers")) as servers:
-        chance = random.Random(7)
-        members = [UUID(int=chance.getrandbits(128), version=4) for _ in range(MEMBERS)]
-        stage = Stage(servers, f"bench{secrets.token_hex(3)}", members, records)
-        await _fill(stage, chance, hot)
-        yield stage
+async def open_stage(*, records: int, rounds: int) -> AsyncIterator[Stage]:
+    """Servers of their own under build/."""
+    async with embedded_servers(data=DATA) as servers:
+        yield Stage(servers, records, rounds)
 
 
-async def _fill(stage: Stage, chance: random.Random, hot: bool) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=stage.servers.kafka_bootstrap)
-    await admin.start()
-    topic = topic_name(stage.namespace, TOPIC)
-    await admin.create_topics([NewTopic(topic, PARTITIONS, 1)])
-    await admin.close()
-    producer = AIOKafkaProducer(bootstrap_servers=stage.servers.kafka_bootstrap, max_batch_size=512 * 1024, linger_ms=5)
-    await producer.start()
-    start = datetime.now(UTC) - timedelta(days=20)
-    for number in range(stage.records):
-        member = stage.members[0] if hot and number % 10 == 0 else chance.choice(stage.members)
-        event = make_session(member, number, start + timedelta(seconds=number))
-        await producer.send(topic, value=encode(event), key=str(member).encode(), headers=list(HEADERS))
-    await producer.stop()
-
-
-def make_session(member: UUID, number: int, at: datetime) -> SessionCompleted:
-    results = tuple(
-        ExerciseResult(exercise=exercise, step=1, sets_prescribed=3, sets_done=3, last_set_reps=10, rpe=5)  # type: ignore[arg-type]
-        for exercise in EXERCISES
+@asynccontextmanager
+async def program(
+    module: str, environment: Mapping[str, str], *arguments: str
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A Python module as a process of its own, killed at the end."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", module, *arguments, env=environment, stdout=asyncio.subprocess.PIPE
     )
-    data = SessionCompletedData(
-        session_id=UUID(int=number), started_at=at, duration_min=20, exercises=results, pain_during=number % 5
-    )
-    return SessionCompleted(id=f"b{number}", source="urn:bench:app", time=at, subject=member, data=data)
-
-
-async def fresh_database(stage: Stage, job: str) -> str:
-    """A migrated database; for the real job every member has a plan."""
-    name = f"{stage.namespace}_{secrets.token_hex(3)}"
-    admin = await asyncpg.connect(stage.servers.postgres_url)
-    await admin.execute(f"create database {name}")
-    await admin.close()
-    url = with_database(stage.servers.postgres_url, database=name)
-    await migrate(url, service="plans" if job == "consume_rules" else "bench")
-    database = await open_database(url, connections=2, application="bench stage")
     try:
-        if job == "consume_rules":
-            await _enroll(database, stage.members)
-        else:
-            await database.execute(TABLES)
+        yield process
     finally:
-        await database.close()
-    return url
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
 
 
-async def _enroll(database: "asyncpg.Pool[asyncpg.Record]", members: list[UUID]) -> None:
+async def is_ready(port: int) -> None:
+    """Wait until the service on this port says that it is ready."""
+
+    async def ready() -> bool:
+        try:
+            answer = await client.get("/health/ready")
+        except httpx.HTTPError as error:
+            raise AssertionError(type(error).__name__) from None
+        assert answer.status_code == 200, answer.text
+        return True
+
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=READY_S) as client:
+        await eventually(ready, within=READY_S, what="a service is ready")
+
+
+async def enroll(url: str, members: list[UUID]) -> None:
+    """Every member has a plan, as after their intake."""
+    database: Database = await open_database(url, connections=2, application="bench stage")
     now = datetime.now(UTC) - timedelta(days=21)
     for start in range(0, len(members), 500):
         events = [_enrolled(member, now) for member in members[start : start + 500]]
         async with database.acquire() as connection, connection.transaction():
             await lock_members(connection, [event.subject for event in events])
             await follow_members(connection, events, now=now)
+    await database.close()
+
+
+def new_namespace() -> str:
+    return f"bench{secrets.token_hex(3)}"
 
 
 def _enrolled(member: UUID, now: datetime) -> MemberEnrolled:
@@ -144,30 +139,20 @@ def _enrolled(member: UUID, now: datetime) -> MemberEnrolled:
     return MemberEnrolled(id=f"m{member}", source="urn:careloop:enrollment", time=now, subject=member, data=data)
 
 
-async def measure(stage: Stage, module: str, job: str, *, records: int) -> Measured:
-    """Run a contestant until it has committed `records` records; the rate between its first and last commit."""
-    url = await fresh_database(stage, job)
-    process = await asyncio.create_subprocess_exec(sys.executable, "-m", module, env=stage.environment(url, job))
-    watch = await asyncpg.connect(url)
+def _is_ours(process: psutil.Process) -> bool:
+    """One of the two servers; a process that PostgreSQL started is counted with it."""
     try:
-        began = monotonic()
-        first_at, first, cpu_at_first = 0.0, 0, 0.0
-        seen = psutil.Process(process.pid)
-        while True:
-            read: int = await watch.fetchval("select coalesce(sum(records_read), 0)::int from delivery.positions")
-            if process.returncode is not None:
-                raise RuntimeError(f"{module} ended with {process.returncode}")
-            if read and not first:
-                first_at, first, cpu_at_first = monotonic(), read, sum(seen.cpu_times()[:2])
-            if read >= records:
-                break
-            if monotonic() - began > IDLE_LIMIT_S:
-                raise RuntimeError(f"{module} took {read} of {records} records in {IDLE_LIMIT_S:.0f} s")
-            await asyncio.sleep(0.01)
-        seconds, cpu = monotonic() - first_at, sum(seen.cpu_times()[:2]) - cpu_at_first
-        taken = read - first
-        return Measured(taken / seconds, cpu / taken * 1e6, seen.memory_info().rss / 1e6)
-    finally:
-        await watch.close()
-        process.kill()
-        await process.wait()
+        line = process.cmdline()
+    except psutil.Error:
+        return False
+    is_server = bool(line) and line[0].endswith(("/postgres", "/java"))
+    return is_server and any(str(DATA.absolute()) in part for part in line)
+
+
+def _processor_s(process: psutil.Process) -> float:
+    """With its children, also those that have ended."""
+    try:
+        spent = sum(process.cpu_times()[:4])
+        return spent + sum(sum(child.cpu_times()[:2]) for child in process.children(recursive=True))
+    except psutil.Error:
+        return 0.0

@@ -4,6 +4,7 @@ import base64
 import json
 import time
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -51,6 +52,16 @@ class FakeIssuer:
 
     def authenticator(self) -> Authenticator:
         return Authenticator(ISSUER, AUDIENCE, client=httpx.AsyncClient(transport=httpx.MockTransport(self.answer)))
+
+
+class _Later:
+    """The clock by which the library judges a token."""
+
+    def __init__(self, time: datetime) -> None:
+        self._time = time
+
+    def now(self, tz: Any = None) -> datetime:
+        return self._time
 
 
 @pytest.fixture
@@ -203,6 +214,48 @@ async def test_a_withdrawn_key_stops_working(signer: Tokens, machine_time: list[
     issuer.jwks = Tokens(kid="other").jwks
     machine_time[0] += auth.KEYS_FRESH_S + 1
     assert (await refusal(authenticator, signer.coach(COACH))).status == 401
+
+
+async def test_a_token_that_was_verified_before_stops_with_its_key(signer: Tokens, machine_time: list[float]) -> None:
+    issuer, token = FakeIssuer(signer.jwks), signer.coach(COACH)
+    authenticator = issuer.authenticator()
+    for _ in range(2):
+        assert (await authenticator.verify(token)).subject == COACH
+    issuer.jwks = Tokens(kid="test-key").jwks  # another key under the same name
+    machine_time[0] += auth.KEYS_FRESH_S + 1
+    assert (await refusal(authenticator, token)).status == 401
+
+
+async def test_a_token_that_was_verified_before_expires(signer: Tokens, monkeypatch: pytest.MonkeyPatch) -> None:
+    authenticator, token = signer.authenticator(), signer.coach(COACH)
+    assert (await authenticator.verify(token)).subject == COACH
+    later = datetime.now(UTC) + timedelta(minutes=10)
+    monkeypatch.setattr("jwt.api_jwt.datetime", _Later(later))
+    monkeypatch.setattr(auth, "wall_now", lambda: later)
+    assert (await refusal(authenticator, token)).status == 401
+
+
+async def test_a_token_is_verified_once(signer: Tokens, monkeypatch: pytest.MonkeyPatch) -> None:
+    authenticator = signer.authenticator()
+    verified: list[str] = []
+    decode = jwt.decode
+
+    def counted(token: str, *given: Any, **more: Any) -> Any:
+        verified.append(token)
+        return decode(token, *given, **more)
+
+    monkeypatch.setattr("shared.auth.jwt.decode", counted)
+    for token in [signer.coach(COACH), signer.member(uuid4())] * 3:
+        await authenticator.verify(token)
+    assert len(verified) == 2
+    assert (await refusal(authenticator, signer.coach(COACH)[:-4] + "AAAA")).status == 401
+
+
+async def test_what_a_caller_changes_in_its_claims_is_its_own(signer: Tokens) -> None:
+    authenticator, token = signer.authenticator(), signer.coach(COACH)
+    (await authenticator.claims(token))["roles"] = ["operator"]
+    (await authenticator.claims(token)).clear()
+    assert (await authenticator.verify(token)).roles == {"coach"}
 
 
 async def test_an_issuer_that_is_down_is_503_until_it_answers(signer: Tokens, machine_time: list[float]) -> None:

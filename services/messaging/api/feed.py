@@ -176,7 +176,7 @@ def _channel(service: Service) -> str:
     return f"{namespace}.careloop.messaging.feed" if namespace else "careloop.messaging.feed"
 
 
-def hub_of(request: Request) -> FeedHub:
+async def hub_of(request: Request) -> FeedHub:
     """FastAPI dependency: the hub of this process."""
     hub: FeedHub = request.app.state.feed_hub
     return hub

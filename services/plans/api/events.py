@@ -1,18 +1,17 @@
 """The ingress of the apps: publish what a member did and felt, and ask what became of it."""
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import unquote
 
-import asyncpg
 import orjson
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response
 
 from services.plans.api.cloudevents import BATCH, SINGLE, read_events
+from services.plans.api.known_events import KnownEvents
 from shared.arrivals import AGE_MAX, AHEAD_MAX
 from shared.auth import Principal, require
 from shared.events import CloudEvent, PainReported, SessionCompleted
@@ -28,8 +27,6 @@ from shared.trace_context import TRACEPARENT, traceparent_of
 
 TOPIC: Final = "careloop.activity"
 DECODER: Final = Decoder(TOPIC_OF[TOPIC])
-ASK_S: Final = 1.0
-"""How long the ingress, which needs only Kafka, asks the database."""
 GROUPS: Final = ("plans.activity", "plans.safety")
 
 router = APIRouter(tags=["events"])
@@ -80,10 +77,16 @@ class Entry:
         return body
 
 
-def publisher_of(request: Request) -> Publisher:
+async def publisher_of(request: Request) -> Publisher:
     """FastAPI dependency: the publisher that main.py put on the app."""
     publisher: Publisher = request.app.state.publisher
     return publisher
+
+
+async def known_events_of(request: Request) -> KnownEvents:
+    """FastAPI dependency: what main.py put on the app to ask the inbox with."""
+    known: KnownEvents = request.app.state.known_events
+    return known
 
 
 _DOCUMENTED: Final[dict[str, Any]] = {
@@ -103,6 +106,7 @@ async def publish_events(
     principal: Annotated[Principal, Depends(require("member", "app"))],
     service: Annotated[Service, Depends(this_service)],
     publisher: Annotated[Publisher, Depends(publisher_of)],
+    known: Annotated[KnownEvents, Depends(known_events_of)],
 ) -> Response:
     """Publish session.completed and pain.reported, one CloudEvent (structured or binary mode) or a batch.
 
@@ -117,7 +121,7 @@ async def publish_events(
         _check(index, _in_trace(item, traceparent), principal=principal, now=now) for index, item in enumerate(items)
     ]
     _refuse_conflicts(entries)
-    await _refuse_known(entries, service)
+    await _refuse_known(entries, known)
     await _publish(entries, publisher=publisher)
     status = _status_of(entries)
     if is_batch:
@@ -203,15 +207,11 @@ def _refuse_conflicts(entries: Sequence[Entry]) -> None:
             entry.problem = _conflict()
 
 
-async def _refuse_known(entries: Sequence[Entry], service: Service) -> None:
+async def _refuse_known(entries: Sequence[Entry], known_events: KnownEvents) -> None:
     """The same identity with another body than was taken before. What has not been read yet, or cannot be asked for
     now, is left to the consumers: they refuse it as well, only later."""
-    asked = list({entry.ref for entry in entries if entry.ref is not None})
-    found: dict[tuple[str, str], Found] = {}
-    if asked:
-        with suppress(Problem, TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-            async with service.database.acquire(timeout=ASK_S) as connection:
-                found = await find_outcomes(connection, group=GROUPS[0], events=asked, timeout=ASK_S)
+    refs = {entry.ref for entry in entries if entry.ref is not None}
+    found = await known_events.find(refs) if refs else {}
     for entry in entries:
         known = found.get(entry.ref) if entry.ref is not None else None
         if known is not None and entry.event is not None and known.digest != body_digest(entry.event):

@@ -1,0 +1,105 @@
+"""From the moment an app publishes a session until the alert that it raises is at a coach's window."""
+
+import asyncio
+import os
+import statistics
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import orjson
+import psutil
+
+from shared.clock import monotonic
+from tests.bench.clinic import Clinic, make_coach, open_clinic
+from tests.bench.job import TOPIC
+from tests.bench.profiles import describe_profile
+from tests.bench.sessions import session
+from tests.bench.stage import Stage
+
+RATE = int(os.environ.get("RATE", "500"))
+SECONDS = 20
+EVERY = 25
+"""One session in so many hurts enough for an alert; its member has no other."""
+QUIET = 1_000
+TICK_S = 0.01
+WAIT_S = 30.0
+
+
+async def contest(stage: Stage) -> dict[str, Any]:
+    """p50 and p99 over all alerts."""
+    coach, other = make_coach(), make_coach()
+    hurting = [uuid4() for _ in range(RATE * SECONDS // EVERY)]
+    quiet = [uuid4() for _ in range(QUIET)]
+    profile = Path("build/bench-latency.txt")
+    async with open_clinic(stage) as clinic:
+        await clinic.enrol(hurting, coach=coach)
+        await clinic.enrol(quiet, coach=other)
+        await clinic.settled()
+        seen: dict[UUID, float] = {}
+        listening = asyncio.create_task(_listen(clinic, coach.practitioner_id, seen, until=len(hurting)))
+        began, spent, servers = monotonic(), _spent(clinic), stage.processor_s()
+        with describe_profile(clinic.pids["messaging"], profile):
+            sent = await _publish(clinic, hurting, quiet)
+            await asyncio.wait([listening], timeout=WAIT_S)
+        seconds = monotonic() - began
+        cpu = {service: used - spent[service] for service, used in _spent(clinic).items()}
+        cpu["servers"] = stage.processor_s() - servers
+        listening.cancel()
+        await asyncio.wait([listening])
+    if len(seen) < len(hurting):
+        raise RuntimeError(f"{len(seen)} of {len(hurting)} alerts came")
+    took = sorted((seen[member] - sent[member]) * 1000 for member in hurting)
+    return {
+        "name": "latency",
+        "unit": "ms p50",
+        "ours": round(statistics.median(took), 1),
+        "p50_ms": round(statistics.median(took), 1),
+        "p99_ms": round(took[int(len(took) * 0.99) - 1], 1),
+        "beside": {"p99_ms": round(took[int(len(took) * 0.99) - 1], 1), "events_per_s": RATE},
+        "mark": "20 / 80",
+        "cpu_s_per_million": round(sum(cpu.values()) / (RATE * SECONDS) * 1e6),
+        "limited_by": "five hops (broker, plans, relay, messaging, feed); of one processor "
+        + ", ".join(f"{name} {used / seconds:.0%}" for name, used in cpu.items()),
+        "profile": str(profile),
+    }
+
+
+def _spent(clinic: Clinic) -> dict[str, float]:
+    return {service: sum(psutil.Process(pid).cpu_times()[:2]) for service, pid in clinic.pids.items()}
+
+
+async def _publish(clinic: Clinic, hurting: Sequence[UUID], quiet: Sequence[UUID]) -> dict[UUID, float]:
+    """At an even rate, whatever comes of it; when each session that hurts was handed to the client."""
+    sent: dict[UUID, float] = {}
+    began, total = monotonic(), RATE * SECONDS
+    number = 0
+    while number < total:
+        while number < min(total, (monotonic() - began) * RATE):
+            hurts = number % EVERY == 0
+            member = hurting[number // EVERY] if hurts else quiet[number % len(quiet)]
+            value = session(member, number, datetime.now(UTC), exercises=1, pain=9 if hurts else 3)
+            if hurts:
+                sent[member] = monotonic()
+            await clinic.send(TOPIC, member, value)
+            number += 1
+        await asyncio.sleep(TICK_S)
+    return sent
+
+
+async def _listen(clinic: Clinic, coach: UUID, seen: dict[UUID, float], *, until: int) -> None:
+    """Note when each member's alert comes, until there are as many."""
+    headers = clinic.tokens.bearer(clinic.tokens.coach(coach))
+    url = f"http://127.0.0.1:{clinic.ports['messaging']}/v1/feed"
+    async with httpx.AsyncClient(timeout=None) as client, client.stream("GET", url, headers=headers) as answer:
+        answer.raise_for_status()
+        async for line in answer.aiter_lines():
+            if line.startswith("data: {"):
+                entry = orjson.loads(line[6:])
+                if entry["kind"] == "alert" and entry["change"] == "raised":
+                    seen.setdefault(UUID(entry["member_id"]), monotonic())
+                    if len(seen) == until:
+                        return
