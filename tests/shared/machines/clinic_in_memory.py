@@ -1,0 +1,107 @@
+"""What must become of events, said so simply that it is obviously right: one event after the other, lists and sets."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+State = Literal["dead", "waiting", "parked"]
+BUG, WAITS, REFUSED = 9, 8, 7
+
+
+@dataclass(frozen=True)
+class Told:
+    """An event as somebody published it."""
+
+    identity: str
+    member: int
+    score: int
+    is_readable: bool = True
+    """Without a mended reader."""
+    key: int | None = None
+    """Another member's, where the publisher was wrong."""
+
+    @property
+    def body(self) -> tuple[int, int]:
+        """What it says: the same in an older version, once somebody can read that."""
+        return self.member, self.score
+
+
+@dataclass
+class Entry:
+    told: Told
+    state: State
+    is_late: bool = False
+    """At fault when it came: the inbox does not know it by its own identity."""
+
+
+@dataclass
+class Clinic:
+    """One group that follows activity."""
+
+    is_fixed: bool = False
+    is_mended: bool = False
+    joined: set[int] = field(default_factory=set)
+    taken: dict[str, Told] = field(default_factory=dict)
+    queues: dict[int, list[Entry]] = field(default_factory=dict)
+    effects: dict[int, list[int]] = field(default_factory=dict)
+    alone: int = 0
+    """Dead letters that nobody queues behind."""
+
+    def queue(self, member: int) -> list[Entry]:
+        return self.queues.setdefault(member, [])
+
+    def take(self, told: Told) -> None:
+        if not told.is_readable and not self.is_mended:
+            self.queue(told.member).append(Entry(told, "dead", is_late=True))
+        elif told.key is not None:
+            self.alone += 1
+        elif told.identity in self.taken:
+            self.alone += self.taken[told.identity].body != told.body
+        else:
+            self.taken[told.identity] = told
+            if self.queue(told.member):
+                self.queue(told.member).append(Entry(told, "parked"))
+            elif (state := self._apply(told)) is not None:
+                self.queue(told.member).append(Entry(told, state))
+
+    def join(self, member: int) -> None:
+        self.joined.add(member)
+        queue = self.queue(member)
+        if queue and queue[0].state == "waiting":
+            self.drain(member)
+
+    def replay(self, member: int) -> None:
+        self.drain(member, with_head=True)
+
+    def discard(self, member: int) -> None:
+        self.queue(member).pop(0)
+        self.drain(member)
+
+    def drain(self, member: int, *, with_head: bool = False) -> None:
+        queue = self.queue(member)
+        while queue:
+            entry = queue[0]
+            if entry.state == "dead" and not with_head:
+                return
+            with_head = False
+            if not entry.told.is_readable and not self.is_mended:
+                entry.state = "dead"
+                return
+            known = self.taken.get(entry.told.identity) if entry.is_late else None
+            if known is None and (state := self._apply(entry.told)) is not None:
+                entry.state = state
+                return
+            if known is None:
+                self.taken[entry.told.identity] = entry.told
+            elif known.body != entry.told.body:
+                self.alone += 1
+            queue.pop(0)
+
+    def _apply(self, told: Told) -> State | None:
+        """What it is held as, or None."""
+        if told.score == BUG and not self.is_fixed:
+            return "dead"
+        if told.score == WAITS and told.member not in self.joined:
+            return "waiting"
+        if told.score != REFUSED:
+            self.effects.setdefault(told.member, []).append(told.score)
+        return None
