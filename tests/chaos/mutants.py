@@ -19,6 +19,8 @@ def _kill_at(at_s: float, service: Any, point: Any, nth: int = 1) -> Fault:
 CONSUMING, TAKING, RELAY, OUTBOX, POSITIONS = (
     "shared.consuming", "shared.taking", "shared.relay", "shared.outbox", "shared.positions",
 )  # fmt: skip
+AT_FAULT = 16
+"""A seed whose short stream holds events whose key or time is at fault."""
 KILLED_COMMITTING = (
     _kill_at(2, "plans", "before-commit", 2),
     _kill_at(3, "messaging", "before-commit", 3),
@@ -297,7 +299,7 @@ LIST: Sequence[Mutant] = (
         (Edit("shared.arrivals", "read_arrivals", "if arrival.fault is not None:", "if False:"),),
         (),
         ("plans", "counts"),
-        seconds=30.0,
+        seed=AT_FAULT,
     ),
     Mutant(
         "ids-kept-ready",
@@ -373,6 +375,7 @@ LIST: Sequence[Mutant] = (
         ),
         (),
         ("held", "counts"),
+        seed=AT_FAULT,
     ),
 )
 MUTANTS = {mutant.name: mutant for mutant in LIST}
