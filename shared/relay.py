@@ -255,7 +255,7 @@ class Outflow:
         else:
             self._places.succeed(place)
         finally:
-            self._take_note(sent)
+            self._take_note(topic, sent)
             del self._sending[place]
             self.woken.set()
 
@@ -282,12 +282,13 @@ class Outflow:
             BUGS.labels("relay").inc()
             log.error(what, topic=topic, error=describe_bug(error), retry_in_s=delay)
 
-    def _take_note(self, sent: Sent) -> None:
+    def _take_note(self, topic: str, sent: Sent) -> None:
         before = len(self._members)
-        for row in sent.acknowledged:
-            self._acknowledged.append((row["outbox_id"], row["created_at"]))
-            self._members.succeed(row["member_id"])
-            RELAYED.labels(row["topic"]).inc()
+        self._acknowledged += [(row["outbox_id"], row["created_at"]) for row in sent.acknowledged]
+        if before:
+            for row in sent.acknowledged:
+                self._members.succeed(row["member_id"])
+        RELAYED.labels(topic).inc(len(sent.acknowledged))
         for member, reason in sent.refused.items():
             delay = self._members.fail(member)
             RELAY_FAILURES.labels(reason).inc()

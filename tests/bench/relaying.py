@@ -9,6 +9,7 @@ import json
 import os
 import statistics
 import sys
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -25,6 +26,7 @@ from shared.settings import ServiceSettings
 from shared.telemetry import RELAYED
 from shared.topics import topic_name
 from tests.bench.job import TOPIC
+from tests.bench.profiles import describe_profile
 from tests.bench.sessions import make_members, make_topic, sessions
 from tests.bench.stage import Stage, new_namespace, program
 
@@ -42,6 +44,13 @@ async def contest(stage: Stage) -> dict[str, Any]:
             async with program("tests.bench.relaying", environment, name) as process:
                 said, _ = await process.communicate()
             measured.append({**json.loads(said), "servers_s": stage.processor_s() - servers})
+    profile = Path("build/bench-relay.txt")
+    namespace, url = new_namespace(), await stage.database()
+    await make_topic(stage.servers.kafka_bootstrap, namespace)
+    environment = stage.environment(namespace, url, BENCH_RECORDS=str(stage.records))
+    async with program("tests.bench.relaying", environment, "ours") as process:
+        with describe_profile(process.pid, profile):
+            await process.communicate()
     pairs = zip(results["ours"], results["bare"], strict=True)
     rates = {name: statistics.median(one["per_s"] for one in measured) for name, measured in results.items()}
     cpu_us = {name: statistics.median(one["cpu_us"] for one in measured) for name, measured in results.items()}
@@ -55,6 +64,7 @@ async def contest(stage: Stage) -> dict[str, Any]:
         "ours_cpu_us": round(cpu_us["ours"], 1),
         "bare_cpu_us": round(cpu_us["bare"], 1),
         "limited_by": f"one Python thread, busy {rates['ours'] * cpu_us['ours'] / 1e6:.0%}",
+        "profile": str(profile),
     }
 
 
