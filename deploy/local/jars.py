@@ -1,10 +1,11 @@
 """The broker's jars: fetched once through jgo, pinned by SHA-256, kept in the clone."""
 
 import contextlib
+import fcntl
 import hashlib
 import io
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from deploy.local.problems import LocalProblem
@@ -29,7 +30,9 @@ def kafka_jars() -> Path:
     pins = read_pins(PINS)
     folder = tools_directory() / f"kafka-{KAFKA_VERSION}"
     if not folder.is_dir():
-        _fetch(pins, folder)
+        with _alone(folder):
+            if not folder.is_dir():  # somebody else has fetched them meanwhile
+                _fetch(pins, folder)
     wrong = differences(folder, pins)
     if wrong:
         raise LocalProblem(f"Kafka's jars in {folder} are not the pinned ones ({wrong[0]}): remove that folder.")
@@ -54,6 +57,15 @@ def differences(folder: Path, pins: Mapping[str, str]) -> list[str]:
 def _sha256(path: Path) -> str:
     with path.open("rb") as jar:
         return hashlib.file_digest(jar, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Of several processes that find no jars one fetches them, and the others wait."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f"{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _fetch(pins: Mapping[str, str], folder: Path) -> None:

@@ -7,8 +7,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -163,6 +165,28 @@ def test_a_program_that_cannot_be_started_is_told_in_one_sentence(tmp_path: Path
     with pytest.raises(LocalProblem, match=rf"The tool cannot be started: {program}: Exec format error\."):
         run_tool([program], name="The tool", cwd=tmp_path, limit_s=5)
     assert record.entries == {}
+
+
+def test_of_two_who_find_no_jars_one_fetches_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    began, may_end, fetched = threading.Event(), threading.Event(), list[Path]()
+
+    def fetch(_: object, folder: Path) -> None:
+        fetched.append(folder)
+        began.set()
+        assert may_end.wait(20)
+        folder.mkdir()
+
+    monkeypatch.setattr(jars, "tools_directory", lambda: tmp_path / "tools")
+    monkeypatch.setattr(jars, "read_pins", lambda _: {})
+    monkeypatch.setattr(jars, "_fetch", fetch)
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(jars.kafka_jars)
+        assert began.wait(20)
+        second = threads.submit(jars.kafka_jars)
+        assert not second.done()
+        may_end.set()
+        assert first.result(20) == second.result(20)
+    assert fetched == [first.result()]
 
 
 def test_jars_other_than_the_pinned_ones_are_noticed(tmp_path: Path) -> None:
