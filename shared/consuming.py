@@ -1,17 +1,18 @@
-"""One chunk of a partition, taken exactly once, in one transaction.
+"""Chunks of one partition or of several, taken exactly once, in one transaction.
 
 The order of the statements is the protocol (docs/delivery.md has the reason of each):
-position lock -> member locks -> inbox and queues -> handler (load, decide, save) -> outbox -> what waited -> position.
+position locks -> member locks -> inbox and queues -> handler (load, decide, save) -> outbox -> what waited ->
+positions.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from shared.arrivals import IDENTITY_CONFLICT, Arrival, identity_of_place, to_held
-from shared.database import Connection
+from shared.database import LOCK_TIMEOUT, Connection
 from shared.events.envelope import CloudEvent
 from shared.held_events import HeldEvent, hold_events
 from shared.inbox import Outcome, give_back, record_outcomes, take_again, take_into_inbox
@@ -20,7 +21,7 @@ from shared.member_locks import lock_members
 from shared.outbox import put_in_outbox
 from shared.outcomes import Outcomes
 from shared.parking import Room, require_room
-from shared.positions import Counts, advance_position, lock_position
+from shared.positions import Counts, advance_positions, lock_positions, sum_counts
 from shared.subscriptions import Subscription
 
 SettleWaiting = Callable[[Connection, Sequence[UUID], datetime], Awaitable[int]]
@@ -42,24 +43,31 @@ class Chunk:
     partition: int
     base: int
     end: int
-    arrivals: Sequence[Arrival]
+    arrivals: list[Arrival]
 
 
 @dataclass(slots=True)
 class Taken:
-    """What became of a chunk."""
+    """What became of chunks that were taken together."""
 
-    counts: Counts
+    by_partition: dict[int, Counts]
     published: int = 0
     held_bytes: int = 0
     bugs: list[str] = field(default_factory=list)
     """Exceptions of events that became dead letters now, as one line each without member data."""
 
+    @property
+    def counts(self) -> Counts:
+        """Of all partitions together."""
+        return sum_counts(self.by_partition.values())
+
 
 @dataclass(slots=True)
 class _Sorted:
-    """A chunk's records by what to do with them."""
+    """Records by what to do with them."""
 
+    counts: dict[int, Counts]
+    """By partition."""
     to_run: list[Arrival] = field(default_factory=list)
     again: list[Arrival] = field(default_factory=list)
     """In a safety group: another body under an identity that was taken. Run alone, so that what follows from it has an
@@ -67,20 +75,24 @@ class _Sorted:
     conflicts: list[Arrival] = field(default_factory=list)
     held: list[HeldEvent] = field(default_factory=list)
     outcomes: dict[bytes, tuple[Outcome, str | None]] = field(default_factory=dict)
-    counts: Counts = field(default_factory=Counts)
+
+    def count(self, arrival: Arrival) -> Counts:
+        """The counts of this record's partition."""
+        return self.counts[arrival.record.partition]
 
     def hold(
         self, arrival: Arrival, state: Any, reason: str, detail: str | None, *, blocks: bool, now: datetime
     ) -> None:
         self.held.append(to_held(arrival, state=state, reason=reason, detail=detail, blocks=blocks, now=now))
         self.outcomes[arrival.identity] = (state, reason)
-        setattr(self.counts, state, getattr(self.counts, state) + 1)
+        counts = self.count(arrival)
+        setattr(counts, state, getattr(counts, state) + 1)
 
 
-async def take_chunk(
+async def take_chunks(
     connection: Connection,
     subscription: Subscription,
-    chunk: Chunk,
+    chunks: Sequence[Chunk],
     *,
     service: str,
     topic: str,
@@ -88,19 +100,17 @@ async def take_chunk(
     settle_waiting: SettleWaiting,
     isolated: bool = False,
     room: Room | None = None,
+    lock_timeout: str = LOCK_TIMEOUT,
 ) -> Taken:
-    """Take a chunk inside the caller's transaction; `now` is asked once its members are locked. `isolated` after it
-    failed with a bug: the guilty event is found and becomes a dead letter, its member is parked, the rest proceeds.
-    Raises PositionMissing, BehindBase, NoRoom, whatever the handler raises, and database errors; the caller rolls back
-    and decides (shared/taking.py).
+    """Take chunks, each of another partition, inside the caller's transaction; `now` is asked once their members are
+    locked. `isolated` after they failed with a bug: the guilty event is found and becomes a dead letter, its member is
+    parked, the rest proceeds. Raises PositionMissing, BehindBase, NoRoom, whatever the handler raises, and database
+    errors; the caller rolls back and decides (shared/taking.py).
     """
     group = subscription.group
-    next_offset = await lock_position(connection, group, topic, chunk.partition)
-    if next_offset is None:
-        raise PositionMissing(group)
-    if chunk.base > next_offset:
-        raise BehindBase(group)
-    fresh = [arrival for arrival in chunk.arrivals if arrival.record.offset >= next_offset]
+    partitions = [chunk.partition for chunk in chunks]
+    positions = await lock_positions(connection, group, topic, partitions, lock_timeout=lock_timeout)
+    fresh = _fresh(chunks, positions, group)
     first: dict[bytes, Arrival] = {}
     for arrival in fresh:
         first.setdefault(arrival.identity, arrival)
@@ -116,7 +126,7 @@ async def take_chunk(
         digests=[arrival.digest for arrival in first.values()],
         member_ids=list(members),
     )
-    work = _Sorted()
+    work = _Sorted({partition: Counts() for partition in partitions})
     blocked = set() if subscription.stateless else set(inbox.blocked)
     for arrival in fresh:
         taken_before = inbox.known.get(arrival.identity)
@@ -138,15 +148,29 @@ async def take_chunk(
         await _run_again(connection, subscription, work, taken, service=service, now=at)
     await record_outcomes(connection, work.outcomes)
     # A queue is in log order, whichever way each record came to be held.
-    held = sorted(work.held, key=lambda event: event.record_offset)
+    held = sorted(work.held, key=lambda event: (event.partition, event.record_offset))
     if room is not None and not subscription.stateless:
         taken.held_bytes = await require_room(connection, room, group=group, topic=topic, held=held)
     # Held under the identity of its place, and read once more since it can be read: it takes its own at a replay.
     await give_back(connection, await hold_events(connection, group=group, topic=topic, held=held))
     if inbox.awaited and not subscription.stateless:  # it may only be done under the members' locks
         taken.published += await settle_waiting(connection, list(members), at)
-    await advance_position(connection, group, topic, chunk.partition, end=chunk.end, counts=work.counts)
+    advances = [(chunk.partition, chunk.end, work.counts[chunk.partition]) for chunk in chunks]
+    await advance_positions(connection, group, topic, advances)
     return taken
+
+
+def _fresh(chunks: Sequence[Chunk], positions: Mapping[int, int], group: str) -> list[Arrival]:
+    """What lies at or beyond its partition's position."""
+    fresh: list[Arrival] = []
+    for chunk in chunks:
+        next_offset = positions.get(chunk.partition)
+        if next_offset is None:
+            raise PositionMissing(group)
+        if chunk.base > next_offset:
+            raise BehindBase(group)
+        fresh += [arrival for arrival in chunk.arrivals if arrival.record.offset >= next_offset]
+    return fresh
 
 
 def _sort(
@@ -160,7 +184,7 @@ def _sort(
     """Decide where one record goes before any handler sees it. Inbox before diversion: `taken_before` is the digest of
     the body that was taken under the same identity, if any was."""
     if taken_before == arrival.digest:
-        work.counts.duplicate += 1
+        work.count(arrival).duplicate += 1
         return
     if taken_before is not None:
         # The inbox row is the first one's, and keeps its outcome.
@@ -173,13 +197,13 @@ def _sort(
         work.outcomes[arrival.identity] = ("dead", fault.reason)
         held = to_held(arrival, state="dead", reason=fault.reason, detail=fault.detail, blocks=blocks, now=now)
         work.held.append(held)
-        work.counts.dead += 1
+        work.count(arrival).dead += 1
         if held.blocks and arrival.member_id is not None:
             blocked.add(arrival.member_id)
         return
     assert arrival.event is not None
     if not subscription.wants(arrival.event):
-        work.counts.new += 1
+        work.count(arrival).new += 1
         work.outcomes[arrival.identity] = ("ignored", None)
     elif fault is IDENTITY_CONFLICT:
         work.again.append(arrival)
@@ -206,7 +230,7 @@ async def _run_again(
         taken.published += await put_in_outbox(
             connection, published, service=service, scope=scope, now=now, urgent=subscription.stateless
         )
-        work.counts.new += 1
+        work.count(arrival).new += 1
 
 
 async def _run_isolated(
@@ -234,7 +258,8 @@ async def _run_isolated(
 def _apply_outcomes(outcomes: Outcomes, work: _Sorted, subscription: Subscription, now: datetime) -> None:
     """Count and record how each event that ran ended; hold those that wait, and what comes behind them."""
     if not outcomes.refused and not outcomes.waiting:
-        work.counts.new += len(work.to_run)
+        for arrival in work.to_run:
+            work.count(arrival).new += 1
         return
     if outcomes.waiting and subscription.stateless:
         raise TypeError(f"{subscription.group} is stateless and may not wait")
@@ -250,7 +275,7 @@ def _apply_outcomes(outcomes: Outcomes, work: _Sorted, subscription: Subscriptio
             work.hold(arrival, "waiting", outcomes.waiting[ref], None, blocks=True, now=now)
         elif ref in outcomes.refused:
             refusal = outcomes.refused[ref]
-            work.counts.refused += 1
+            work.count(arrival).refused += 1
             work.outcomes[arrival.identity] = ("refused", refusal.reason)
         else:
-            work.counts.new += 1
+            work.count(arrival).new += 1

@@ -9,12 +9,14 @@ from asyncpg.pool import PoolConnectionProxy
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
 Database: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 
+LOCK_TIMEOUT = "10s"
 LIMITS = {
-    # A process stopped inside a transaction must not hold a partition or a member for ever: the server ends it.
+    # A process stopped inside a transaction must not hold a partition or a member for ever: the server ends it. One
+    # stopped while the driver was preparing a statement does not count as idle; only the second limit ends that.
     "idle_in_transaction_session_timeout": "15s",
-    "transaction_timeout": "60s",
-    "lock_timeout": "10s",
-    "statement_timeout": "45s",
+    "transaction_timeout": "25s",
+    "lock_timeout": LOCK_TIMEOUT,
+    "statement_timeout": "20s",
     # A peer that vanished is noticed within half a minute.
     "tcp_keepalives_idle": "10",
     "tcp_keepalives_interval": "5",

@@ -77,6 +77,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             settle_waiting=settle_waiting,
             committed=committed,
             room=self.room,
+            records_max=settings.chunk_records,
             turn=turn or asyncio.Lock(),
         )
         self.watch = Watch(self)

@@ -1,20 +1,26 @@
 """Where a consumer group stands in a partition: the fence that makes two owners of one partition harmless."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
 
 from shared.database import Connection
 
-LOCK_POSITION = """
-select next_offset from delivery.positions where consumer_group = $1 and topic = $2 and partition = $3 for update
+# The limit on waiting for locks comes with it, so that it costs no round trip of its own.
+LOCK_POSITIONS = """
+select partition, next_offset, set_config('lock_timeout', $4, true) from delivery.positions
+where consumer_group = $1 and topic = $2 and partition = any($3::int[]) order by partition for update
 """
 
 ADVANCE = """
-update delivery.positions set
-    next_offset = greatest(next_offset, $4), stalled_starts = 0,
-    records_read = records_read + $5, records_new = records_new + $6, records_duplicate = records_duplicate + $7,
-    records_refused = records_refused + $8, records_dead = records_dead + $9, records_parked = records_parked + $10,
-    records_waiting = records_waiting + $11
-where consumer_group = $1 and topic = $2 and partition = $3
+update delivery.positions p set
+    next_offset = greatest(p.next_offset, a.next_offset), stalled_starts = 0,
+    records_read = records_read + a.read, records_new = records_new + a.new,
+    records_duplicate = records_duplicate + a.duplicate, records_refused = records_refused + a.refused,
+    records_dead = records_dead + a.dead, records_parked = records_parked + a.parked,
+    records_waiting = records_waiting + a.waiting
+from unnest($3::int[], $4::bigint[], $5::int[], $6::int[], $7::int[], $8::int[], $9::int[], $10::int[], $11::int[])
+    as a(partition, next_offset, read, new, duplicate, refused, dead, parked, waiting)
+where consumer_group = $1 and topic = $2 and p.partition = a.partition
 """
 
 ENSURE = """
@@ -64,6 +70,14 @@ class Counts:
         return self.new + self.duplicate + self.refused + self.dead + self.parked + self.waiting
 
 
+def sum_counts(counts: Iterable[Counts]) -> Counts:
+    total = Counts()
+    for each in counts:
+        for field in fields(Counts):
+            setattr(total, field.name, getattr(total, field.name) + getattr(each, field.name))
+    return total
+
+
 async def ensure_positions(connection: Connection, group: str, topic: str, starts: dict[int, int]) -> None:
     """Insert the row of each partition that has none, at its start offset. Done when a partition is assigned."""
     await connection.execute(ENSURE, group, topic, list(starts), list(starts.values()))
@@ -79,30 +93,24 @@ async def count_starts(connection: Connection, group: str, topic: str, partition
     await connection.execute(COUNT_STARTS, group, topic, partitions)
 
 
-async def lock_position(connection: Connection, group: str, topic: str, partition: int) -> int | None:
-    """Lock the partition's position until the transaction ends; next_offset, or None where there is no row."""
-    value: int | None = await connection.fetchval(LOCK_POSITION, group, topic, partition)
-    return value
+async def lock_positions(
+    connection: Connection, group: str, topic: str, partitions: Sequence[int], *, lock_timeout: str
+) -> dict[int, int]:
+    """Lock the positions of these partitions until the transaction ends, which from then on waits for no lock longer
+    than `lock_timeout`; next_offset by partition, without those that have no row."""
+    rows = await connection.fetch(LOCK_POSITIONS, group, topic, partitions, lock_timeout)
+    return {partition: next_offset for partition, next_offset, _ in rows}
 
 
-async def advance_position(
-    connection: Connection, group: str, topic: str, partition: int, *, end: int, counts: Counts
+async def advance_positions(
+    connection: Connection, group: str, topic: str, advances: Sequence[tuple[int, int, Counts]]
 ) -> None:
-    """Move the position to `end`, never back, and count what was read."""
-    await connection.execute(
-        ADVANCE,
-        group,
-        topic,
-        partition,
-        end,
-        counts.read,
-        counts.new,
-        counts.duplicate,
-        counts.refused,
-        counts.dead,
-        counts.parked,
-        counts.waiting,
-    )
+    """Move the position of each of these partitions, given with its new end, never back, and count what was read."""
+    rows = [
+        (partition, end, c.read, c.new, c.duplicate, c.refused, c.dead, c.parked, c.waiting)
+        for partition, end, c in advances
+    ]
+    await connection.execute(ADVANCE, group, topic, *zip(*rows, strict=True))
 
 
 async def record_attempt(connection: Connection, group: str, topic: str, partition: int, offset: int) -> int:

@@ -2,7 +2,7 @@
 more in isolation, so that it costs one event. A failure never skips a record."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,8 +12,8 @@ import asyncpg
 
 from shared.arrivals import KILLER, UNSTORABLE, Arrival, Fault, read_arrivals, without_headers
 from shared.clock import Clock, monotonic, wall_now
-from shared.consuming import BehindBase, Chunk, PositionMissing, SettleWaiting, Taken, take_chunk
-from shared.database import Database, is_transient
+from shared.consuming import BehindBase, Chunk, PositionMissing, SettleWaiting, Taken, take_chunks
+from shared.database import LOCK_TIMEOUT, Database, is_transient
 from shared.inbox import LateConflict
 from shared.isolating import describe_bug
 from shared.lanes import Lane, RawChunk
@@ -21,6 +21,7 @@ from shared.parking import Full, NoRoom, Room
 from shared.partitioning import key_of
 from shared.positions import record_attempt
 from shared.replaying import Reader
+from shared.sharing import LOCK_PATIENCE, SMALL, Load, SharedTransactions
 from shared.telemetry import (
     BUGS,
     CHUNK_RETRIES,
@@ -58,16 +59,34 @@ class ChunkTaker:
     settle_waiting: SettleWaiting
     committed: Callable[[int], None]
     room: Room | None = None
+    records_max: int = 500
+    """That are taken in one transaction."""
 
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Of the process: who takes a record whose attempts are counted."""
 
     def __post_init__(self) -> None:
         self.subscription = self.reader.subscription
+        self._partitions = 1
+        self._shared = SharedTransactions(self._take_together, records_max=self.records_max)
 
     async def take(self, lane: Lane, raw: RawChunk, *, counted: bool, partitions: int) -> None:
         """Take a chunk. Returns when it is committed; raises BehindBase or PositionMissing where the position is not
         what the chunk was read for. `counted`: note the attempt first; what was begun too often is condemned."""
+        self._partitions = partitions
+        if counted or len(raw.records) > SMALL or not await self._shared.join(Load(lane, raw)):
+            await self._take_alone(lane, raw, counted=counted)
+
+    async def _take_together(self, loads: Sequence[Load]) -> None:
+        try:
+            taken = await self._try(loads, lock_timeout=LOCK_PATIENCE)
+        except Exception as error:
+            CHUNK_RETRIES.labels(self.subscription.group).inc()
+            log.info("each chunk is tried alone", group=self.subscription.group, error=describe_bug(error))
+            raise
+        self._note(taken)
+
+    async def _take_alone(self, lane: Lane, raw: RawChunk, *, counted: bool = False) -> None:
         fault: Fault | None = None
         isolated, delay, too_long, is_noted = False, 0.05, 0, not counted
         while True:
@@ -78,13 +97,13 @@ class ChunkTaker:
                     if not is_noted and await self._count_attempt(lane, raw) > ATTEMPTS_MAX:
                         fault = KILLER
                     is_noted = True
-                    taken = await self._try(lane, raw, isolated=isolated, fault=fault, partitions=partitions)
+                    taken = await self._try([Load(lane, raw)], isolated=isolated, fault=fault)
             except (BehindBase, PositionMissing):
                 raise
             except NoRoom as found:
                 before = sum(record.offset < found.offset for record in raw.records)
                 if before:
-                    raw, fault = await self._take_first(lane, raw, before, partitions=partitions), None
+                    raw, fault = await self._take_first(lane, raw, before), None
                 else:
                     self._tell_full(lane, found.full)
                     await asyncio.sleep(ROOM_WAIT_S)
@@ -96,7 +115,7 @@ class ChunkTaker:
                     CHUNK_RETRIES.labels(self.subscription.group).inc()
                     log.warning("a chunk is tried again", group=self.subscription.group, error=type(error).__name__)
                     if too_long >= TOO_LONG_MAX and len(raw.records) > 1:
-                        return await self._halve(lane, raw, partitions=partitions)
+                        return await self._halve(lane, raw)
                 elif not isolated:
                     isolated = True
                     continue
@@ -104,7 +123,7 @@ class ChunkTaker:
                     BUGS.labels(self.subscription.group).inc()
                     log.error("a chunk cannot be taken", group=self.subscription.group, error=describe_bug(error))
                     if len(raw.records) > 1:
-                        return await self._halve(lane, raw, partitions=partitions)
+                        return await self._halve(lane, raw)
                     fault = UNSTORABLE
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 5.0)
@@ -120,54 +139,68 @@ class ChunkTaker:
             )
         lane.full = full
 
-    async def _halve(self, lane: Lane, raw: RawChunk, *, partitions: int) -> None:
-        rest = await self._take_first(lane, raw, len(raw.records) // 2, partitions=partitions)
-        await self.take(lane, rest, counted=False, partitions=partitions)
+    async def _halve(self, lane: Lane, raw: RawChunk) -> None:
+        rest = await self._take_first(lane, raw, len(raw.records) // 2)
+        await self._take_alone(lane, rest)
         lane.taken = rest.end
 
-    async def _take_first(self, lane: Lane, raw: RawChunk, count: int, *, partitions: int) -> RawChunk:
+    async def _take_first(self, lane: Lane, raw: RawChunk, count: int) -> RawChunk:
         """Take the first records of a chunk; the rest of it."""
         first = raw.records[:count]
         end = first[-1].offset + 1
-        await self.take(lane, RawChunk(raw.base, end, first), counted=False, partitions=partitions)
+        await self._take_alone(lane, RawChunk(raw.base, end, first))
         lane.taken = end
         return RawChunk(end, raw.end, raw.records[count:])
 
-    async def _try(self, lane: Lane, raw: RawChunk, *, isolated: bool, fault: Fault | None, partitions: int) -> Taken:
-        """`fault`: what the first record is condemned for, whatever it holds."""
+    async def _try(
+        self,
+        loads: Sequence[Load],
+        *,
+        isolated: bool = False,
+        fault: Fault | None = None,
+        lock_timeout: str = LOCK_TIMEOUT,
+    ) -> Taken:
+        """Take these chunks in one transaction. `fault`: what the first record is condemned for, whatever it holds."""
         group, topic = self.subscription.group, self.subscription.topic
-        arrivals = self._read(raw, now=self.clock.now(), wall=wall_now())
-        self._count_misplaced(arrivals, lane.partition.partition, partitions)
+        chunks = [self._read_chunk(load) for load in loads]
         if fault is not None:
+            arrivals = chunks[0].arrivals
             arrivals[0].fault = arrivals[0].fault or fault
-        if fault is UNSTORABLE:
-            arrivals[0] = without_headers(arrivals[0], group=group, topic=topic)
+            if fault is UNSTORABLE:
+                arrivals[0] = without_headers(arrivals[0], group=group, topic=topic)
         began = monotonic()
         async with self.database.acquire(timeout=30) as connection, connection.transaction():
-            taken = await take_chunk(
+            taken = await take_chunks(
                 connection,
                 self.subscription,
-                Chunk(lane.partition.partition, raw.base, raw.end, arrivals),
+                chunks,
                 service=self.service,
                 topic=topic,
                 now=self.clock.now,
                 settle_waiting=self.settle_waiting,
                 isolated=isolated,
                 room=self.room,
+                lock_timeout=lock_timeout,
             )
         CHUNK_SECONDS.labels(group).observe(monotonic() - began)
         return taken
+
+    def _read_chunk(self, load: Load) -> Chunk:
+        lane, raw = load
+        arrivals = self._read(raw, now=self.clock.now(), wall=wall_now())
+        self._count_misplaced(arrivals, lane.partition.partition)
+        return Chunk(lane.partition.partition, raw.base, raw.end, arrivals)
 
     def _read(self, raw: RawChunk, *, now: datetime, wall: datetime) -> list[Arrival]:
         group, topic = self.subscription.group, self.subscription.topic
         return read_arrivals(raw.records, decoder=self.reader.decoder, group=group, topic=topic, now=now, wall=wall)
 
-    def _count_misplaced(self, arrivals: list[Arrival], partition: int, partitions: int) -> None:
+    def _count_misplaced(self, arrivals: list[Arrival], partition: int) -> None:
         """A publisher with another partitioner: the members' locks keep the effects exact, but somebody should know."""
         misplaced = sum(
             1
             for arrival in arrivals
-            if arrival.event is not None and key_of(arrival.event.subject).hash % partitions != partition
+            if arrival.event is not None and key_of(arrival.event.subject).hash % self._partitions != partition
         )
         if misplaced:
             WRONG_PARTITION.labels(self.subscription.topic).inc(misplaced)

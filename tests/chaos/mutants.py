@@ -34,9 +34,9 @@ KAFKA_AWAY = (
 ZOMBIE = (Fault(1.5, "stop-at", "plans", "before-take", 2, hold_s=8.0),)
 FENCE_GONE = Edit(
     CONSUMING,
-    "take_chunk",
-    "fresh = [arrival for arrival in chunk.arrivals if arrival.record.offset >= next_offset]",
-    "fresh = list(chunk.arrivals)",
+    "_fresh",
+    "fresh += [arrival for arrival in chunk.arrivals if arrival.record.offset >= next_offset]",
+    "fresh += chunk.arrivals",
 )
 
 LIST: Sequence[Mutant] = (
@@ -44,7 +44,7 @@ LIST: Sequence[Mutant] = (
         "no-inbox",
         "the inbox is not asked: what was taken is taken again",
         (16,),
-        (Edit(CONSUMING, "take_chunk", "taken_before = inbox.known.get(arrival.identity)", "taken_before = None"),),
+        (Edit(CONSUMING, "take_chunks", "taken_before = inbox.known.get(arrival.identity)", "taken_before = None"),),
         (),
         ("plans", "counts", "events"),
     ),
@@ -55,7 +55,7 @@ LIST: Sequence[Mutant] = (
         (
             Edit(
                 CONSUMING,
-                "take_chunk",
+                "take_chunks",
                 "if taken_before is None and first[arrival.identity] is not arrival:",
                 "if False:",
             ),
@@ -74,10 +74,10 @@ LIST: Sequence[Mutant] = (
                 "ChunkTaker._try",
                 "began = monotonic()",
                 "began = monotonic()\n"
-                "    from shared.positions import Counts, advance_position\n"
+                "    from shared.positions import Counts, advance_positions\n"
                 "    async with self.database.acquire(timeout=30) as early:\n"
-                "        await advance_position(\n"
-                "            early, group, topic, lane.partition.partition, end=raw.end, counts=Counts()\n"
+                "        await advance_positions(\n"
+                "            early, group, topic, [(chunk.partition, chunk.end, Counts()) for chunk in chunks]\n"
                 "        )",
             ),
             FENCE_GONE,
@@ -89,7 +89,7 @@ LIST: Sequence[Mutant] = (
         "position-goes-back",
         "a chunk may move the position back",
         (14, 13),
-        (Edit(POSITIONS, "ADVANCE", "greatest(next_offset, $4)", "$4"),),
+        (Edit(POSITIONS, "ADVANCE", "greatest(p.next_offset, a.next_offset)", "a.next_offset"),),
         ZOMBIE,
         ("counts", "books", "rest"),
         seconds=24.0,
@@ -110,11 +110,12 @@ LIST: Sequence[Mutant] = (
         (
             Edit(
                 TAKING,
-                "ChunkTaker.take",
+                "ChunkTaker._take_alone",
                 'log.warning("a chunk is tried again", group=self.subscription.group, error=type(error).__name__)',
                 "return None",
             ),
-            Edit(CONSUMING, "take_chunk", "if chunk.base > next_offset:", "if False:"),
+            Edit("shared.sharing", "SharedTransactions._run", "is_taken = False", "is_taken = True"),
+            Edit(CONSUMING, "_fresh", "if chunk.base > next_offset:", "if False:"),
         ),
         tuple(Fault(at, "cut", service) for at in (2.0, 4.0, 6.0, 8.0, 10.0) for service in ("plans", "messaging")),
         ("plans", "events", "timeline", "books", "held"),
@@ -186,7 +187,7 @@ LIST: Sequence[Mutant] = (
         (
             Edit(
                 CONSUMING,
-                "take_chunk",
+                "take_chunks",
                 "blocked = set() if subscription.stateless else set(inbox.blocked)",
                 "blocked = set()",
             ),
@@ -211,7 +212,7 @@ LIST: Sequence[Mutant] = (
                 CONSUMING,
                 "_run_isolated",
                 'work.hold(arrival, "parked", "behind", None, blocks=True, now=now)',
-                "work.counts.new += 1",
+                "work.count(arrival).new += 1",
             ),
         ),
         (Fault(3, "server", server="postgres", hold_s=3.0),),
@@ -252,7 +253,7 @@ LIST: Sequence[Mutant] = (
         "queue-read-before-release",
         "what waits is not tried in the transaction that brings what it needs",
         (37,),
-        (Edit(CONSUMING, "take_chunk", "if inbox.awaited and not subscription.stateless:", "if False:"),),
+        (Edit(CONSUMING, "take_chunks", "if inbox.awaited and not subscription.stateless:", "if False:"),),
         (),
         ("held", "events", "plans"),
     ),
@@ -281,7 +282,7 @@ LIST: Sequence[Mutant] = (
         (
             Edit(
                 CONSUMING,
-                "take_chunk",
+                "take_chunks",
                 "await record_outcomes(connection, work.outcomes)",
                 "await record_outcomes(connection, work.outcomes)\n"
                 "    await give_back(\n"

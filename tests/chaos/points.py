@@ -76,7 +76,7 @@ class Points:
                 await delete(outflow)
                 reach("after-delete")
 
-        _wrap(shared.taking, "take_chunk", after=before_commit)
+        _wrap(shared.taking, "take_chunks", after=before_commit)
         _wrap(ChunkTaker, "_try", before=taking, after=lambda *_: reach("after-commit"))
         put(Outflow, "_delete", deleting)
         _wrap(Sender, "_deliver", before=lambda *_: reach("before-publish"))

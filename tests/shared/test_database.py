@@ -7,8 +7,9 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from shared.database import is_transient, open_database
+from shared.database import LIMITS, is_transient, open_database
 from tests.fixtures.databases import DatabaseFactory
+from tests.fixtures.eventually import eventually
 
 
 @pytest.mark.parametrize(
@@ -41,6 +42,29 @@ async def test_a_transaction_left_open_ends_when_its_connection_is_given_back(da
         assert not connection.is_in_transaction()
         assert await connection.fetchval("select to_regclass('left_open')") is None
     await pool.close()
+
+
+@pytest.mark.parametrize("stopped", ["between statements", "preparing one"])
+async def test_a_process_that_stops_inside_a_transaction_holds_nothing_for_long(
+    stopped: str, database: DatabaseFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the driver prepares a statement the server does not take the session for idle. A second is a twentieth."""
+    for limit in ("idle_in_transaction_session_timeout", "transaction_timeout"):
+        monkeypatch.setitem(LIMITS, limit, f"{int(LIMITS[limit].removesuffix('s')) * 50}ms")
+    url = await database(None)
+    pool, watch = await open_database(url, connections=2, application="test"), await asyncpg.connect(url)
+    connection = await pool.acquire()
+    await connection.execute("create table held (one int)")
+    await connection.execute("begin; lock table held")
+    if stopped == "preparing one":
+        await connection.prepare("select 1")
+
+    async def free() -> bool:
+        return not await watch.fetchval("select count(*) from pg_locks where relation = 'held'::regclass")
+
+    await eventually(free, within=10)
+    await watch.close()
+    pool.terminate()
 
 
 def test_nothing_changes_a_session_for_longer_than_its_transaction() -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 
-from shared.consuming import Chunk, Taken, take_chunk
+from shared.consuming import Chunk, Taken, take_chunks
 from shared.database import Database
 from shared.events import CloudEvent
 from shared.events.catalogue import TOPIC_OF, TOPIC_OF_TYPE
@@ -57,10 +57,10 @@ class Desk:
         base = log.end
         arrivals = log.append(told, now=now)
         async with transaction(self.database) as (connection, counted):
-            taken = await take_chunk(
+            taken = await take_chunks(
                 connection,
                 self.readers[group].subscription,
-                Chunk(0, base, log.end, arrivals),
+                [Chunk(0, base, log.end, arrivals)],
                 service=self.service,
                 topic=self.readers[group].subscription.topic,
                 now=lambda: now,

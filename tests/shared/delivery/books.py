@@ -14,7 +14,7 @@ from aiokafka import TopicPartition
 
 from shared.arrivals import read_arrivals
 from shared.clock import WallClock, wall_now
-from shared.consuming import Chunk, Taken, take_chunk
+from shared.consuming import Chunk, Taken, take_chunks
 from shared.database import Connection, Database
 from shared.events import CloudEvent
 from shared.events.codec import HEADERS, encode
@@ -84,8 +84,8 @@ class Books:
             records[-1].offset + 1,
             read_arrivals(records, decoder=reader.decoder, group=group, topic=subscription.topic, now=now, wall=now),
         )  # fmt: skip
-        taken = await take_chunk(
-            connection, subscription, chunk, service="probe", topic=subscription.topic, now=wall_now,
+        taken = await take_chunks(
+            connection, subscription, [chunk], service="probe", topic=subscription.topic, now=wall_now,
             settle_waiting=self.settle, isolated=isolated,
         )  # fmt: skip
         self.bases[place] = chunk.end

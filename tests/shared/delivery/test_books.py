@@ -13,7 +13,7 @@ import pytest
 
 from shared.arrivals import AHEAD_MAX, READ_AGE_MAX, Arrival, read_arrivals
 from shared.clock import wall_now
-from shared.consuming import BehindBase, Chunk, PositionMissing, Taken, take_chunk
+from shared.consuming import BehindBase, Chunk, PositionMissing, Taken, take_chunks
 from shared.database import Database, open_database
 from shared.events.catalogue import RETENTION_DAYS_MAX, TOPIC_OF
 from shared.events.codec import HEADERS, Decoder, encode
@@ -62,8 +62,8 @@ async def take(books: Database, chunk: Chunk, *, now: Callable[[], datetime] = w
         return 0
 
     async with books.acquire() as connection, connection.transaction():
-        return await take_chunk(
-            connection, SUBSCRIPTION, chunk, service="probe", topic=ACTIVITY, now=now,
+        return await take_chunks(
+            connection, SUBSCRIPTION, [chunk], service="probe", topic=ACTIVITY, now=now,
             settle_waiting=nothing_waits,
         )  # fmt: skip
 

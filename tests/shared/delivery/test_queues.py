@@ -6,10 +6,10 @@ from uuid import uuid4
 import pytest
 
 from shared.clock import wall_now
-from shared.database import Connection
+from shared.database import LOCK_TIMEOUT, Connection
 from shared.dead_letters import Bench, Step, replay
 from shared.member_locks import claim_members
-from shared.positions import lock_position
+from shared.positions import lock_positions
 from tests.shared.delivery.books import GROUP, JOINING, PARTITIONS, Books
 from tests.shared.delivery.operating import OLD_PAIN, old_pain, readers, upcast_pain
 from tests.shared.delivery.probe import ACTIVITY, MEMBERS, pain, paused
@@ -83,7 +83,7 @@ async def test_draining_needs_no_position(books: Books) -> None:
     await books.fix()
     async with books.transaction() as consuming:
         for partition in range(PARTITIONS):
-            await lock_position(consuming, GROUP, ACTIVITY, partition)
+            await lock_positions(consuming, GROUP, ACTIVITY, [partition], lock_timeout=LOCK_TIMEOUT)
         async with books.transaction() as connection:
             await connection.execute("set local lock_timeout = '1ms'")
             assert (await replay_head(books, connection)).taken == 2
