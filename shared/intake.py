@@ -20,6 +20,7 @@ from shared.clock import Clock
 from shared.consuming import BehindBase, PositionMissing, SettleWaiting
 from shared.database import Database, is_transient
 from shared.ending import end_tasks
+from shared.gathering import ALONE_BYTES, ALONE_MS, Gathering
 from shared.isolating import describe_bug
 from shared.lanes import Lane
 from shared.parking import Room
@@ -84,6 +85,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         self._background: set[asyncio.Task[None]] = set()
         self._tasks: dict[TopicPartition, asyncio.Task[None]] = {}
         self._subscriber: Any = None
+        self.gathering: Gathering | None = None
         self._high = settings.chunk_records * 6
         self._low = settings.chunk_records * 2
 
@@ -102,7 +104,8 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             batch=True,
             max_records=2_000,
             batch_timeout_ms=100,
-            fetch_max_wait_ms=100,
+            fetch_max_wait_ms=ALONE_MS,
+            fetch_min_bytes=ALONE_BYTES,
             session_timeout_ms=self._settings.session_timeout_s * 1000,
             heartbeat_interval_ms=min(3_000, self._settings.session_timeout_s * 1000 // 3),
             auto_offset_reset="earliest",
@@ -124,6 +127,8 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
     # -- the poll side: never raises, never waits
 
     def _receive(self, records: Sequence[ConsumerRecord]) -> None:
+        if self.gathering is not None:
+            self.gathering.note(len(records))
         by_partition: dict[TopicPartition, list[ConsumerRecord]] = {}
         for record in records:
             by_partition.setdefault(TopicPartition(record.topic, record.partition), []).append(record)
@@ -162,6 +167,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
     # -- assignment
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        self.gathering = self.gathering or Gathering(self.consumer._fetcher)
         partitions = list(assigned)
         if partitions:
             self.consumer.pause(*partitions)

@@ -10,6 +10,7 @@ from aiokafka.errors import KafkaError
 
 from shared.clock import monotonic
 from shared.database import Database, is_transient
+from shared.gathering import Gathering
 from shared.lanes import Lane
 from shared.positions import load_positions
 from shared.subscriptions import Subscription
@@ -28,6 +29,7 @@ class Watched(Protocol):
     lanes: dict[TopicPartition, Lane]
     database: Database
     subscription: Subscription
+    gathering: Gathering | None
 
     @property
     def consumer(self) -> Any: ...
@@ -54,6 +56,8 @@ class Watch:
         checked = monotonic()
         while True:
             await asyncio.sleep(1)
+            if self._intake.gathering is not None:
+                self._intake.gathering.note(0)
             offsets = {p: lane.taken for p, lane in self._intake.lanes.items() if told.get(p) != lane.taken}
             if offsets:
                 with suppress(KafkaError, RuntimeError):

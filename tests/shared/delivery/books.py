@@ -95,12 +95,16 @@ class Books:
         async with self.transaction() as connection:
             return await self.take_in(connection, *records, group=group, isolated=isolated)
 
-    async def take_as_the_runtime(self, *records: Record, group: str = GROUP) -> None:
-        """As a running service takes a chunk: again and again until it is taken."""
-        taker = ChunkTaker(
+    def taker(self, group: str = GROUP) -> ChunkTaker:
+        """As a running service has one."""
+        return ChunkTaker(
             reader=self.readers[group], service="probe", database=self.pool, clock=WallClock(),
             settle_waiting=self.settle, committed=lambda published: None,
         )  # fmt: skip
+
+    async def take_as_the_runtime(self, *records: Record, group: str = GROUP) -> None:
+        """As a running service takes a chunk: again and again until it is taken."""
+        taker = self.taker(group)
         place = (group, records[0].partition)
         partition = TopicPartition(self.subscription(group).topic, records[0].partition)
         lane = Lane(partition, start=self.bases.get(place, 0), cautious=False)

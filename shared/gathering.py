@@ -1,0 +1,45 @@
+"""How long a fetch waits for company.
+
+Where little comes, not at all: each event is taken at once. Where much comes, some milliseconds: the broker answers
+with what came meanwhile, in all partitions, and one fetch and one transaction take it, instead of one for each event.
+"""
+
+from typing import Any
+
+from shared.clock import monotonic
+
+WINDOW_S = 0.2
+"""How long events are counted before it is judged again."""
+BUSY_PER_S = 50
+"""From so many events a second on, fetches wait."""
+ALONE_MS, ALONE_BYTES = 100, 1
+"""A fetch that finds nothing is answered after this time, one that finds so much at once."""
+GATHER_MS, GATHER_BYTES = 20, 64 * 1024
+
+
+class Gathering:
+    """Of one consumer. `fetcher` is the client's: it has no other way to change this while it runs.
+    AttributeError where it has not this one either."""
+
+    def __init__(self, fetcher: Any) -> None:
+        self._fetcher = fetcher
+        self._tell(ALONE_MS, ALONE_BYTES)
+        self._since, self._count = monotonic(), 0
+        self.is_on = False
+
+    def note(self, records: int) -> None:
+        """So many records came; none, when only time has passed."""
+        self._count += records
+        now = monotonic()
+        if now - self._since < WINDOW_S:
+            return
+        busy = self._count / (now - self._since) >= BUSY_PER_S
+        self._since, self._count = now, 0
+        if busy != self.is_on:
+            self.is_on = busy
+            self._tell(GATHER_MS, GATHER_BYTES) if busy else self._tell(ALONE_MS, ALONE_BYTES)
+
+    def _tell(self, wait_ms: int, least_bytes: int) -> None:
+        for name, value in (("_fetch_max_wait_ms", wait_ms), ("_fetch_min_bytes", least_bytes)):
+            getattr(self._fetcher, name)  # a client that has it no more should say so
+            setattr(self._fetcher, name, value)

@@ -1,0 +1,144 @@
+"""Lanes with little to take share a transaction; what fails costs only whom it concerns."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, cast
+from uuid import uuid4
+
+import pytest
+from aiokafka import TopicPartition
+
+from shared import sharing
+from shared.consuming import BehindBase
+from shared.lanes import Lane, RawChunk
+from shared.member_locks import lock_members
+from shared.sharing import Load, SharedTransactions
+from shared.taking import ChunkTaker
+from tests.fixtures.eventually import eventually
+from tests.shared.delivery.books import GROUP, PARTITIONS, Books, Record
+from tests.shared.delivery.probe import ACTIVITY, pain
+
+OWN = "select count(distinct xmin::text) from effects"
+
+
+class Taking:
+    """Notes who shares a transaction; each goes on until it is let go."""
+
+    def __init__(self) -> None:
+        self.together: list[list[int]] = []
+        self.let_go = asyncio.Event()
+        self.fails = False
+
+    async def __call__(self, loads: Sequence[Load]) -> None:
+        self.together.append([load.lane.partition.partition for load in loads])
+        await self.let_go.wait()
+        if self.fails:
+            raise BehindBase
+
+
+def load(partition: int, many: int = 1) -> Load:
+    lane = Lane(TopicPartition("t", partition), start=0, cautious=False)
+    return Load(lane, RawChunk(0, many, cast(Any, [None] * many)))
+
+
+def join(shared: SharedTransactions, *loads: Load) -> list["asyncio.Task[bool]"]:
+    return [asyncio.create_task(shared.join(one)) for one in loads]
+
+
+async def test_who_comes_at_once_goes_together_and_who_comes_meanwhile_with_the_next() -> None:
+    taking = Taking()
+    shared = SharedTransactions(taking, records_max=500)
+    first = join(shared, load(0), load(1), load(2))
+    await eventually(lambda: len(taking.together) == 1)
+    later = join(shared, load(3), load(4))
+    taking.let_go.set()
+    assert await asyncio.gather(*first, *later) == [True] * 5
+    assert taking.together == [[0, 1, 2], [3, 4]]
+
+
+async def test_no_more_records_than_a_chunk_may_have() -> None:
+    taking = Taking()
+    taking.let_go.set()
+    shared = SharedTransactions(taking, records_max=100)
+    assert all(await asyncio.gather(*join(shared, load(0, 60), load(1, 40), load(2, 30))))
+    assert taking.together == [[0, 1], [2]]
+
+
+async def test_a_slow_one_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sharing, "PATIENCE_S", 0.01)
+    taking = Taking()
+    shared = SharedTransactions(taking, records_max=500)
+    slow = join(shared, load(0))
+    await eventually(lambda: len(taking.together) == 1)
+    other = join(shared, load(1))
+    await eventually(lambda: taking.together == [[0], [1]])
+    taking.let_go.set()
+    assert await asyncio.gather(*slow, *other) == [True, True]
+
+
+async def test_who_let_go_is_left_out_and_a_failure_is_told_to_each() -> None:
+    taking = Taking()
+    taking.fails = True
+    shared = SharedTransactions(taking, records_max=500)
+    first = join(shared, load(0))
+    await eventually(lambda: len(taking.together) == 1)
+    gone, *waiting = join(shared, load(1), load(2), load(3))
+    await asyncio.sleep(0)
+    gone.cancel()
+    taking.let_go.set()
+    assert await asyncio.gather(*first, *waiting) == [False, False, False]
+    assert taking.together == [[0], [2, 3]]
+
+
+def take_at_once(books: Books, taker: ChunkTaker, *records: Record) -> list["asyncio.Task[None]"]:
+    """Each record as the chunk of its partition."""
+    tasks = []
+    for record in records:
+        lane = Lane(TopicPartition(ACTIVITY, record.partition), start=record.offset, cautious=False)
+        raw = RawChunk(record.offset, record.offset + 1, [cast(Any, record)])
+        tasks.append(asyncio.create_task(taker.take(lane, raw, counted=False, partitions=PARTITIONS)))
+    return tasks
+
+
+async def test_two_partitions_are_one_transaction_and_each_counts_its_own(books: Books) -> None:
+    ours, theirs = books.write(pain(uuid4(), 1)), books.write(pain(uuid4(), 2), partition=1)
+    await asyncio.gather(*take_at_once(books, books.taker(), ours, theirs))
+    assert await books.pool.fetchval("select count(*) from effects") == 2
+    assert await books.pool.fetchval(OWN) == 1
+    rows = await books.pool.fetch(
+        "select next_offset, records_new from delivery.positions where consumer_group = $1 order by partition", GROUP
+    )
+    assert [tuple(row) for row in rows] == [(1, 1), (1, 1)]
+
+
+async def test_a_bug_in_one_partition_costs_the_other_nothing(books: Books) -> None:
+    guilty, innocent = uuid4(), uuid4()
+    records = books.write(pain(guilty, 9)), books.write(pain(innocent, 2), partition=1)
+    await asyncio.gather(*take_at_once(books, books.taker(), *records))
+    assert await books.effects(innocent) == [2]
+    assert [(row["state"], row["partition"]) for row in await books.held()] == [("dead", 0)]
+
+
+async def test_a_position_that_is_lost_costs_the_other_nothing(books: Books) -> None:
+    """One lane begins beyond its stored position: it must seek again, alone."""
+    innocent = uuid4()
+    books.write(pain(uuid4(), 1))
+    ahead, other = books.write(pain(uuid4(), 1)), books.write(pain(innocent, 2), partition=1)
+    behind, fine = await asyncio.gather(*take_at_once(books, books.taker(), ahead, other), return_exceptions=True)
+    assert isinstance(behind, BehindBase)
+    assert fine is None
+    assert await books.effects(innocent) == [2]
+    assert await books.pool.fetchval("select count(*) from effects") == 1
+
+
+async def test_a_member_whom_somebody_holds_keeps_the_other_partition_for_a_moment_only(books: Books) -> None:
+    held, free = uuid4(), uuid4()
+    records = books.write(pain(held, 1)), books.write(pain(free, 2), partition=1)
+    async with books.transaction() as connection:
+        await lock_members(connection, [held])
+        waiting, other = take_at_once(books, books.taker(), *records)
+        await other
+        assert await books.effects(free) == [2]
+        assert not waiting.done()
+    await waiting
+    assert await books.effects(held) == [1]
