@@ -14,7 +14,7 @@ BUSY_PER_S = 50
 """From so many events a second on, fetches wait."""
 ALONE_MS, ALONE_BYTES = 100, 1
 """A fetch that finds nothing is answered after this time, one that finds so much at once."""
-GATHER_MS, GATHER_BYTES = 20, 64 * 1024
+GATHER_MS, GATHER_BYTES = 30, 64 * 1024
 
 
 class Gathering:
