@@ -5,6 +5,7 @@ position locks -> member locks -> inbox and queues -> handler (load, decide, sav
 positions.
 """
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -207,7 +208,7 @@ def _sort(
         work.outcomes[arrival.identity] = ("ignored", None)
     elif fault is IDENTITY_CONFLICT:
         work.again.append(arrival)
-    elif arrival.member_id in blocked:
+    elif blocked and arrival.member_id in blocked:
         work.hold(arrival, "parked", "behind", None, blocks=True, now=now)
     else:
         work.to_run.append(arrival)
@@ -258,8 +259,8 @@ async def _run_isolated(
 def _apply_outcomes(outcomes: Outcomes, work: _Sorted, subscription: Subscription, now: datetime) -> None:
     """Count and record how each event that ran ended; hold those that wait, and what comes behind them."""
     if not outcomes.refused and not outcomes.waiting:
-        for arrival in work.to_run:
-            work.count(arrival).new += 1
+        for partition, many in Counter(arrival.record.partition for arrival in work.to_run).items():
+            work.counts[partition].new += many
         return
     if outcomes.waiting and subscription.stateless:
         raise TypeError(f"{subscription.group} is stateless and may not wait")

@@ -27,15 +27,20 @@ def kafka_jars() -> Path:
 
     Raises LocalProblem when they cannot be fetched or are not the pinned ones.
     """
-    pins = read_pins(PINS)
-    folder = tools_directory() / f"kafka-{KAFKA_VERSION}"
+    return fetched_jars(f"kafka-{KAFKA_VERSION}", COORDINATES, PINS)
+
+
+def fetched_jars(name: str, coordinates: str, pinned: Path) -> Path:
+    """As above, for what else these Maven coordinates bring; `pinned` holds the sums of every jar."""
+    pins = read_pins(pinned)
+    folder = tools_directory() / name
     if not folder.is_dir():
         with _alone(folder):
             if not folder.is_dir():  # somebody else has fetched them meanwhile
-                _fetch(pins, folder)
+                _fetch(coordinates, pins, folder)
     wrong = differences(folder, pins)
     if wrong:
-        raise LocalProblem(f"Kafka's jars in {folder} are not the pinned ones ({wrong[0]}): remove that folder.")
+        raise LocalProblem(f"The jars in {folder} are not the pinned ones ({wrong[0]}): remove that folder.")
     return folder
 
 
@@ -68,12 +73,12 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def _fetch(pins: Mapping[str, str], folder: Path) -> None:
+def _fetch(coordinates: str, pins: Mapping[str, str], folder: Path) -> None:
     scratch = folder.with_name(f"{folder.name}.fetching")
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     try:
-        resolved = _resolve(scratch)
+        resolved = _resolve(coordinates, scratch)
         complete = scratch / "jars"
         complete.mkdir()
         for jar in [*resolved.glob("jars/*.jar"), *resolved.glob("modules/*.jar")]:
@@ -81,15 +86,13 @@ def _fetch(pins: Mapping[str, str], folder: Path) -> None:
                 shutil.copyfile(jar, complete / jar.name)
         wrong = differences(complete, pins)
         if wrong:
-            raise LocalProblem(
-                f"What was downloaded as Apache Kafka {KAFKA_VERSION} is not what is pinned: {wrong[0]}."
-            )
+            raise LocalProblem(f"What was downloaded as {folder.name} is not what is pinned: {wrong[0]}.")
         complete.replace(folder)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _resolve(scratch: Path) -> Path:
+def _resolve(coordinates: str, scratch: Path) -> Path:
     from jgo.constants import MAVEN_CENTRAL_URL
     from jgo.env import EnvironmentBuilder, LinkStrategy
     from jgo.maven import MavenContext
@@ -99,9 +102,9 @@ def _resolve(scratch: Path) -> Path:
     builder = EnvironmentBuilder(context=context, cache_dir=scratch / "environments", link_strategy=LinkStrategy.HARD)
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            return Path(builder.from_endpoint(COORDINATES).path)
+            return Path(builder.from_endpoint(coordinates).path)
     except OSError as error:
         raise LocalProblem(
-            f"Apache Kafka {KAFKA_VERSION} could not be downloaded ({type(error).__name__}): "
+            f"{coordinates.partition('+')[0]} could not be downloaded ({type(error).__name__}): "
             "a network is needed the first time."
         ) from error

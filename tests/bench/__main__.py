@@ -32,7 +32,12 @@ ROWS: dict[str, Callable[[Stage], Awaitable[dict[str, Any]]]] = {
     "memory": enduring.soak,
     "backlog": enduring.drain,
 }
-RATIOS = {"ratio": "", "ratio_to_batch_loop": "loop", "ratio_to_message_transaction": "message"}
+RATIOS = {
+    "ratio": "",
+    "ratio_to_batch_loop": "loop",
+    "ratio_to_message_transaction": "message",
+    "ratio_to_kafka_streams": "streams",
+}
 
 
 def show(rows: list[dict[str, Any]]) -> None:

@@ -94,13 +94,12 @@ class _Answers:
     async def execute(self, statement: str, *values: Any) -> str:
         return ""
 
-    async def fetchval(self, statement: str, *values: Any) -> int:
-        return 0
-
     async def fetchrow(self, statement: str, *values: Any) -> dict[str, Any]:
         return {"taken": len(values[0]), "known": [], "known_digests": [], "blocked": [], "awaited": False}
 
-    async def fetch(self, statement: str, *values: Any) -> list[tuple[bytes]]:
+    async def fetch(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        if "delivery.positions" in statement:
+            return [(partition, 0, values[3]) for partition in values[2]]
         return [(identity,) for identity in values[0]] if "delivery.inbox" in statement else []
 
     @asynccontextmanager

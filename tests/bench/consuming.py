@@ -15,6 +15,7 @@ from shared.clock import monotonic
 from tests.bench.profiles import describe_profile, share_of
 from tests.bench.sessions import Kind, Log
 from tests.bench.stage import Stage, enroll, program
+from tests.bench.streams import IS_WANTED, measure_streams
 
 OURS, LOOP, MESSAGE = "tests.bench.ours", "tests.bench.loop", "tests.bench.per_message"
 SHARE = {OURS: 1.0, LOOP: 1.0, MESSAGE: 0.04}
@@ -116,10 +117,14 @@ async def contest(stage: Stage, job: str) -> dict[str, Any]:
     """Every contestant once a round, in turn, so that a machine that drifts drifts for all."""
     log = await stage.log(KINDS[job])
     results: dict[str, list[Measured]] = {OURS: [], LOOP: [], MESSAGE: []}
+    streams: list[tuple[float, float]] = []
     for number in range(stage.rounds):
         for module, measured in results.items():
             console.print(f"{job}: round {number + 1} of {stage.rounds}, {module.rsplit('.', 1)[1]}", style="dim")
             measured.append(await measure(stage, log, module, job, records=int(log.records * SHARE[module])))
+        if IS_WANTED and job == "consume":
+            console.print(f"{job}: round {number + 1} of {stage.rounds}, Kafka Streams", style="dim")
+            streams.append(await measure_streams(stage, log))
     profile = Path(f"build/bench-{job}.txt")
     await measure(stage, log, OURS, job, records=log.records, profile=profile)
 
@@ -145,6 +150,10 @@ async def contest(stage: Stage, job: str) -> dict[str, Any]:
         "limited_by": limit_of(middle(OURS) * middle(OURS, "worker_us") / 1e6, middle(OURS, "busy")),
         "profile": str(profile),
     }
+    if streams:
+        rate, spent = (statistics.median(one[place] for one in streams) for place in (0, 1))
+        row["beside"] |= {"kafka_streams": round(rate)}
+        row |= {"ratio_to_kafka_streams": round(middle(OURS) / rate, 2), "kafka_streams_cpu_us": round(spent, 1)}
     if job == "consume_rules":
         rules, handler = share_of(profile, "services/plans/domain/"), share_of(profile, "services/plans/")
         row |= {"share_of_rules": rules, "share_of_handler": handler}

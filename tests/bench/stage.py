@@ -142,11 +142,11 @@ def _enrolled(member: UUID, now: datetime) -> MemberEnrolled:
 def _is_ours(process: psutil.Process) -> bool:
     """One of the two servers; a process that PostgreSQL started is counted with it."""
     try:
-        line = process.cmdline()
+        line, folder = process.cmdline(), process.cwd()
     except psutil.Error:
         return False
     is_server = bool(line) and line[0].endswith(("/postgres", "/java"))
-    return is_server and any(str(DATA.absolute()) in part for part in line)
+    return is_server and any(str(DATA.absolute()) in part for part in [*line, folder])  # Kafka's line names no folder
 
 
 def _processor_s(process: psutil.Process) -> float:
