@@ -170,7 +170,7 @@ def test_a_program_that_cannot_be_started_is_told_in_one_sentence(tmp_path: Path
 def test_of_two_who_find_no_jars_one_fetches_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     began, may_end, fetched = threading.Event(), threading.Event(), list[Path]()
 
-    def fetch(_: object, folder: Path) -> None:
+    def fetch(_: str, _pins: object, folder: Path) -> None:
         fetched.append(folder)
         began.set()
         assert may_end.wait(20)
