@@ -1,5 +1,6 @@
 """The books of the probe's groups without a broker: records as a test writes them, taken as the runtime takes them."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -104,13 +105,19 @@ class Books:
 
     async def take_as_the_runtime(self, *records: Record, group: str = GROUP) -> None:
         """As a running service takes a chunk: again and again until it is taken."""
-        taker = self.taker(group)
-        place = (group, records[0].partition)
-        partition = TopicPartition(self.subscription(group).topic, records[0].partition)
-        lane = Lane(partition, start=self.bases.get(place, 0), cautious=False)
-        raw = RawChunk(lane.start, records[-1].offset + 1, records)
-        await taker.take(lane, raw, counted=False, partitions=PARTITIONS)
-        self.bases[place] = raw.end
+        await self.take_side_by_side(records, group=group)
+
+    async def take_side_by_side(self, *chunks: Sequence[Record], group: str = GROUP) -> None:
+        """As a running service takes what comes in several partitions at once."""
+        taker, taking = self.taker(group), []
+        for records in chunks:
+            place = (group, records[0].partition)
+            partition = TopicPartition(self.subscription(group).topic, records[0].partition)
+            lane = Lane(partition, start=self.bases.get(place, 0), cautious=False)
+            raw = RawChunk(lane.start, records[-1].offset + 1, records)
+            taking.append(taker.take(lane, raw, counted=False, partitions=PARTITIONS))
+            self.bases[place] = raw.end
+        await asyncio.gather(*taking)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:

@@ -1,5 +1,6 @@
 """Inbox, parking, waiting and replay against a clinic in memory: whatever comes, in whatever order and chunks."""
 
+import itertools
 from collections.abc import Awaitable, Callable, Sequence
 from uuid import UUID
 
@@ -30,6 +31,10 @@ published = st.one_of(
     st.builds(Told, identity=identities, member=members, score=scores, is_readable=st.just(False)),
     st.builds(Told, identity=identities, member=st.just(0), score=scores, key=st.just(1)),
 )
+SIDE_BY_SIDE = [
+    st.builds(Told, identity=st.sampled_from(own), member=st.just(member), score=scores, is_readable=st.booleans())
+    for member, own in enumerate(("abcdefgh", "ijklmnop"))
+]
 TIME = wall_now()
 
 
@@ -50,6 +55,17 @@ class Consuming(RuleBasedStateMachine):
         self.log[partition] += records
         self.stage.run(self._take(records))
         for one in chunk:
+            self.clinic.take(one)
+
+    @rule(chunks=st.tuples(*(st.lists(of, min_size=1, max_size=4) for of in SIDE_BY_SIDE)))
+    def take_side_by_side(self, chunks: tuple[list[Told], list[Told]]) -> None:
+        """What comes in both partitions at once: in one transaction, and where that raises, each alone. Each has a
+        member and identities of its own, as partitions do: no order between them is promised."""
+        records = [[self._write(one, partition) for one in chunk] for partition, chunk in enumerate(chunks)]
+        for partition, taken in enumerate(records):
+            self.log[partition] += taken
+        self.stage.run(self.books.take_side_by_side(*records))
+        for one in itertools.chain(*chunks):
             self.clinic.take(one)
 
     @precondition(lambda self: self.log[0])
