@@ -36,6 +36,9 @@ class Judge:
     now: datetime
     findings: Findings
 
+    def __post_init__(self) -> None:
+        self._kinds = kinds_of(self.stream)
+
     async def judge(self) -> None:
         self._accepted()
         told = self._first_copies()
@@ -83,7 +86,7 @@ class Judge:
         return told
 
     def _read_activity(self) -> dict[str, list[Read]]:
-        records, kinds = self.log[ACTIVITY], kinds_of(self.stream)
+        records, kinds = self.log[ACTIVITY], self._kinds
         return {
             "plans.activity": read_as(records, kinds),
             "plans.safety": read_as(records, kinds, is_safety=True),
@@ -151,7 +154,7 @@ class Judge:
             await self._books(connection, "plans", groups, bugs={"plans.activity": bugs})
 
     def _is_bug(self, read: Read) -> bool:
-        return read.fate == "taken" and kinds_of(self.stream)[read.record.key, read.record.value] == "bug"
+        return read.fate == "taken" and self._kinds[read.record.key, read.record.value] == "bug"
 
     # -- messaging
 
