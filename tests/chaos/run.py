@@ -138,10 +138,12 @@ async def _mend(world: World) -> None:
 
 
 async def _evening(world: World, driver: Driver, plan: Plan) -> None:
-    """Clinic time moves on to when reminders and escalations are due; those who run them are killed at it."""
+    """Clinic time moves on to when reminders and escalations are due, and those who run them are killed at it; then it
+    stands still."""
     by = max(timedelta(0), plan.opening + EVENING - world.clock.now())
     await driver.inflict_upon(lambda: world.move_clock(by), plan.evening)
     await world.settled()
+    world.stop_clock()
     for service in SERVICES:
         await eventually(partial(_nothing_due, world, service), within=SETTLED_S, what="due timers are run")
     await world.settled()

@@ -113,8 +113,15 @@ class World:
 
     def move_clock(self, by: timedelta) -> None:
         """Set clinic time, for all processes."""
+        self._anchor(by, speed=1)
+
+    def stop_clock(self) -> None:
+        """Nothing becomes due any more: whoever judges may take as long as it takes."""
+        self._anchor(timedelta(0), speed=0)
+
+    def _anchor(self, by: timedelta, *, speed: float) -> None:
         wall = datetime.now(UTC)
-        write_anchor(self.clock_file, Anchor(clinic_at=self.clock.now() + by, wall_at=wall, speed=1))
+        write_anchor(self.clock_file, Anchor(clinic_at=self.clock.now() + by, wall_at=wall, speed=speed))
 
     def order(self, process: ServiceProcess, how: str, point: str, nth: int = 1) -> None:
         """Tell a process to be hurt when it comes to a point."""
