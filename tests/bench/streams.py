@@ -45,8 +45,8 @@ async def running(stage: Stage, log: Log, group: str) -> AsyncIterator[psutil.Pr
     told = await make_topic(boot, log.namespace, f"told-{secrets.token_hex(4)}")
     with TemporaryDirectory() as folder:
         process = await asyncio.create_subprocess_exec(
-            java, "-Xmx1g", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-cp", f"{jars}/*", HERE / "StreamsPeer.java",
-            boot, topic_name(log.namespace, TOPIC), told, group, folder,
+            java, "-Xmx1g", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-cp", f"{jars}/*",
+            HERE / "StreamsPeer.java", boot, topic_name(log.namespace, TOPIC), told, group, folder,
         )  # fmt: skip
         try:
             yield psutil.Process(process.pid)
