@@ -10,6 +10,7 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProx
 Database: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 
 LOCK_TIMEOUT = "10s"
+"""How long a statement waits for what somebody else has locked, where its transaction says nothing else."""
 LIMITS = {
     # A process stopped inside a transaction must not hold a partition or a member for ever: the server ends it. One
     # stopped while the driver was preparing a statement does not count as idle; only the second limit ends that.

@@ -71,6 +71,7 @@ class Counts:
 
 
 def sum_counts(counts: Iterable[Counts]) -> Counts:
+    """These counts added up, outcome by outcome."""
     total = Counts()
     for each in counts:
         for field in fields(Counts):
