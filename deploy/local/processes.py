@@ -6,15 +6,17 @@ orphans, and signals none but them.
 """
 
 import asyncio
+import concurrent.futures
 import json
 import os
 import signal
 import subprocess
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 import psutil
 
@@ -22,6 +24,8 @@ from deploy.local.problems import LocalProblem
 
 POLL_S = 0.02
 LOG_SIZE_MAX_BYTES = 20_000_000
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +151,23 @@ class Child:
                 return False
             await asyncio.sleep(POLL_S)
         return True
+
+
+async def in_daemon_thread(work: Callable[[], T]) -> T:
+    """Runs blocking work. Unlike a pool's thread, one that is still busy (a download) does not delay the exit."""
+    done = concurrent.futures.Future[T]()
+    done.set_running_or_notify_cancel()  # from here on it cannot be cancelled under the thread's feet
+
+    def run() -> None:
+        try:
+            result = work()
+        except BaseException as problem:
+            done.set_exception(problem)
+        else:
+            done.set_result(result)
+
+    threading.Thread(target=run, daemon=True).start()
+    return await asyncio.wrap_future(done)
 
 
 def run_tool(

@@ -15,16 +15,15 @@ import os
 import secrets
 import shutil
 import signal
-import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from deploy.local import kafka, postgres, valkey
+from deploy.local import aot_cache, kafka, postgres, valkey
 from deploy.local.ports import HOST, require_free_port
 from deploy.local.problems import LocalProblem
-from deploy.local.processes import Child, ProcessFile, stop_recorded, write_private
+from deploy.local.processes import Child, ProcessFile, in_daemon_thread, stop_recorded, write_private
 
 FREE_BYTES_MIN = 512 * 1024 * 1024
 
@@ -63,6 +62,12 @@ class ServerChoices:
     postgres_connections_max: int = 200
     kafka_heap_mb: int = 512
 
+    @property
+    def embedded(self) -> tuple[str, ...]:
+        """Those that are started here."""
+        given = {"kafka": self.kafka_bootstrap, "postgres": self.postgres_url, "valkey": self.valkey_url}
+        return tuple(name for name, url in given.items() if url is None)
+
 
 @dataclass(kw_only=True)
 class EmbeddedServers:
@@ -74,11 +79,14 @@ class EmbeddedServers:
     report: Report
     children: dict[str, Child] = field(default_factory=dict)
     launchers: dict[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
+    launched: asyncio.Event = field(default_factory=asyncio.Event)
+    """Every process of theirs is there, though it may not answer yet."""
 
     async def start(self) -> Servers:
         """Starts what is not external, all at once. Raises LocalProblem, with nothing left running."""
         secret = load_secrets(self.data, ("postgres", "valkey"))
         choices = self.choices
+        self._note_launched()
         try:
             async with asyncio.TaskGroup() as group:
                 started_kafka = group.create_task(self._start_kafka())
@@ -90,16 +98,11 @@ class EmbeddedServers:
         except BaseException:
             await self.stop()
             raise
-        given = {
-            "kafka": choices.kafka_bootstrap,
-            "postgres": choices.postgres_url,
-            "valkey": choices.valkey_url,
-        }
         return Servers(
             kafka_bootstrap=started_kafka.result(),
             postgres_url=started_postgres.result(),
             valkey_url=started_valkey.result(),
-            embedded=tuple(name for name, url in given.items() if url is None),
+            embedded=choices.embedded,
         )
 
     async def stop(self, *, within_s: float = 60.0) -> None:
@@ -120,18 +123,36 @@ class EmbeddedServers:
             return self.choices.kafka_bootstrap
         folder = self.data / "kafka"
         port = require_free_port(self.choices.kafka_port, what="Kafka", setting="CARELOOP_KAFKA_PORT")
-        await in_daemon_thread(lambda: kafka.prepare_kafka(folder))
+        software = await in_daemon_thread(kafka.find_software)
+        await in_daemon_thread(lambda: kafka.prepare_kafka(software, folder))
+        await self._train_java(software)
         settings = kafka.KafkaSettings(port=port, heap_mb=self.choices.kafka_heap_mb)
         bootstrap = f"{HOST}:{port}"
 
         async def launch() -> None:
-            child = self.children["kafka"] = kafka.start_kafka(folder, settings, record_in=self.record)
+            options = aot_cache.cache_options(software.java)
+            child = self.children["kafka"] = kafka.start_kafka(
+                software, folder, settings, record_in=self.record, java_options=options
+            )
+            self._note_launched()
             await kafka.wait_for_kafka(child, bootstrap)
 
         self.launchers["kafka"] = launch
         await launch()
         self.report(f"kafka answers on {bootstrap}")
         return bootstrap
+
+    def _note_launched(self) -> None:
+        if all(name in self.children for name in self.choices.embedded):
+            self.launched.set()
+
+    async def _train_java(self, software: kafka.KafkaSoftware) -> None:
+        if not aot_cache.training_due(software.java):
+            return
+        self.report("trying out Kafka once, so that Java starts it faster from now on")
+        problem = await aot_cache.train(software, self.data / "kafka-training", record_in=self.record)
+        if problem:
+            self.report(f"Kafka will start slower than it could: {problem}")
 
     async def _start_postgres(self, password: str) -> str:
         if self.choices.postgres_url is not None:
@@ -148,6 +169,7 @@ class EmbeddedServers:
         async def launch() -> None:
             await postgres.clear_after_crash(folder)
             child = self.children["postgres"] = postgres.start_postgres(folder, settings, record_in=self.record)
+            self._note_launched()
             await postgres.wait_for_postgres(child, url)
 
         self.launchers["postgres"] = launch
@@ -167,34 +189,13 @@ class EmbeddedServers:
             child = self.children["valkey"] = valkey.start_valkey(
                 folder, port=port, password=password, record_in=self.record
             )
+            self._note_launched()
             await valkey.wait_for_valkey(child, url)
 
         self.launchers["valkey"] = launch
         await launch()
         self.report(f"valkey answers on {HOST}:{port}")
         return url
-
-
-async def in_daemon_thread(work: Callable[[], None]) -> None:
-    """Runs blocking work. Unlike a pool's thread, one that is still busy (a download) does not delay the exit."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[None] = loop.create_future()
-
-    def settle(problem: BaseException | None) -> None:
-        if not done.done():
-            done.set_result(None) if problem is None else done.set_exception(problem)
-
-    def run() -> None:
-        problem: BaseException | None = None
-        try:
-            work()
-        except BaseException as raised:
-            problem = raised
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            loop.call_soon_threadsafe(settle, problem)
-
-    threading.Thread(target=run, daemon=True).start()
-    await done
 
 
 async def stop_orphans(data: Path, record: ProcessFile, *, report: Report) -> None:

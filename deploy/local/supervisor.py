@@ -123,14 +123,9 @@ class Supervisor:
 
     async def _work(self) -> None:
         ports = choose_program_ports(self.settings)
-        for program in standalone_programs(ports, data=self.data):
-            self._programs.start(program)
         last = self._last_stack(ports)
-        if last is not None:
-            # They wait for their servers anyway; reading their modules meanwhile halves a later start.
-            self._start_services(last, ports)
         with self.progress.step("starting Kafka, PostgreSQL and Valkey"):
-            servers = await self._servers.start()
+            servers = await self._start_servers(last, ports)
         servers_id = await identify_servers(
             servers, access=kafka_access(self.settings), namespace=self.settings.namespace
         )
@@ -151,6 +146,24 @@ class Supervisor:
                 [self._programs.wait_ready(program) for program in self._programs.programs.values()]
             )
         await gather_or_first_problem([self._watch(), self._populate(stack, due=seeding_due)])
+
+    async def _start_servers(self, last: Stack | None, ports: ProgramPorts) -> Servers:
+        """And what can start beside them, as soon as they have their share of the processor: a service waits for its
+        servers anyway, and reading its modules meanwhile halves a later start."""
+        servers: list[Servers] = []
+
+        async def start_servers() -> None:
+            servers.append(await self._servers.start())
+
+        async def start_programs() -> None:
+            await self._servers.launched.wait()
+            for program in standalone_programs(ports, data=self.data):
+                self._programs.start(program)
+            if last is not None:
+                self._start_services(last, ports)
+
+        await gather_or_first_problem([start_servers(), start_programs()])
+        return servers[0]
 
     def _start_services(self, stack: Stack, ports: ProgramPorts) -> None:
         for program in self.services(stack, ports, self.settings):

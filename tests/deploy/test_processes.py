@@ -129,7 +129,7 @@ def test_a_broken_bundled_java_is_told_in_one_sentence(
     with pytest.raises(LocalProblem, match=rf"{re.escape(str(broken))}, {reason}: remove the folders \.venv"):
         java.find_java()
     with pytest.raises(LocalProblem, match=reason):
-        kafka.prepare_kafka(tmp_path / "kafka")
+        kafka.find_software()
 
 
 def test_instead_of_a_broken_bundled_java_the_machines_own_is_taken(
