@@ -25,6 +25,13 @@ LIMITS = {
     "tcp_user_timeout": "30000",
     "timezone": "UTC",
 }
+PLANNING = {
+    # Everything here is looked up by key. A plan that was made while a table was small would go on reading the whole of
+    # it when it is not: an inbox, an outbox or the timers of a new clinic or after a backlog.
+    "enable_seqscan": "off",
+    # And so one plan serves all: no statement is planned again for other values.
+    "plan_cache_mode": "force_generic_plan",
+}
 
 TRANSIENT: tuple[type[BaseException], ...] = (
     asyncpg.PostgresConnectionError,
@@ -75,7 +82,7 @@ async def _leave_as_it_is(connection: "asyncpg.Connection[asyncpg.Record]") -> N
 
 async def open_database(url: str, *, connections: int, application: str) -> Database:
     """A pool on the service's own database. jsonb columns are Python values; raises what asyncpg raises."""
-    settings: dict[str, Any] = {**LIMITS, "application_name": application}
+    settings: dict[str, Any] = {**LIMITS, **PLANNING, "application_name": application}
     return await asyncpg.create_pool(
         url,
         min_size=2,

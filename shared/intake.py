@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from aiokafka import ConsumerRebalanceListener, ConsumerRecord, TopicPartition
@@ -34,6 +35,8 @@ from shared.watching import Watch
 
 STALLED_STARTS_MAX = 3
 """After so many starts without a committed chunk, records are taken one by one and each attempt is counted."""
+POLL_MS, POLL_RECORDS = 500, 2_000
+"""How long a poll waits when there is nothing, and how much it brings at most."""
 DRAIN_S = 5.0
 """How long a revoked partition may finish the chunk in hand."""
 log = logger("intake")
@@ -102,8 +105,6 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             topic_name(self._settings.namespace, self.subscription.topic),
             group_id=group_name(self._settings.namespace, self.subscription.group),
             batch=True,
-            max_records=2_000,
-            batch_timeout_ms=100,
             fetch_max_wait_ms=ALONE_MS,
             fetch_min_bytes=ALONE_BYTES,
             session_timeout_ms=self._settings.session_timeout_s * 1000,
@@ -116,6 +117,8 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             decoder=undecoded,
         )
 
+        self._subscriber.get_msg = self._poll
+
         @self._subscriber  # type: ignore[untyped-decorator]
         async def receive(records: Any) -> None:
             self._receive(records)
@@ -125,6 +128,12 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         return self._subscriber.consumer
 
     # -- the poll side: never raises, never waits
+
+    async def _poll(self, consumer: Any) -> Sequence[ConsumerRecord]:
+        """Instead of FastStream's own, which sleeps for as long as it has waited whenever nothing came: what comes
+        meanwhile would wait as well. Raises what the client raises; FastStream's loop knows what to do."""
+        found = await consumer.getmany(timeout_ms=POLL_MS, max_records=POLL_RECORDS)
+        return tuple(chain.from_iterable(found.values()))
 
     def _receive(self, records: Sequence[ConsumerRecord]) -> None:
         if self.gathering is not None:

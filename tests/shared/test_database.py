@@ -3,11 +3,14 @@
 import re
 import socket
 from pathlib import Path
+from uuid import uuid4
 
 import asyncpg
 import pytest
 
-from shared.database import LIMITS, is_transient, open_database
+from shared.database import LIMITS, Connection, is_transient, open_database
+from shared.inbox import take_into_inbox
+from shared.migrating import migrate
 from tests.fixtures.databases import DatabaseFactory
 from tests.fixtures.eventually import eventually
 
@@ -93,3 +96,33 @@ def lasting(source: str) -> list[str]:
         r"""["']set (?!local)\w+|set_config\([^)]*,\s*false\)|pg_(?:try_)?advisory_lock\(|["']listen |with hold""",
         source,
     )
+
+
+async def test_a_plan_that_was_made_while_a_table_was_small_does_not_read_all_of_it_later(
+    database: DatabaseFactory,
+) -> None:
+    """Given statements that were planned on an empty inbox, when it has filled before anybody counted its rows, then
+    they still look up what they are asked for."""
+    url = await database(None)
+    await migrate(url, service="probe")
+    pool = await open_database(url, connections=2, application="test")
+
+    async def take(connection: Connection, numbers: range) -> None:
+        identities = [number.to_bytes(16) for number in numbers]
+        await take_into_inbox(
+            connection, group="g", topic="t", identities=identities, digests=identities, member_ids=[uuid4()]
+        )
+
+    async def rows_read(connection: Connection) -> int:
+        await connection.execute("select pg_stat_force_next_flush()")
+        read = "select seq_tup_read from pg_stat_user_tables where relname = 'inbox'"
+        return int(await connection.fetchval(read))
+
+    async with pool.acquire() as connection:
+        for number in range(10):  # a plan for all values is made at the sixth
+            await take(connection, range(number, number + 1))
+        await take(connection, range(1_000, 6_000))
+        before = await rows_read(connection)
+        await take(connection, range(10, 20))
+        assert await rows_read(connection) == before
+    await pool.close()
