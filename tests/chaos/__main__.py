@@ -5,6 +5,7 @@ import asyncio
 import logging
 import random
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -13,7 +14,18 @@ from tests.chaos.run import draw_plan, run, today
 from tests.chaos.world import open_stage
 
 
+def end_as_ctrl_c_does() -> None:
+    """Whoever ends a run from elsewhere (a terminal that closes, a time limit) leaves no server and no service behind.
+    Not told by what the run was started to ignore, as `nohup` does."""
+    task = asyncio.current_task()
+    assert task is not None
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+
+
 async def chaos(*, seed: int, minutes: float, keep: bool) -> int:
+    end_as_ctrl_c_does()
     plan = draw_plan(seed, seconds=round(minutes * 60, 3), today=today())
     folder = Path(tempfile.mkdtemp(prefix="careloop-chaos-"))
     print(f"{plan.command}: {len(plan.stream)} records, {len(plan.faults)} faults", flush=True)
@@ -38,7 +50,10 @@ def main() -> None:
     )
     chosen = options.parse_args()
     seed = random.SystemRandom().randrange(1_000_000) if chosen.seed is None else chosen.seed
-    sys.exit(asyncio.run(chaos(seed=seed, minutes=chosen.minutes, keep=chosen.keep)))
+    try:
+        sys.exit(asyncio.run(chaos(seed=seed, minutes=chosen.minutes, keep=chosen.keep)))
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        sys.exit("ended before its time; nothing was judged")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from tests.fixtures.topics import TopicFactory
 from tests.statements.chunks import SIZES, Desk, count_kinds, count_mixed, subscriptions_of, timers_of
 from tests.statements.counting import Counted
 from tests.statements.edges import ROUND, count_request, count_rounds, count_sends, open_ingress
-from tests.statements.gate import require_constant
+from tests.statements.gate import count_whole_reads, require_constant, require_lookups
 from tests.statements.held import CONSTANT, GROUP, SEARCHES, SESSION, Way, told, with_taps
 from tests.statements.page import by_size, keep_block
 from tests.statements.story import STORY
@@ -71,6 +71,7 @@ async def test_chunks_counted(open_desk: OpenDesk, service: str) -> None:
         cheapest, dearest = (find(of_group, key=lambda name: of_group[name][1].total) for find in (min, max))
         span = [f"{of_group[name][1].total} ({name})" for name in dict.fromkeys((cheapest, dearest))]
         rows.append([f"`{group}`", *[" to ".join(span)], *by_size(mixed)])
+    await require_lookups(desk.database)
     keep_block(f"Chunks of {service}", ["group", "1, 20 or 200 of one kind", "20 mixed", "200 mixed"], rows)
 
 
@@ -82,6 +83,7 @@ async def test_timers_counted(open_desk: OpenDesk, service: str) -> None:
         counts = await count_timers(desk, timer.kind, SIZES)
         require_constant(f"{timer.kind} of {service}", counts)
         rows.append([f"`{timer.kind}`", *by_size(counts)])
+    await require_lookups(desk.database, emptied=["delivery.timers"])
     keep_block(f"Timers of {service}", ["kind", *SIZE_NAMES], rows)
 
 
@@ -92,8 +94,10 @@ async def _count_ways(open_desk: OpenDesk, ways: dict[str, Way]) -> dict[str, di
     for name, way in ways.items():
         found[name] = {}
         for size in SIZES:
-            await desk.database.execute("truncate delivery.held_events")
+            await desk.database.execute("truncate delivery.held_events")  # which reads it whole, for its indexes
+            before = await count_whole_reads(desk.database)
             found[name][size] = await way(desk, taps[GROUP], desk.new_members(size))
+            await require_lookups(desk.database, since=before)
     return found
 
 
@@ -151,6 +155,14 @@ def test_every_group_of_every_service_is_counted() -> None:
     assert measured == {group for topic in TOPICS for group in topic.consumers}
     happening = {type(event) for event in STORY}
     assert happening == {event for topic in TOPICS for event in topic.events}, "the story tells of every event"
+
+
+async def test_the_gate_sees_a_table_that_is_read_whole(open_desk: OpenDesk) -> None:
+    desk = await open_desk("plans")
+    await require_lookups(desk.database)
+    await desk.database.fetch("select * from care_plans where version = 1")
+    with pytest.raises(AssertionError, match=r"read from end to end: \['public.care_plans'\]"):
+        await require_lookups(desk.database)
 
 
 async def _a_statement_an_event(connection: Connection, events: Sequence[Any]) -> None:
