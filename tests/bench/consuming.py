@@ -179,6 +179,8 @@ async def skew(stage: Stage) -> dict[str, Any]:
             console.print(f"consume_skewed: round {number + 1} of {stage.rounds}, {kind}", style="dim")
             log = await stage.log(kind)
             measured.append(await measure(stage, log, OURS, "consume", records=log.records))
+    profile, log = Path("build/bench-consume_skewed.txt"), await stage.log("skewed")
+    await measure(stage, log, OURS, "consume", records=log.records, profile=profile)
     pairs = zip(results["skewed"], results["light"], strict=True)
     skewed, even = (statistics.median(one.records_per_s for one in results[kind]) for kind in ("skewed", "light"))
     return {
@@ -189,6 +191,7 @@ async def skew(stage: Stage) -> dict[str, Any]:
         "ratio": round(statistics.median(one.records_per_s / other.records_per_s for one, other in pairs), 2),
         "mark": 0.8,
         "limited_by": "the hot member's partition: its last chunks have nobody beside them",
+        "profile": str(profile),
     }
 
 
@@ -200,10 +203,13 @@ async def scale(stage: Stage) -> dict[str, Any]:
         for processes, measured in results.items():
             console.print(f"scaling: round {number + 1} of {stage.rounds}, {processes} processes", style="dim")
             measured.append(await measure(stage, log, OURS, "consume", records=log.records, processes=processes))
+    profile = Path("build/bench-scaling.txt")  # of one of two
+    await measure(stage, log, OURS, "consume", records=log.records, processes=2, profile=profile)
     middle = {p: statistics.median(one.records_per_s for one in measured) for p, measured in results.items()}
     return row | {
         "ours": round(middle[1]),
         "beside": {f"{processes}_processes": round(rate) for processes, rate in middle.items()},
         "gain": {str(processes): round(rate / middle[1], 2) for processes, rate in middle.items()},
         "limited_by": f"{psutil.cpu_count()} processors for workers, PostgreSQL and Kafka together",
+        "profile": str(profile),
     }

@@ -4,7 +4,11 @@ import asyncio
 import os
 import statistics
 from collections import deque
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -15,14 +19,17 @@ from aiokafka import AIOKafkaProducer
 from shared.clock import monotonic
 from shared.events.codec import HEADERS
 from shared.partitioning import partition_of
-from tests.bench.clinic import make_coach, open_clinic
+from tests.bench.clinic import Clinic, make_coach, open_clinic
 from tests.bench.consuming import LIMIT_S, OURS
 from tests.bench.job import TOPIC
+from tests.bench.profiles import describe_profile
 from tests.bench.sessions import PARTITIONS, make_members, make_topic, session
 from tests.bench.stage import Stage, new_namespace, program
 
 SOAK_S = float(os.environ.get("SOAK_S", "60"))
 SOAK_RATE = 200
+PROFILE_S = 10.0
+"""How long it goes on when the memory was measured, for the profile."""
 WARM = 0.25
 """Part of the run after which memory should no longer grow."""
 BEHIND = PARTITIONS // 2
@@ -40,16 +47,10 @@ async def soak(stage: Stage) -> dict[str, Any]:
         await clinic.enrol(members, coach=make_coach())
         await clinic.settled()
         seen: dict[str, list[float]] = {service: [] for service in clinic.pids}
-        began, number = monotonic(), 0
-        while (passed := monotonic() - began) < SOAK_S:
-            while number < passed * SOAK_RATE:
-                member = members[number % len(members)]
-                value = session(member, number, datetime.now(UTC), exercises=2, pain=3)
-                await clinic.send(TOPIC, member, value)
-                number += 1
-            for service, pid in clinic.pids.items():
-                seen[service].append(psutil.Process(pid).memory_info().rss / 1e6)
-            await asyncio.sleep(0.2)
+        number = await _load(clinic, members, seconds=SOAK_S, seen=seen)
+        profile = Path("build/bench-memory.txt")
+        with describe_profile(clinic.pids["messaging"], profile):
+            await _load(clinic, members, seconds=PROFILE_S, first=number, seen={})
     beside: dict[str, int] = {}
     for service, samples in seen.items():
         beside[f"{service}_warm"] = round(samples[int(len(samples) * WARM)])
@@ -64,12 +65,56 @@ async def soak(stage: Stage) -> dict[str, Any]:
         "mark": 200,
         "seconds": SOAK_S,
         "limited_by": f"{number:,} sessions in {SOAK_S:.0f} s; SOAK_S=600 for ten minutes",
+        "profile": str(profile),
     }
+
+
+async def _load(
+    clinic: Clinic, members: Sequence[UUID], *, seconds: float, seen: dict[str, list[float]], first: int = 0
+) -> int:
+    """Publish at the steady rate and note what each service in `seen` holds (MB); the number of the next session."""
+    began, number = monotonic(), first
+    while (passed := monotonic() - began) < seconds:
+        while number - first < passed * SOAK_RATE:
+            member = members[number % len(members)]
+            value = session(member, number, datetime.now(UTC), exercises=2, pain=3)
+            await clinic.send(TOPIC, member, value)
+            number += 1
+        for service, samples in seen.items():
+            samples.append(psutil.Process(clinic.pids[service]).memory_info().rss / 1e6)
+        await asyncio.sleep(0.2)
+    return number
 
 
 async def drain(stage: Stage) -> dict[str, Any]:
     """Half of the partitions hold a backlog; events on the others are timed from the send to the commit meanwhile, and
     as long again when nothing is behind."""
+    profile = Path("build/bench-backlog.txt")
+    drained = await _drain(stage)
+    await _drain(stage, profile)
+    return {
+        "name": "backlog",
+        "unit": "records/s",
+        "ours": round(drained.per_s),
+        "beside": {
+            "live_p50_ms": round(statistics.median(drained.live)),
+            "live_most_ms": round(max(drained.live)),
+            "live_p50_ms_when_drained": round(statistics.median(drained.live_later)),
+        },
+        "limited_by": f"{BEHIND} of {PARTITIONS} partitions are behind; {LIVE_RATE} live events a second on the others",
+        "profile": str(profile),
+    }
+
+
+@dataclass(frozen=True)
+class _Drained:
+    per_s: float
+    live: list[float]
+    """Milliseconds of each live event while the backlog was taken."""
+    live_later: list[float]
+
+
+async def _drain(stage: Stage, profile: Path | None = None) -> _Drained:
     namespace, url = new_namespace(), await stage.database()
     topic = await make_topic(stage.servers.kafka_bootstrap, namespace)
     behind: list[UUID] = []
@@ -87,7 +132,8 @@ async def drain(stage: Stage) -> dict[str, Any]:
         await producer.flush()
         watch = await asyncpg.connect(url)
         environment = stage.environment(namespace, url, BENCH_JOB="consume", BENCH_SERVICE="bench")
-        async with program(OURS, environment):
+        async with program(OURS, environment) as process:
+            sampling = ExitStack()
             timing = _Timing(watch)
             number, drained_s, read, first, began = stage.records, 0.0, 0, 0, monotonic()
             busy: list[float] = []
@@ -96,28 +142,21 @@ async def drain(stage: Stage) -> dict[str, Any]:
                 read = await watch.fetchval(LEFT, BEHIND)
                 if read and not first:
                     first, start, number = read, monotonic(), stage.records
+                    if profile is not None:
+                        sampling.enter_context(describe_profile(process.pid, profile))
                 if first and number - stage.records < (monotonic() - start) * LIVE_RATE:
                     timing.sent(await (await send(live[number % len(live)], number)))
                     number += 1
                 await timing.look()
                 if read >= stage.records and not drained_s:
                     drained_s, busy, timing.took = monotonic() - start, timing.took, []
+                    sampling.close()
                     until = monotonic() + LIVE_AFTER_S
                 await asyncio.sleep(0.002)
         await watch.close()
     if not drained_s or len(busy) < 2:
         raise RuntimeError(f"{read} of {stage.records} were read, {len(busy)} live events came through")
-    return {
-        "name": "backlog",
-        "unit": "records/s",
-        "ours": round((stage.records - first) / drained_s),
-        "beside": {
-            "live_p50_ms": round(statistics.median(busy)),
-            "live_most_ms": round(max(busy)),
-            "live_p50_ms_when_drained": round(statistics.median(timing.took)),
-        },
-        "limited_by": f"{BEHIND} of {PARTITIONS} partitions are behind; {LIVE_RATE} live events a second on the others",
-    }
+    return _Drained((stage.records - first) / drained_s, busy, timing.took)
 
 
 class _Timing:

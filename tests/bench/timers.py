@@ -8,7 +8,9 @@ import json
 import os
 import statistics
 from collections.abc import Sequence
+from contextlib import nullcontext
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -22,6 +24,7 @@ from shared.events.members import MemberResumedData
 from shared.outcomes import Cause, Outcomes, Timer
 from shared.settings import ServiceSettings
 from shared.timers import run_timers, save_timers
+from tests.bench.profiles import describe_profile
 from tests.bench.stage import Stage, new_namespace, program
 
 KIND = "bench.due"
@@ -30,12 +33,9 @@ CAUSE = Cause("urn:bench:app", "b1", "c1")
 
 
 async def contest(stage: Stage) -> dict[str, Any]:
-    measured: list[dict[str, float]] = []
-    for _ in range(stage.rounds):
-        environment = stage.environment(new_namespace(), await stage.database(), BENCH_RECORDS=str(stage.records))
-        async with program("tests.bench.timers", environment) as process:
-            said, _ = await process.communicate()
-        measured.append(json.loads(said))
+    profile = Path("build/bench-timers.txt")
+    measured = [await _measure(stage) for _ in range(stage.rounds)]
+    await _measure(stage, profile)
     middle = {name: statistics.median(one[name] for one in measured) for name in measured[0]}
     return {
         "name": "timers",
@@ -45,7 +45,17 @@ async def contest(stage: Stage) -> dict[str, Any]:
         "mark": 20_000,
         "ours_cpu_us": round(middle["cpu_us"], 1),
         "limited_by": f"one transaction at a time; the thread is busy {middle['per_s'] * middle['cpu_us'] / 1e6:.0%}",
+        "profile": str(profile),
     }
+
+
+async def _measure(stage: Stage, profile: Path | None = None) -> dict[str, float]:
+    environment = stage.environment(new_namespace(), await stage.database(), BENCH_RECORDS=str(stage.records))
+    async with program("tests.bench.timers", environment) as process:
+        with describe_profile(process.pid, profile) if profile else nullcontext():
+            said, _ = await process.communicate()
+    measured: dict[str, float] = json.loads(said)
+    return measured
 
 
 async def note(connection: Connection, timers: Sequence[Timer], *, now: datetime) -> Outcomes:
