@@ -24,8 +24,7 @@ taken as (
 )
 select
     (select count(*) from taken) as taken,
-    array(select identity from arrived join delivery.inbox i using (identity) order by identity) as known,
-    array(select i.digest from arrived join delivery.inbox i using (identity) order by identity) as known_digests,
+    array(select identity || i.digest from arrived join delivery.inbox i using (identity)) as known,
     array(
         select distinct member_id from delivery.held_events
         where blocks and member_id = any($3::uuid[]) and consumer_group = $4 and topic = $5
@@ -60,6 +59,7 @@ delete from delivery.inbox where identity in (
 )
 """
 
+IDENTITY_BYTES = 16
 RETENTION_DAYS = 35
 """Longer than any topic's retention plus the oldest accepted event has been under way."""
 
@@ -76,14 +76,14 @@ class Taken:
 
 def inbox_identity(group: str, source: str, event_id: str) -> bytes:
     """16 bytes for (group, source, id)."""
-    return hashlib.blake2b(f"{group}\0{source}\0{event_id}".encode(), digest_size=16).digest()
+    return hashlib.blake2b(f"{group}\0{source}\0{event_id}".encode(), digest_size=IDENTITY_BYTES).digest()
 
 
 def coordinates_identity(group: str, topic: str, partition: int, offset: int, timestamp: int) -> bytes:
     """16 bytes for a record that has no readable identity: where it lies in the log, and its timestamp (ms), because a
     topic that was made anew counts its offsets from zero again."""
     place = f"{group}\0\0{topic}\0{partition}\0{offset}\0{timestamp}"
-    return hashlib.blake2b(place.encode(), digest_size=16).digest()
+    return hashlib.blake2b(place.encode(), digest_size=IDENTITY_BYTES).digest()
 
 
 async def take_into_inbox(
@@ -98,7 +98,7 @@ async def take_into_inbox(
     """Take events (each identity once) and read, after the members' locks, what diverts them. One statement."""
     row = await connection.fetchrow(TAKE, identities, digests, member_ids, group, topic)
     assert row is not None
-    known = dict(zip(row["known"], row["known_digests"], strict=True))
+    known = {both[:IDENTITY_BYTES]: both[IDENTITY_BYTES:] for both in row["known"]}
     if row["taken"] + len(known) < len(identities):
         # Another member's event with the same identity was committed while this statement waited for it.
         raise LateConflict(len(identities) - row["taken"] - len(known))

@@ -95,7 +95,7 @@ class _Answers:
         return ""
 
     async def fetchrow(self, statement: str, *values: Any) -> dict[str, Any]:
-        return {"taken": len(values[0]), "known": [], "known_digests": [], "blocked": [], "awaited": False}
+        return {"taken": len(values[0]), "known": [], "blocked": [], "awaited": False}
 
     async def fetch(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         if "delivery.positions" in statement:
