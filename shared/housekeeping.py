@@ -7,7 +7,7 @@ from uuid import UUID
 
 from asyncpg import Record
 
-from shared.database import Connection
+from shared.database import Connection, read_whole_tables
 from shared.held_events import WAITED_TOO_LONG, HeldState, Mark, find_expired, load_queues, mark_held
 from shared.hosting import Host
 from shared.inbox import forget_taken, record_outcomes
@@ -72,7 +72,9 @@ async def count_held(service: Host) -> None:
     while True:
         async with service.database.acquire(timeout=30) as connection:
             try:
-                rows = await connection.fetch(COUNT_HELD, timeout=HELD_COUNT_S)
+                async with connection.transaction():
+                    await read_whole_tables(connection)
+                    rows = await connection.fetch(COUNT_HELD, timeout=HELD_COUNT_S)
             except TimeoutError:
                 log.warning("held events could not be counted in time")
             else:
@@ -99,6 +101,8 @@ async def forget_old(service: Host) -> None:
     """Delete inbox rows past retention, in small steps, and attempts that ended."""
     while True:
         async with service.database.acquire(timeout=30) as connection:
-            forgotten = await forget_taken(connection)
+            async with connection.transaction():
+                await read_whole_tables(connection)
+                forgotten = await forget_taken(connection)
             await connection.execute(FORGET_ATTEMPTS)
         await asyncio.sleep(FORGET_PAUSE_S if forgotten else FORGET_EVERY_S)

@@ -15,7 +15,7 @@ from shared.database import Connection
 Outcome = Literal["applied", "ignored", "refused", "parked", "waiting", "dead", "discarded"]
 Late = Literal["taken", "duplicate", "conflict"]
 
-# The joined inbox is read as it was before this statement, so `known` holds only events taken by earlier chunks.
+# The inbox is read as it was before this statement, so `known` holds only events taken by earlier chunks.
 TAKE = """
 with arrived as (select identity, digest from unnest($1::bytea[], $2::bytea[]) as a(identity, digest)),
 taken as (
@@ -24,7 +24,7 @@ taken as (
 )
 select
     (select count(*) from taken) as taken,
-    array(select identity || i.digest from arrived join delivery.inbox i using (identity)) as known,
+    array(select identity || digest from delivery.inbox where identity = any($1::bytea[])) as known,
     array(
         select distinct member_id from delivery.held_events
         where blocks and member_id = any($3::uuid[]) and consumer_group = $4 and topic = $5

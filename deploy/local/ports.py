@@ -1,5 +1,6 @@
 """Ports on 127.0.0.1: nothing that runs locally listens anywhere else."""
 
+import random
 import socket
 
 import psutil
@@ -9,12 +10,21 @@ from deploy.local.problems import LocalProblem
 HOST = "127.0.0.1"
 
 
+CHOSEN_FROM = range(20_000, 32_000)
+"""Below what systems give to outgoing connections: one of those could take a port before its program does."""
+TRIES_MAX = 200
+
+
 def choose_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that was free a moment ago. LocalProblem where none was found."""
+    for port in random.SystemRandom().sample(CHOSEN_FROM, TRIES_MAX):
+        with socket.socket() as probe:
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                continue
+            return port
+    raise LocalProblem(f"No port between {CHOSEN_FROM.start} and {CHOSEN_FROM.stop} was found free.")
 
 
 def require_free_port(port: int, *, what: str, setting: str) -> int:

@@ -122,15 +122,16 @@ class EmbeddedServers:
             )
             return self.choices.kafka_bootstrap
         folder = self.data / "kafka"
-        port = require_free_port(self.choices.kafka_port, what="Kafka", setting="CARELOOP_KAFKA_PORT")
+        require_free_port(self.choices.kafka_port, what="Kafka", setting="CARELOOP_KAFKA_PORT")  # told before long work
         software = await in_daemon_thread(kafka.find_software)
         await in_daemon_thread(lambda: kafka.prepare_kafka(software, folder))
         await self._train_java(software)
+        port = require_free_port(self.choices.kafka_port, what="Kafka", setting="CARELOOP_KAFKA_PORT")
         settings = kafka.KafkaSettings(port=port, heap_mb=self.choices.kafka_heap_mb)
         bootstrap = f"{HOST}:{port}"
 
         async def launch() -> None:
-            options = aot_cache.cache_options(software.java)
+            options = aot_cache.cache_options(software)
             child = self.children["kafka"] = kafka.start_kafka(
                 software, folder, settings, record_in=self.record, java_options=options
             )
@@ -147,7 +148,7 @@ class EmbeddedServers:
             self.launched.set()
 
     async def _train_java(self, software: kafka.KafkaSoftware) -> None:
-        if not aot_cache.training_due(software.java):
+        if not aot_cache.training_due(software):
             return
         self.report("trying out Kafka once, so that Java starts it faster from now on")
         problem = await aot_cache.train(software, self.data / "kafka-training", record_in=self.record)

@@ -5,27 +5,17 @@ import asyncio
 import logging
 import random
 import shutil
-import signal
 import sys
 import tempfile
 from pathlib import Path
 
+from tests.chaos.ending import ENDED_EARLY, ENDED_EARLY_CODE, end_when_told
 from tests.chaos.run import draw_plan, run, today
 from tests.chaos.world import open_stage
 
 
-def end_as_ctrl_c_does() -> None:
-    """Whoever ends a run from elsewhere (a terminal that closes, a time limit) leaves no server and no service behind.
-    Not told by what the run was started to ignore, as `nohup` does."""
-    task = asyncio.current_task()
-    assert task is not None
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-
-
 async def chaos(*, seed: int, minutes: float, keep: bool) -> int:
-    end_as_ctrl_c_does()
+    end_when_told()
     plan = draw_plan(seed, seconds=round(minutes * 60, 3), today=today())
     folder = Path(tempfile.mkdtemp(prefix="careloop-chaos-"))
     print(f"{plan.command}: {len(plan.stream)} records, {len(plan.faults)} faults", flush=True)
@@ -53,7 +43,8 @@ def main() -> None:
     try:
         sys.exit(asyncio.run(chaos(seed=seed, minutes=chosen.minutes, keep=chosen.keep)))
     except (asyncio.CancelledError, KeyboardInterrupt):
-        sys.exit("ended before its time; nothing was judged")
+        print(ENDED_EARLY, file=sys.stderr)
+        sys.exit(ENDED_EARLY_CODE)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from tests.chaos.ending import ENDED_EARLY, ENDED_EARLY_CODE, end_when_told
 from tests.chaos.findings import Area
 from tests.chaos.mutants import LIST, MUTANTS
 from tests.chaos.run import Outcome, draw_plan, run, today
@@ -40,6 +41,7 @@ async def attempt(stage: Stage, mutant: Mutant, *, undone: bool) -> Outcome:
 
 
 async def mutate(chosen: Sequence[Mutant], folder: Path) -> int:
+    end_when_told()
     table, survived = Table("mutant", "caught by", "such as"), 0
     async with open_stage(folder) as stage:
         whole = await attempt(stage, chosen[0], undone=False)
@@ -73,6 +75,9 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="careloop-chaos-"))
     try:
         code = asyncio.run(mutate([MUTANTS[name] for name in chosen.names] or LIST, folder))
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        print(ENDED_EARLY, file=sys.stderr)
+        code = ENDED_EARLY_CODE
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     sys.exit(code)

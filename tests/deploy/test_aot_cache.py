@@ -20,24 +20,27 @@ def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def java_of(folder: Path, version: str, script: str = "exit 1") -> Path:
-    java = folder / "bin" / "java"
+def software_of(folder: Path, version: str, script: str = "exit 1") -> kafka.KafkaSoftware:
+    java = folder / "java" / "bin" / "java"
     java.parent.mkdir(parents=True)
     java.write_text(f"#!/bin/sh\n{script}\n")
     java.chmod(0o755)
-    (folder / "release").write_text(f'IMPLEMENTOR="Somebody"\nJAVA_VERSION="{version}"\n')
-    return java
+    (folder / "java" / "release").write_text(f'IMPLEMENTOR="Somebody"\nJAVA_VERSION="{version}"\n')
+    jars = folder / "jars"
+    jars.mkdir()
+    (jars / "kafka.jar").touch()
+    return kafka.KafkaSoftware(java=java, jars=jars)
 
 
 @pytest.mark.stack
 async def test_after_one_trial_the_broker_starts_from_what_java_kept(tools: Path, tmp_path: Path) -> None:
     software = kafka.find_software()
-    if aot_cache.cache_path(software.java) is None:
+    if aot_cache.cache_path(software) is None:
         pytest.skip(f"{software.java} is older than {aot_cache.JAVA_MAJOR_MIN}, which keeps nothing")
     record = ProcessFile(path=tmp_path / "processes.json")
-    assert aot_cache.training_due(software.java)
+    assert aot_cache.training_due(software)
     assert await aot_cache.train(software, tmp_path / "trial", record_in=record) == ""
-    assert not aot_cache.training_due(software.java)
+    assert not aot_cache.training_due(software)
     assert not (tmp_path / "trial").exists()
     assert record.entries == {}
     (kept,) = tools.iterdir()
@@ -49,7 +52,7 @@ async def test_after_one_trial_the_broker_starts_from_what_java_kept(tools: Path
         folder,
         kafka.KafkaSettings(port=port),
         record_in=record,
-        java_options=aot_cache.cache_options(software.java),
+        java_options=aot_cache.cache_options(software),
     )
     try:
         await kafka.wait_for_kafka(child, f"{HOST}:{port}")
@@ -60,29 +63,41 @@ async def test_after_one_trial_the_broker_starts_from_what_java_kept(tools: Path
     assert "[aot]" not in child.log.read_text()  # where Java begins its complaints of a cache that does not fit
 
 
-async def test_a_trial_that_fails_is_told_and_leaves_nothing(tools: Path, tmp_path: Path) -> None:
-    java = java_of(tmp_path / "java", "25.0.2", "echo 'No space left on device'; exit 1")
-    software = kafka.KafkaSoftware(java=java, jars=tmp_path)
-    trial = tmp_path / "trial"
-    (trial / "log").mkdir(parents=True)
-    (trial / "log" / "meta.properties").touch()  # formatted: it is the broker that fails
-    problem = await aot_cache.train(software, trial, record_in=ProcessFile(path=tmp_path / "processes.json"))
+async def test_a_trial_that_fails_is_told_and_not_made_again(tools: Path, tmp_path: Path) -> None:
+    software = software_of(tmp_path, "25.0.2", "echo 'No space left on device'; exit 1")
+    record = ProcessFile(path=tmp_path / "processes.json")
+    assert aot_cache.training_due(software)
+    problem = await aot_cache.train(software, tmp_path / "trial", record_in=record)
+    (marker,) = tools.iterdir()
     assert "No space left on device" in problem
-    assert list(tools.iterdir()) == []
-    assert not trial.exists()
-    assert aot_cache.cache_options(java) == []
+    assert f"remove {marker} to try again" in problem
+    assert not aot_cache.training_due(software)
+    assert aot_cache.cache_options(software) == []
+    marker.unlink()
+    assert aot_cache.training_due(software)
 
 
 @pytest.mark.parametrize("version", ["17.0.2", "24"])
 def test_an_older_java_is_not_asked_for_what_it_does_not_know(version: str, tools: Path, tmp_path: Path) -> None:
-    java = java_of(tmp_path / "java", version)
-    assert not aot_cache.training_due(java)
-    assert aot_cache.cache_options(java) == []
+    software = software_of(tmp_path, version)
+    assert not aot_cache.training_due(software)
+    assert aot_cache.cache_options(software) == []
 
 
 def test_a_java_that_does_not_say_its_version_has_none(tools: Path, tmp_path: Path) -> None:
-    java = java_of(tmp_path / "java", "25")
-    assert aot_cache.training_due(java)
+    software = software_of(tmp_path, "25")
+    assert aot_cache.training_due(software)
     (tmp_path / "java" / "release").unlink()
-    assert not aot_cache.training_due(java)
-    assert aot_cache.cache_options(java) == []
+    assert not aot_cache.training_due(software)
+    assert aot_cache.cache_options(software) == []
+
+
+def test_other_jars_need_another_cache(tools: Path, tmp_path: Path) -> None:
+    """Java would refuse the old one at every start."""
+    software = software_of(tmp_path, "25")
+    path = aot_cache.cache_path(software)
+    assert path is not None
+    path.touch()
+    assert not aot_cache.training_due(software)
+    (software.jars / "kafka.jar").write_bytes(b"another")
+    assert aot_cache.training_due(software)

@@ -15,8 +15,9 @@ HEAD = """# Statements of a batch
 
 How many statements are sent to PostgreSQL for one transaction, its begin, savepoints and commit counted, as the driver
 sends them. 200 events cost as many as one: a statement in a loop fails `tests/statements`, and so does a group or a
-timer that is not in it. Members live through the examples of the contracts, each event after those before it. One that
-reads a table from end to end fails it too (decision [10](decisions/0010-one-plan-that-looks-up.md)).
+timer that is not in it. Members live through the examples of the contracts, each event after those before it. A chunk,
+a timer or a held event that reads a table from end to end fails it too
+(decision [10](decisions/0010-plans-that-look-up.md)).
 """
 
 

@@ -23,6 +23,7 @@ from shared.timers import Caution, run_timers, save_timers
 from tests.statements.chunks import Desk
 from tests.statements.counting import Counted, transaction
 from tests.statements.enrolling import ENROLLING
+from tests.statements.gate import count_whole_reads, require_lookups
 from tests.statements.story import STORY, member_of, up_to
 
 END = STORY[-1].time + timedelta(days=60)
@@ -39,6 +40,7 @@ Given = Callable[[Desk, Sequence[int]], Awaitable[None]]
 async def run_due(desk: Desk, kind: str, *, now: datetime = END) -> tuple[int, Counted]:
     """Run what is due of one kind; how many timers, and what that sent."""
     handlers = {timer.kind: timer.run for timer in desk.timers if timer.kind == kind}
+    before = await count_whole_reads(desk.database)
     async with transaction(desk.database) as (connection, counted):
         run = await run_timers(
             connection,
@@ -49,6 +51,7 @@ async def run_due(desk: Desk, kind: str, *, now: datetime = END) -> tuple[int, C
             caution=Caution(),
         )
     assert not run.bugs, run.bugs
+    await require_lookups(desk.database, since=before)
     return run.run, counted
 
 

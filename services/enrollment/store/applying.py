@@ -11,7 +11,7 @@ from uuid import UUID
 
 from services.enrollment.domain.roster import Rejection
 from services.enrollment.store.imports import APPLY_TIMEOUT_S, REJECTIONS_KEPT_MAX, Applied, staging_table
-from shared.database import Connection
+from shared.database import Connection, read_whole_tables
 
 CHUNK: Final = 5_000
 COUNT = """
@@ -41,7 +41,8 @@ class Absent:
 
 
 async def allow_long_work(connection: Connection) -> None:
-    """Lift the limits of an ordinary transaction for this one: a file of millions takes minutes."""
+    """Lift the limits of an ordinary transaction for this one: a file of millions takes minutes, and whole tables."""
+    await read_whole_tables(connection)
     await connection.execute("set local transaction_timeout = 0")
     await connection.execute(f"set local statement_timeout = '{APPLY_TIMEOUT_S}s'")
 
