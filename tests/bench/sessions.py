@@ -14,6 +14,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from shared.events.codec import HEADERS
 from shared.topics import topic_name
 from tests.bench.job import TOPIC
+from tests.fixtures.eventually import eventually
 
 PARTITIONS = 6
 MEMBERS = 5_000
@@ -73,6 +74,13 @@ async def make_topic(bootstrap: str, namespace: str, topic: str = TOPIC, *, part
     await admin.start()
     name = topic_name(namespace, topic)
     await admin.create_topics([NewTopic(name, partitions, 1)])
+
+    async def is_there() -> bool:
+        (described,) = await admin.describe_topics([name])
+        return described["error_code"] == 0 and len(described["partitions"]) == partitions
+
+    # A broker that has just begun on the data of earlier runs answers before it has caught up with what is made.
+    await eventually(is_there, within=30, what="the topic is there")
     await admin.close()
     return name
 
