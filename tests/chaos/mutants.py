@@ -315,7 +315,7 @@ LIST: Sequence[Mutant] = (
                 "        return pending",
             ),
         ),
-        (Fault(2, "server", server="kafka", hold_s=3.0), Fault(9, "server", server="kafka", hold_s=3.0)),
+        (Fault(2, "server", server="kafka", hold_s=6.0), Fault(11, "server", server="kafka", hold_s=6.0)),
         ("order", "plans", "alerts"),
         seconds=20.0,
     ),
