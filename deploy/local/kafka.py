@@ -137,7 +137,7 @@ def start_kafka(
         *java_options,
         f"-Xmx{settings.heap_mb}m",
         "-XX:+UseSerialGC",
-        # Only the quick one of the two compilers: half the processor time of a start, and no slower relay (measured).
+        # Only the quick one of two compilers: half the processor time of a start, no slower relay (`make bench`).
         "-XX:TieredStopAtLevel=1",
         "-XX:+ExitOnOutOfMemoryError",
         "-Djava.awt.headless=true",
