@@ -75,6 +75,13 @@ async def test_chunks_counted(open_desk: OpenDesk, service: str) -> None:
     keep_block(f"Chunks of {service}", ["group", "1, 20 or 200 of one kind", "20 mixed", "200 mixed"], rows)
 
 
+async def test_no_vacuum_while_counting(open_desk: OpenDesk) -> None:
+    desk = await open_desk("messaging")
+    tables = "select relid::regclass from pg_stat_user_tables join pg_class on oid = relid"
+    assert await desk.database.fetch(tables)
+    assert not await desk.database.fetch(f"{tables} where ('autovacuum_enabled=off' = any(reloptions)) is not true")
+
+
 @pytest.mark.parametrize("service", TIMED)
 async def test_timers_counted(open_desk: OpenDesk, service: str) -> None:
     desk = await open_desk(service)
