@@ -2,6 +2,7 @@
 
 Where little comes, not at all: each event is taken at once. Where much comes, some milliseconds: the broker answers
 with what came meanwhile, in all partitions, and one fetch and one transaction take it, instead of one for each event.
+What may wait longer, as its subscription says, does so in its lane.
 """
 
 from typing import Any
@@ -14,15 +15,17 @@ BUSY_PER_S = 50
 """From so many events a second on, fetches wait."""
 ALONE_MS, ALONE_BYTES = 100, 1
 """A fetch that finds nothing is answered after this time, one that finds so much at once."""
-GATHER_MS, GATHER_BYTES = 30, 64 * 1024
+GATHER_BYTES = 64 * 1024
+TICK_S = 0.1
+"""What may wait for company, while much comes, is taken at the next tick: in all partitions at once."""
 
 
 class Gathering:
-    """Of one consumer. `fetcher` is the client's: it has no other way to change this while it runs.
-    AttributeError where it has not this one either."""
+    """Of one consumer, whose fetches wait for `gather_ms` while much comes. `fetcher` is the client's: it has no other
+    way to change this while it runs. AttributeError where it has not this one either."""
 
-    def __init__(self, fetcher: Any) -> None:
-        self._fetcher = fetcher
+    def __init__(self, fetcher: Any, *, gather_ms: int) -> None:
+        self._fetcher, self._gather_ms = fetcher, gather_ms
         self._tell(ALONE_MS, ALONE_BYTES)
         self._since, self._count = monotonic(), 0
         self.is_on = False
@@ -37,7 +40,11 @@ class Gathering:
         self._since, self._count = now, 0
         if busy != self.is_on:
             self.is_on = busy
-            self._tell(GATHER_MS, GATHER_BYTES) if busy else self._tell(ALONE_MS, ALONE_BYTES)
+            self._tell(self._gather_ms, GATHER_BYTES) if busy else self._tell(ALONE_MS, ALONE_BYTES)
+
+    def patience_s(self) -> float:
+        """How long what may wait does: not at all while little comes."""
+        return TICK_S - monotonic() % TICK_S if self.is_on else 0.0
 
     def _tell(self, wait_ms: int, least_bytes: int) -> None:
         for name, value in (("_fetch_max_wait_ms", wait_ms), ("_fetch_min_bytes", least_bytes)):

@@ -176,7 +176,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
     # -- assignment
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        self.gathering = self.gathering or Gathering(self.consumer._fetcher)
+        self.gathering = self.gathering or Gathering(self.consumer._fetcher, gather_ms=self.subscription.gather_ms)
         partitions = list(assigned)
         if partitions:
             self.consumer.pause(*partitions)
@@ -263,7 +263,12 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             raise asyncio.CancelledError  # revoked meanwhile, and the cancellation was lost on the way
         self.paused_by_alarm.discard(partition)
         PARTITIONS_PAUSED.labels(self.subscription.group).set(len(self.paused_by_alarm))
-        lane = Lane(partition, start=position.next_offset, cautious=position.stalled_starts >= STALLED_STARTS_MAX)
+        lane = Lane(
+            partition,
+            start=position.next_offset,
+            cautious=position.stalled_starts >= STALLED_STARTS_MAX,
+            patient=self.subscription.patient,
+        )
         self.consumer.seek(partition, lane.start)
         self.lanes[partition] = lane
         self.consumer.resume(partition)
@@ -284,7 +289,8 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
     async def _run_lane(self, lane: Lane) -> None:
         singles = self._settings.chunk_records if lane.cautious else 0
         while True:
-            chunk = await lane.next_chunk(1 if singles else self._settings.chunk_records)
+            limit = 1 if singles else self._settings.chunk_records
+            chunk = await lane.next_chunk(limit, patience=self._patience)
             partitions = len(self.consumer.partitions_for_topic(lane.partition.topic) or ())
             taking = asyncio.ensure_future(self._taker.take(lane, chunk, counted=bool(singles), partitions=partitions))
             try:
@@ -297,6 +303,9 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             singles = max(0, singles - 1)
             if lane.waiting <= self._low and lane.partition in self.consumer.paused():
                 self.consumer.resume(lane.partition)
+
+    def _patience(self) -> float:
+        return self.gathering.patience_s() if self.gathering is not None else 0.0
 
     async def reopen(self, partition: TopicPartition) -> None:
         """Let go of a partition that is still assigned, and begin again at its stored position."""

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,10 +25,20 @@ Offered = Literal["taken", "again", "ask"]
 """What became of a batch: taken; to be fetched again from the lane's end; to be judged by what the log still holds."""
 
 
-class Lane:
-    """Records of one assigned partition that wait for their transaction."""
+MANY = 100
+"""Records that wait are company enough."""
 
-    def __init__(self, partition: TopicPartition, *, start: int, cautious: bool) -> None:
+
+def at_once() -> float:
+    """No patience."""
+    return 0.0
+
+
+class Lane:
+    """Records of one assigned partition that wait for their transaction. `patient`: a record that holds one of these
+    may wait for company, as its subscription says."""
+
+    def __init__(self, partition: TopicPartition, *, start: int, cautious: bool, patient: Sequence[bytes] = ()) -> None:
         self.partition = partition
         self.start = start
         """The position sought."""
@@ -47,6 +58,9 @@ class Lane:
         """First offset of records that do not continue this lane."""
         self._chunks: deque[RawChunk] = deque()
         self._filled = asyncio.Event()
+        self._patient = patient
+        self._hurried = asyncio.Event()
+        """Set while something waits that may not, or much."""
 
     def offer(self, records: list[ConsumerRecord], *, gap_judged: bool = False) -> Offered:
         """Accept records that continue this lane.
@@ -68,13 +82,23 @@ class Lane:
         self.end = end
         self.waiting += len(fresh)
         self._filled.set()
+        if self.waiting >= MANY or not all(map(self._may_wait, fresh)):
+            self._hurried.set()
         return "taken"
 
-    async def next_chunk(self, limit: int) -> RawChunk:
-        """The next records, at most `limit`: few when little waits (latency), many when behind (throughput)."""
+    def _may_wait(self, record: ConsumerRecord) -> bool:
+        return any(marker in (record.value or b"") for marker in self._patient)
+
+    async def next_chunk(self, limit: int, *, patience: Callable[[], float] = at_once) -> RawChunk:
+        """The next records, at most `limit`: few when little waits (latency), many when behind (throughput). Where all
+        that waits may wait for company, it does for as many seconds as `patience` says then."""
         while not self._chunks:
             self._filled.clear()
             await self._filled.wait()
+        if not self._hurried.is_set() and (wait_s := patience()) > 0:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await self._hurried.wait()
         first = self._chunks.popleft()
         records, end = list(first.records), first.end
         while self._chunks and len(records) < limit:
@@ -86,6 +110,8 @@ class Lane:
             self._chunks.appendleft(RawChunk(kept[-1].offset + 1, end, rest))
             records, end = kept, kept[-1].offset + 1
         self.waiting -= len(records)
+        if not self._chunks:
+            self._hurried.clear()
         return RawChunk(first.base, end, records)
 
     @property

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from shared.database import Connection
-from shared.events.envelope import CloudEvent
+from shared.events.envelope import CloudEvent, event_type
 from shared.outcomes import Outcomes, Timer
 
 
@@ -21,6 +21,15 @@ TimerHandler = Callable[..., Awaitable[Outcomes]]
 handler that wants another one saves it."""
 
 
+EVERYTHING = (b"",)
+"""Every record may wait for company: nobody is told of any."""
+
+
+def types_of(*events: type[CloudEvent]) -> tuple[bytes, ...]:
+    """What a record of one of these types holds, as we write it."""
+    return tuple(f'"type":"{event_type(event)}"'.encode() for event in events)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Subscription:
     """One consumer group on one topic, with one handler over the union of the events that it reacts to."""
@@ -32,6 +41,14 @@ class Subscription:
     """The types that reach the handler; others are taken as ignored. Empty: all of the topic."""
     stateless: bool = False
     """A safety group: takes no member lock, parks nothing per member, waits for nothing, and pages when it fails."""
+
+    patient: tuple[bytes, ...] = ()
+    """A record that holds one of these may wait a moment for company while much comes (shared/gathering.py). What is
+    not recognised is never kept waiting."""
+
+    gather_ms: int = 30
+    """How long a fetch waits for company while much comes. Less where somebody waits for what comes of it; a fetch
+    costs the broker and this process more than what it brings."""
 
     def wants(self, event: CloudEvent) -> bool:
         """Whether this event reaches the handler."""

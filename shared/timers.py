@@ -10,7 +10,7 @@ too long) tells nobody which timer it came of: `Caution` finds it by smaller bat
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TypeAlias
+from typing import Any, TypeAlias
 from uuid import UUID
 
 import asyncpg
@@ -60,6 +60,14 @@ on conflict (kind, key) do update set member_id = excluded.member_id, due_at = e
 
 CANCEL = "delete from delivery.timers where kind = $1 and key = any($2::text[])"
 
+# What is deleted and what is written are never the same row.
+DELETE_OTHERS = """
+with moot as (
+    delete from delivery.timers t where t.kind = any($7::text[]) and t.key = any($8::text[])
+        and (t.kind, t.key) not in (select * from unnest($1::text[], $2::text[]))
+)"""
+REPLACE = DELETE_OTHERS + SAVE
+
 CANCEL_OF_MEMBERS = "delete from delivery.timers where kind = any($1::text[]) and member_id = any($2::uuid[])"
 
 # $7 says whether those named in $5 and $6 alone are meant, or all but them.
@@ -96,18 +104,28 @@ COUNT_GIVEN_UP = "select count(*) from delivery.timers where due_at <= $1 and fa
 
 async def save_timers(connection: Connection, timers: Sequence[Timer]) -> None:
     """Set timers, or move those that exist under the same (kind, key). One statement; the last of a repeat wins."""
-    last = {(timer.kind, timer.key): timer for timer in timers}
-    if last:
-        chosen = list(last.values())
-        await connection.execute(
-            SAVE,
-            [t.kind for t in chosen],
-            [t.key for t in chosen],
-            [t.member_id for t in chosen],
-            [t.due_at for t in chosen],
-            [orjson.dumps(dict(t.payload)).decode() for t in chosen],
-            [orjson.dumps(t.cause._asdict()).decode() for t in chosen],
-        )
+    if timers:
+        await connection.execute(SAVE, *_columns(timers))
+
+
+async def replace_timers(
+    connection: Connection, *, kinds: Sequence[str], keys: Sequence[str], timers: Sequence[Timer]
+) -> None:
+    """Set timers, and delete what else there is of these kinds under these keys: it became moot. One statement."""
+    if keys:
+        await connection.execute(REPLACE, *_columns(timers), kinds, keys)
+
+
+def _columns(timers: Sequence[Timer]) -> list[list[Any]]:
+    chosen = list({(timer.kind, timer.key): timer for timer in timers}.values())
+    return [
+        [t.kind for t in chosen],
+        [t.key for t in chosen],
+        [t.member_id for t in chosen],
+        [t.due_at for t in chosen],
+        [orjson.dumps(dict(t.payload)).decode() for t in chosen],
+        [orjson.dumps(t.cause._asdict()).decode() for t in chosen],
+    ]
 
 
 async def cancel_timers(connection: Connection, *, kind: str, keys: Sequence[str]) -> None:

@@ -19,14 +19,23 @@ from services.messaging.handlers.run_deadlines import (
 from services.messaging.store.alerts import ESCALATION, FOLLOW_UP, SNOOZE
 from services.messaging.store.conversations import FIRST_RESPONSE
 from services.messaging.store.visits import HOLD, MISSED
-from shared.events import SafetyFlagged
-from shared.subscriptions import Subscription, TimerSubscription
+from shared.events import MilestoneReached, PlanIssued, PlanRevised, SafetyFlagged, UsualPainChanged
+from shared.events.catalogue import TOPIC_OF
+from shared.subscriptions import EVERYTHING, Subscription, TimerSubscription, types_of
 
 SUBSCRIPTIONS = (
     Subscription(topic="careloop.members", group="messaging.members", run=follow_members),
     Subscription(topic="careloop.contacts", group="messaging.contacts", run=follow_contacts),
-    Subscription(topic="careloop.activity", group="messaging.activity", run=follow_activity),
-    Subscription(topic="careloop.plans", group="messaging.plans", run=follow_plans),
+    Subscription(
+        topic="careloop.activity", group="messaging.activity", run=follow_activity, patient=EVERYTHING, gather_ms=100
+    ),
+    Subscription(
+        topic="careloop.plans",
+        group="messaging.plans",
+        run=follow_plans,
+        patient=types_of(PlanIssued, PlanRevised, MilestoneReached, UsualPainChanged),
+        gather_ms=10,
+    ),
     # Red flags alone, so that nothing parked or waiting in the group above can hold one back.
     Subscription(
         topic="careloop.plans",
@@ -34,6 +43,7 @@ SUBSCRIPTIONS = (
         run=raise_safety_alerts,
         events=(SafetyFlagged,),
         stateless=True,
+        patient=types_of(*(event for event in TOPIC_OF["careloop.plans"].events if event is not SafetyFlagged)),
     ),
     # Our own events come back for the timeline and the feed.
     Subscription(topic="careloop.visits", group="messaging.visits", run=follow_visits),

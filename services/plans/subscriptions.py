@@ -17,6 +17,9 @@ from shared.events import (
 )
 from shared.subscriptions import Subscription, TimerSubscription
 
+NO_FINDINGS: Final = (b'"findings":[]',)
+"""What an app writes where its member reports nothing of the kind."""
+
 SUBSCRIPTIONS: Final = (
     Subscription(
         topic="careloop.members",
@@ -24,8 +27,10 @@ SUBSCRIPTIONS: Final = (
         run=follow_members,
         events=(MemberEnrolled, CareTeamAssigned, MemberPaused, MemberResumed, MemberDisenrolled),
     ),
-    Subscription(topic="careloop.activity", group="plans.activity", run=follow_activity),
-    Subscription(topic="careloop.activity", group="plans.safety", run=raise_red_flags, stateless=True),
+    Subscription(topic="careloop.activity", group="plans.activity", run=follow_activity, gather_ms=10),
+    Subscription(
+        topic="careloop.activity", group="plans.safety", run=raise_red_flags, stateless=True, patient=NO_FINDINGS
+    ),
     Subscription(topic="careloop.visits", group="plans.visits", run=follow_visits, events=(VisitCompleted,)),
 )
 

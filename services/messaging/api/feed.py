@@ -32,7 +32,7 @@ from shared.service import Service
 
 POLL_S: Final = 1.0
 """How often the feed is looked at without a wake-up: how late an entry can be while Valkey is down."""
-REST_S: Final = 0.01
+REST_S: Final = 0.003
 """Between two looks: a burst of commits is one look."""
 HEARTBEAT_S: Final = 15
 """A comment, so that proxies keep the connection and a dead one is noticed."""

@@ -25,7 +25,7 @@ from shared.database import Connection
 from shared.events.envelope import Decision, EventRef
 from shared.events.vocabulary import AlertKind, Practitioner
 from shared.outcomes import Cause, Timer
-from shared.timers import cancel_timers, save_timers
+from shared.timers import replace_timers
 
 ESCALATION = "alert.escalation"
 """Timer kind; key: the alert's id; due when nobody acknowledged in time."""
@@ -33,6 +33,8 @@ SNOOZE = "alert.snooze"
 """Timer kind; key: the alert's id; due when a snooze ends."""
 FOLLOW_UP = "alert.follow-up"
 """Timer kind; key: the alert's id; due when it was taken on and nothing has come of it."""
+
+TIMERS = (ESCALATION, SNOOZE, FOLLOW_UP)
 
 # A conflicting row is locked even though the condition never lets the update happen.
 LOCK_RAISING = """
@@ -54,20 +56,25 @@ select * from alerts where alert_id in (
 """
 
 SAVE = """
-insert into alerts select * from jsonb_populate_recordset(null::alerts, $1)
-on conflict (alert_id) do update set (
-    priority, status, summary, reason, rule_id, rule_version, evidence, raised_at, last_raised_at, repeats, owner_id,
-    owner_role, owner_name, level, respond_by, snoozed_until, settled_at, acknowledged_by, acknowledged_by_role,
-    acknowledged_by_name, acknowledged_at, resolved_by, resolved_by_name, resolved_at, outcome, note, cause_source,
-    cause_id, cause_chain, cause_traceparent
-) = (
-    excluded.priority, excluded.status, excluded.summary, excluded.reason, excluded.rule_id, excluded.rule_version,
-    excluded.evidence, excluded.raised_at, excluded.last_raised_at, excluded.repeats, excluded.owner_id,
-    excluded.owner_role, excluded.owner_name, excluded.level, excluded.respond_by, excluded.snoozed_until,
-    excluded.settled_at, excluded.acknowledged_by, excluded.acknowledged_by_role, excluded.acknowledged_by_name,
-    excluded.acknowledged_at, excluded.resolved_by, excluded.resolved_by_name, excluded.resolved_at, excluded.outcome,
-    excluded.note, excluded.cause_source, excluded.cause_id, excluded.cause_chain, excluded.cause_traceparent
+with saved as (
+    insert into alerts select * from jsonb_populate_recordset(null::alerts, $1)
+    on conflict (alert_id) do update set (
+        priority, status, summary, reason, rule_id, rule_version, evidence, raised_at, last_raised_at, repeats,
+        owner_id, owner_role, owner_name, level, respond_by, snoozed_until, settled_at, acknowledged_by,
+        acknowledged_by_role, acknowledged_by_name, acknowledged_at, resolved_by, resolved_by_name, resolved_at,
+        outcome, note, cause_source, cause_id, cause_chain, cause_traceparent
+    ) = (
+        excluded.priority, excluded.status, excluded.summary, excluded.reason, excluded.rule_id,
+        excluded.rule_version, excluded.evidence, excluded.raised_at, excluded.last_raised_at, excluded.repeats,
+        excluded.owner_id, excluded.owner_role, excluded.owner_name, excluded.level, excluded.respond_by,
+        excluded.snoozed_until, excluded.settled_at, excluded.acknowledged_by, excluded.acknowledged_by_role,
+        excluded.acknowledged_by_name, excluded.acknowledged_at, excluded.resolved_by, excluded.resolved_by_name,
+        excluded.resolved_at, excluded.outcome, excluded.note, excluded.cause_source, excluded.cause_id,
+        excluded.cause_chain, excluded.cause_traceparent
+    )
 )
+insert into alert_actions (alert_id, action, done_at, by_id, by_name, detail)
+select * from unnest($2::uuid[], $3::text[], $4::timestamptz[], $5::uuid[], $6::text[], $7::text[])
 """
 
 QUEUE = """
@@ -242,10 +249,9 @@ async def save_alert_changes(
     written once, last."""
     latest = {change.alert.alert_id: change.alert for change in changes}
     if changes:
-        await connection.execute(SAVE, [json_row(_row(alert)) for alert in latest.values()])
         await connection.execute(
-            """insert into alert_actions (alert_id, action, done_at, by_id, by_name, detail)
-            select * from unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::uuid[], $5::text[], $6::text[])""",
+            SAVE,
+            [json_row(_row(alert)) for alert in latest.values()],
             [c.alert.alert_id for c in changes],
             [c.action for c in changes],
             [now] * len(changes),
@@ -253,30 +259,22 @@ async def save_alert_changes(
             [c.by.name if c.by else None for c in changes],
             [c.detail for c in changes],
         )
-        await _set_timers(connection, list(latest.values()))
+        timers = [timer for alert in latest.values() if (timer := _timer_of(alert))]
+        await replace_timers(connection, kinds=TIMERS, keys=[str(alert_id) for alert_id in latest], timers=timers)
     await save_feed_entries(connection, [_entry(change) for change in changes] + list(feed), now=now)
 
 
-async def _set_timers(connection: Connection, alerts: Sequence[Alert]) -> None:
-    within = load_alert_rules().resolve_within
-    due: dict[str, dict[str, Timer]] = {ESCALATION: {}, SNOOZE: {}, FOLLOW_UP: {}}
-    for alert in alerts:
-        if alert.status == "open":
-            kind, due_at = ESCALATION, alert.respond_by
-        elif alert.status == "resolved":
-            continue
-        elif alert.snoozed_until is not None:
-            kind, due_at = SNOOZE, alert.snoozed_until
-        else:
-            assert alert.acknowledged_at is not None, "the table demands it"
-            kind, due_at = FOLLOW_UP, alert.acknowledged_at + within[alert.priority]
-        due[kind][str(alert.alert_id)] = _timer(alert, kind=kind, due_at=due_at)
-    for kind, timers in due.items():
-        await cancel_timers(connection, kind=kind, keys=[k for a in alerts if (k := str(a.alert_id)) not in timers])
-    await save_timers(connection, [timer for timers in due.values() for timer in timers.values()])
-
-
-def _timer(alert: Alert, *, kind: str, due_at: datetime) -> Timer:
+def _timer_of(alert: Alert) -> Timer | None:
+    """The one timer of an alert as it stands now."""
+    if alert.status == "resolved":
+        return None
+    if alert.status == "open":
+        kind, due_at = ESCALATION, alert.respond_by
+    elif alert.snoozed_until is not None:
+        kind, due_at = SNOOZE, alert.snoozed_until
+    else:
+        assert alert.acknowledged_at is not None, "the table demands it"
+        kind, due_at = FOLLOW_UP, alert.acknowledged_at + load_alert_rules().resolve_within[alert.priority]
     return Timer(kind=kind, key=str(alert.alert_id), member_id=alert.member_id, due_at=due_at, cause=alert.cause)
 
 

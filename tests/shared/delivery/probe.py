@@ -88,7 +88,14 @@ def build(
         settings=settings,
         subscriptions=[
             Subscription(topic=ACTIVITY, group="probe.activity", run=activity, events=(PainReported,)),
-            Subscription(topic=ACTIVITY, group="probe.safety", run=safety, events=(PainReported,), stateless=True),
+            Subscription(
+                topic=ACTIVITY,
+                group="probe.safety",
+                run=safety,
+                events=(PainReported,),
+                stateless=True,
+                patient=(b'"findings":[]',),
+            ),
             Subscription(topic=MEMBERS, group="probe.members", run=follow_members, events=(MemberPaused,)),
         ],
     )

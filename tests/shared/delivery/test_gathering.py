@@ -6,12 +6,12 @@ from uuid import uuid4
 import pytest
 
 from shared import gathering
-from shared.gathering import ALONE_BYTES, ALONE_MS, GATHER_BYTES, GATHER_MS, Gathering
+from shared.gathering import ALONE_BYTES, ALONE_MS, GATHER_BYTES, TICK_S, Gathering
 from tests.fixtures.eventually import eventually
-from tests.fixtures.services import Publish, RunningService
+from tests.fixtures.services import Consume, Publish, RunningService
 from tests.shared.delivery.probe import ACTIVITY, pain
 
-ALONE, TOGETHER = (ALONE_MS, ALONE_BYTES), (GATHER_MS, GATHER_BYTES)
+ALONE, TOGETHER = (ALONE_MS, ALONE_BYTES), (30, GATHER_BYTES)
 
 
 class Fetcher(SimpleNamespace):
@@ -26,23 +26,27 @@ def test_a_fetch_waits_while_many_come_and_no_longer(monkeypatch: pytest.MonkeyP
     time = 100.0
     monkeypatch.setattr(gathering, "monotonic", lambda: time)
     fetcher = Fetcher()
-    one = Gathering(fetcher)
+    one = Gathering(fetcher, gather_ms=30)
     one.note(500)
     assert fetcher.waits == ALONE, "too early to tell"
+    assert one.patience_s() == 0
     time += 1.0
     one.note(0)
     assert fetcher.waits == TOGETHER
+    assert 0 < one.patience_s() <= TICK_S
+    assert (time + one.patience_s()) / TICK_S == pytest.approx(round((time + one.patience_s()) / TICK_S))
     time += 1.0
     one.note(60)
     assert fetcher.waits == TOGETHER
     time += 1.0
     one.note(0)
     assert fetcher.waits == ALONE, "nothing came for a while"
+    assert one.patience_s() == 0
 
 
 def test_a_client_that_calls_it_otherwise_is_noticed_at_once() -> None:
     with pytest.raises(AttributeError):
-        Gathering(SimpleNamespace(fetch_max_wait_ms=100))
+        Gathering(SimpleNamespace(fetch_max_wait_ms=100), gather_ms=30)
 
 
 async def test_the_client_fetches_as_it_was_told(probe: RunningService, publish: Publish) -> None:
@@ -58,3 +62,24 @@ async def test_the_client_fetches_as_it_was_told(probe: RunningService, publish:
     await eventually(much_comes, within=20)
     await eventually(lambda: (fetcher._fetch_max_wait_ms, fetcher._fetch_min_bytes) == ALONE, within=20)
     assert not intake.gathering.is_on
+
+
+async def test_what_may_wait_does_until_what_may_not_comes(
+    probe: RunningService, publish: Publish, consume: Consume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given that much comes, when a member has nothing to report and then a red flag, then that waits for nobody and
+    takes along what was before it."""
+    (intake,) = (one for one in probe.service.intakes if one.subscription.group == "probe.safety")
+    assert intake.gathering is not None
+    monkeypatch.setattr(intake.gathering, "patience_s", lambda: 3600.0)
+    member = uuid4()
+
+    def waiting() -> int:
+        return sum(lane.waiting for lane in intake.lanes.values())
+
+    await publish(ACTIVITY, pain(member, 1))
+    await eventually(lambda: waiting() == 1, within=20)
+    await publish(ACTIVITY, pain(member, 1, findings=("chest-pain-breathless",)))
+    told = await consume("careloop.plans", count=3)
+    assert sorted(event["type"].split(".")[2] for event in told) == ["pain", "pain", "safety"]
+    assert waiting() == 0

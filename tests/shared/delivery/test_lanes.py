@@ -1,24 +1,45 @@
 """A lane takes records in log order without a hole that nobody has judged."""
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any, cast
 
+import pytest
 from aiokafka import TopicPartition
 
-from shared.lanes import Lane
+from shared.lanes import MANY, Lane
+
+LONG_S = 3600.0
 
 
 @dataclass
 class Logged:
     offset: int
+    value: bytes | None = b"some"
 
 
 def records(*offsets: int) -> Any:
     return cast(Any, [Logged(offset) for offset in offsets])
 
 
-def lane(start: int = 5) -> Lane:
-    return Lane(TopicPartition("t", 0), start=start, cautious=False)
+def lane(start: int = 5, *, patient: tuple[bytes, ...] = ()) -> Lane:
+    return Lane(TopicPartition("t", 0), start=start, cautious=False, patient=patient)
+
+
+async def offsets_taken(one: Lane, *, patience_s: float = LONG_S) -> list[int]:
+    chunk = await asyncio.wait_for(one.next_chunk(500, patience=lambda: patience_s), 20)
+    return [record.offset for record in chunk.records]
+
+
+async def is_kept_waiting(one: Lane) -> bool:
+    """Whether nothing is taken although all that could happen by itself has."""
+    taking = asyncio.create_task(one.next_chunk(500, patience=lambda: LONG_S))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    waits = not taking.done()
+    taking.cancel()
+    await asyncio.wait([taking])
+    return waits
 
 
 async def test_a_gap_is_fetched_again_then_judged_then_taken() -> None:
@@ -46,3 +67,42 @@ async def test_another_gap_begins_the_doubt_again() -> None:
     assert one.offer(records(8)) == "again"
     assert one.offer(records(9)) == "again"
     assert one.offer(records(9)) == "ask"
+
+
+async def test_what_may_wait_does_for_as_long_as_patience_says() -> None:
+    one = lane(0, patient=(b"calm",))
+    one.offer([*records(0)])
+    assert await offsets_taken(one) == [0], "not recognised: it may not wait"
+    one.offer(cast(Any, [Logged(1, b"a calm one")]))
+    assert await is_kept_waiting(one)
+    one.offer(cast(Any, [Logged(2, b"calm too")]))
+    assert await offsets_taken(one, patience_s=0.01) == [1, 2], "nothing is lost to who waited and gave up"
+    one.offer(cast(Any, [Logged(3, b"calm")]))
+    assert await offsets_taken(one, patience_s=0.0) == [3], "where little comes nobody waits"
+
+
+@pytest.mark.parametrize("hurried", [Logged(2, b"help"), Logged(2, None)])
+async def test_what_may_not_wait_takes_along_what_is_before_it(hurried: Logged) -> None:
+    one = lane(0, patient=(b"calm",))
+    one.offer(cast(Any, [Logged(0, b"calm"), Logged(1, b"calm")]))
+    taking = asyncio.create_task(offsets_taken(one))
+    await asyncio.sleep(0)
+    one.offer(cast(Any, [hurried, Logged(3, b"calm")]))
+    assert await taking == [0, 1, 2, 3]
+    one.offer(cast(Any, [Logged(4, b"calm")]))
+    assert await is_kept_waiting(one), "the hurry is over with who was in one"
+
+
+async def test_many_are_company_enough() -> None:
+    one = lane(0, patient=(b"calm",))
+    one.offer(cast(Any, [Logged(offset, b"calm") for offset in range(MANY - 1)]))
+    assert await is_kept_waiting(one)
+    one.offer(cast(Any, [Logged(MANY - 1, b"calm")]))
+    assert len(await offsets_taken(one)) == MANY
+
+
+async def test_who_is_behind_does_not_wait_between_chunks() -> None:
+    one = lane(0, patient=(b"calm",))
+    one.offer(cast(Any, [Logged(offset, b"calm") for offset in range(2 * MANY)]))
+    taken = [await asyncio.wait_for(one.next_chunk(MANY // 2, patience=lambda: LONG_S), 20) for _ in range(4)]
+    assert [len(chunk.records) for chunk in taken] == [MANY // 2] * 4
