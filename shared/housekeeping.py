@@ -101,8 +101,6 @@ async def forget_old(service: Host) -> None:
     """Delete inbox rows past retention, in small steps, and attempts that ended."""
     while True:
         async with service.database.acquire(timeout=30) as connection:
-            async with connection.transaction():
-                await read_whole_tables(connection)
-                forgotten = await forget_taken(connection)
+            forgotten = await forget_taken(connection)
             await connection.execute(FORGET_ATTEMPTS)
         await asyncio.sleep(FORGET_PAUSE_S if forgotten else FORGET_EVERY_S)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from services.messaging.domain.feed import FeedEntry, FeedHead, NewFeedEntry, merge_entries, place_cursor
 from services.messaging.domain.people import ONCALL_AUDIENCE
-from services.messaging.store.feed import load_feed_entries, load_feed_head, prune_feed, save_feed_entries
+from services.messaging.store.feed import PRUNE, load_feed_entries, load_feed_head, prune_feed, save_feed_entries
 from tests.fixtures.eventually import eventually
 from tests.messaging.conftest import Clinic
 from tests.messaging.given import COACH, DAY, MEMBER, NOW, PT, STRANGER
@@ -131,6 +131,23 @@ async def test_pruning_tells_readers_that_were_away_too_long(clinic: Clinic) -> 
     assert place_cursor(asked=pruned_to - 1, head=after) == (pruned_to + 1, True)
     assert place_cursor(asked=pruned_to, head=after) == (pruned_to, False)
     assert len(await read(clinic, COACH.practitioner_id)) == 1
+
+
+async def test_pruning_reads_what_is_old_and_nothing_else(clinic: Clinic) -> None:
+    fill = """
+    insert into feed
+    select gen_random_uuid(), n, 'member', 'plan', gen_random_uuid(), gen_random_uuid(), $1::timestamptz
+    from generate_series($2::int, $3::int) n
+    """
+    async with clinic.transaction() as connection:
+        await connection.execute(fill, NOW, 1_001, 4_000)
+        await connection.execute("analyze feed")
+        await connection.execute(fill, NOW - DAY, 901, 903)
+        rows = await connection.fetch(f"explain (analyze, timing off) {PRUNE}", NOW, 5_000)
+    plan = "\n".join(row[0] for row in rows)
+    assert "Index Cond: (entered_at <" in plan, plan
+    assert "TID Cond" in plan, plan
+    assert "Rows Removed" not in plan, plan
 
 
 @given(last=st.integers(0, 50), pruned=st.integers(0, 50), asked=st.none() | st.integers(0, 60))

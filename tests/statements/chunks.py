@@ -15,7 +15,6 @@ from shared.positions import ensure_positions
 from shared.replaying import Reader, settle_waiting
 from shared.subscriptions import Subscription, TimerSubscription
 from tests.statements.counting import Counted, transaction
-from tests.statements.gate import keep_vacuum_away
 from tests.statements.story import STORY, Log, Told, before, mixed, of_topic, tell
 
 SIZES = (1, 20, 200)
@@ -48,7 +47,6 @@ class Desk:
         self.logs = {group: Log(reader) for group, reader in self.readers.items()}
 
     async def open(self) -> None:
-        await keep_vacuum_away(self.database)
         async with self.database.acquire() as connection:
             for s in self.subscriptions:
                 await ensure_positions(connection, s.group, s.topic, {0: 0})

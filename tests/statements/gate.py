@@ -11,7 +11,6 @@ MOST = 40
 ONE_ROW = frozenset({"public.feed_head", "delivery.relay_lease"})
 """Tables with nothing to look up."""
 WHOLE_READS = "select schemaname || '.' || relname as name, seq_scan from pg_stat_user_tables where seq_scan > 0"
-OWN_TABLES = "select relid::regclass::text from pg_stat_user_tables"
 SAME_TEXT_MOST = 3
 """How often one statement may be run in a batch without being a loop: two tables of one shape, a second look."""
 
@@ -23,14 +22,6 @@ def require_constant(what: str, counts: Mapping[int, Counted]) -> None:
     looped = largest.repeated(more_than=SAME_TEXT_MOST)
     assert len(set(totals.values())) == 1, f"{what}: statements by size {totals}; {looped}"
     assert largest.total <= MOST, f"{what}: {largest.total} statements"
-
-
-async def keep_vacuum_away(database: Database) -> None:
-    """Leave this database's tables to its statements: vacuum reads a table from end to end to sum up a BRIN index, and
-    the server counts that with everybody else's reads. On a slow machine it comes in the middle of a count."""
-    async with database.acquire() as connection:
-        for (table,) in await connection.fetch(OWN_TABLES):
-            await connection.execute(f"alter table {table} set (autovacuum_enabled = off)")
 
 
 async def count_whole_reads(database: Database) -> Counter[str]:

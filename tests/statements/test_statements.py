@@ -71,15 +71,10 @@ async def test_chunks_counted(open_desk: OpenDesk, service: str) -> None:
         cheapest, dearest = (find(of_group, key=lambda name: of_group[name][1].total) for find in (min, max))
         span = [f"{of_group[name][1].total} ({name})" for name in dict.fromkeys((cheapest, dearest))]
         rows.append([f"`{group}`", *[" to ".join(span)], *by_size(mixed)])
+    # Which may come by itself at any time, and would read a table whole to sum up a BRIN index.
+    await desk.database.execute("vacuum")
     await require_lookups(desk.database)
     keep_block(f"Chunks of {service}", ["group", "1, 20 or 200 of one kind", "20 mixed", "200 mixed"], rows)
-
-
-async def test_no_vacuum_while_counting(open_desk: OpenDesk) -> None:
-    desk = await open_desk("messaging")
-    tables = "select relid::regclass from pg_stat_user_tables join pg_class on oid = relid"
-    assert await desk.database.fetch(tables)
-    assert not await desk.database.fetch(f"{tables} where ('autovacuum_enabled=off' = any(reloptions)) is not true")
 
 
 @pytest.mark.parametrize("service", TIMED)

@@ -39,10 +39,12 @@ select number, kind, change, member_id, subject_id, entered_at from feed
 where audience = any($1::uuid[]) and number > $2 order by number limit $3
 """
 
+# By their place: entries are never moved.
 PRUNE = """
 with old as (
-    delete from feed where (audience, number) in (select audience, number from feed where entered_at < $1 limit $2)
-    returning number
+    delete from feed where ctid = any(array(
+        select ctid from feed where entered_at < $1 order by entered_at limit $2
+    )) returning number
 ), marked as (
     update feed_head set pruned_to = greatest(pruned_to, (select max(number) from old))
     where exists (select from old)

@@ -17,7 +17,7 @@ from shared.consuming import BehindBase, Chunk, PositionMissing, Taken, take_chu
 from shared.database import Database, open_database
 from shared.events.catalogue import RETENTION_DAYS_MAX, TOPIC_OF
 from shared.events.codec import HEADERS, Decoder, encode
-from shared.inbox import RETENTION_DAYS, forget_taken
+from shared.inbox import FORGET, RETENTION_DAYS, forget_taken
 from shared.member_locks import lock_members
 from shared.positions import ensure_positions
 from shared.replaying import Reader, drain_queue
@@ -156,3 +156,23 @@ async def test_only_what_is_past_retention_and_not_held_is_forgotten(books: Data
         await connection.execute(age, RETENTION_DAYS + 1)
         assert await forget_taken(connection) == 2
         assert await connection.fetchval("select outcome from delivery.inbox") == "waiting"
+
+
+async def test_forgetting_reads_what_is_old_and_nothing_else(books: Database) -> None:
+    """An inbox of many weeks is not read from end to end for the few rows that are old, or for none."""
+    fill = """
+    insert into delivery.inbox (identity, digest, taken_at)
+    select uuid_send(gen_random_uuid()), '', clock_timestamp() - make_interval(days => $1)
+    from generate_series(1, $2::int)
+    """
+    async with books.acquire() as connection:
+        await connection.execute(fill, 0, 5_000)
+        await connection.execute("analyze delivery.inbox")
+        for old in (0, 3):
+            await connection.execute(fill, RETENTION_DAYS + 1, old)
+            rows = await connection.fetch(f"explain (analyze, timing off) {FORGET}", RETENTION_DAYS, 5_000)
+            plan = "\n".join(row[0] for row in rows)
+            assert "Index Cond: (taken_at <" in plan, plan
+            assert "Index Cond: (identity = ANY" in plan, plan
+            assert "Rows Removed" not in plan, plan
+        assert await connection.fetchval("select count(*) from delivery.inbox") == 5_000
