@@ -19,6 +19,8 @@ class RawChunk:
     base: int
     end: int
     records: Sequence[ConsumerRecord]
+    hurried: bool = True
+    """Whether any of them, or how many they are, does not let them wait."""
 
 
 Offered = Literal["taken", "again", "ask"]
@@ -99,7 +101,7 @@ class Lane:
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
                     await self._hurried.wait()
-        first = self._chunks.popleft()
+        first, hurried = self._chunks.popleft(), self._hurried.is_set()
         records, end = list(first.records), first.end
         while self._chunks and len(records) < limit:
             following = self._chunks.popleft()
@@ -112,7 +114,7 @@ class Lane:
         self.waiting -= len(records)
         if not self._chunks:
             self._hurried.clear()
-        return RawChunk(first.base, end, records)
+        return RawChunk(first.base, end, records, hurried)
 
     @property
     def idle(self) -> bool:

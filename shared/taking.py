@@ -68,13 +68,16 @@ class ChunkTaker:
     def __post_init__(self) -> None:
         self.subscription = self.reader.subscription
         self._partitions = 1
-        self._shared = SharedTransactions(self._take_together, records_max=self.records_max)
+        # Who hurries goes beside those who had patience, not behind them.
+        self._shared = {
+            hurried: SharedTransactions(self._take_together, records_max=self.records_max) for hurried in (True, False)
+        }
 
     async def take(self, lane: Lane, raw: RawChunk, *, counted: bool, partitions: int) -> None:
         """Take a chunk. Returns when it is committed; raises BehindBase or PositionMissing where the position is not
         what the chunk was read for. `counted`: note the attempt first; what was begun too often is condemned."""
         self._partitions = partitions
-        if counted or len(raw.records) > SMALL or not await self._shared.join(Load(lane, raw)):
+        if counted or len(raw.records) > SMALL or not await self._shared[raw.hurried].join(Load(lane, raw)):
             await self._take_alone(lane, raw, counted=counted)
 
     async def _take_together(self, loads: Sequence[Load]) -> None:

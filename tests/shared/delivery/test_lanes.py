@@ -26,8 +26,9 @@ def lane(start: int = 5, *, patient: tuple[bytes, ...] = ()) -> Lane:
     return Lane(TopicPartition("t", 0), start=start, cautious=False, patient=patient)
 
 
-async def offsets_taken(one: Lane, *, patience_s: float = LONG_S) -> list[int]:
+async def offsets_taken(one: Lane, *, patience_s: float = LONG_S, hurried: bool = True) -> list[int]:
     chunk = await asyncio.wait_for(one.next_chunk(500, patience=lambda: patience_s), 20)
+    assert chunk.hurried == hurried
     return [record.offset for record in chunk.records]
 
 
@@ -76,9 +77,11 @@ async def test_what_may_wait_does_for_as_long_as_patience_says() -> None:
     one.offer(cast(Any, [Logged(1, b"a calm one")]))
     assert await is_kept_waiting(one)
     one.offer(cast(Any, [Logged(2, b"calm too")]))
-    assert await offsets_taken(one, patience_s=0.01) == [1, 2], "nothing is lost to who waited and gave up"
+    assert await offsets_taken(one, patience_s=0.01, hurried=False) == [1, 2], (
+        "nothing is lost to who waited and gave up"
+    )
     one.offer(cast(Any, [Logged(3, b"calm")]))
-    assert await offsets_taken(one, patience_s=0.0) == [3], "where little comes nobody waits"
+    assert await offsets_taken(one, patience_s=0.0, hurried=False) == [3], "where little comes nobody waits"
 
 
 @pytest.mark.parametrize("hurried", [Logged(2, b"help"), Logged(2, None)])

@@ -9,6 +9,7 @@ import pytest
 from aiokafka import TopicPartition
 
 from shared import sharing
+from shared import taking as runtime
 from shared.consuming import BehindBase
 from shared.lanes import Lane, RawChunk
 from shared.member_locks import lock_members
@@ -18,6 +19,7 @@ from tests.fixtures.eventually import eventually
 from tests.shared.delivery.books import GROUP, PARTITIONS, Books, Record
 from tests.shared.delivery.probe import ACTIVITY, pain
 
+WAITS = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
 OWN = "select count(distinct xmin::text) from effects"
 
 
@@ -90,12 +92,12 @@ async def test_who_let_go_is_left_out_and_a_failure_is_told_to_each() -> None:
     assert taking.together == [[0], [2, 3]]
 
 
-def take_at_once(books: Books, taker: ChunkTaker, *records: Record) -> list["asyncio.Task[None]"]:
+def take_at_once(books: Books, taker: ChunkTaker, *records: Record, hurried: bool = True) -> list["asyncio.Task[None]"]:
     """Each record as the chunk of its partition."""
     tasks = []
     for record in records:
         lane = Lane(TopicPartition(ACTIVITY, record.partition), start=record.offset, cautious=False)
-        raw = RawChunk(record.offset, record.offset + 1, [cast(Any, record)])
+        raw = RawChunk(record.offset, record.offset + 1, [cast(Any, record)], hurried)
         tasks.append(asyncio.create_task(taker.take(lane, raw, counted=False, partitions=PARTITIONS)))
     return tasks
 
@@ -109,6 +111,29 @@ async def test_two_partitions_are_one_transaction_and_each_counts_its_own(books:
         "select next_offset, records_new from delivery.positions where consumer_group = $1 order by partition", GROUP
     )
     assert [tuple(row) for row in rows] == [(1, 1), (1, 1)]
+
+
+async def test_who_hurries_does_not_wait_for_those_who_had_patience(
+    books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sharing, "PATIENCE_S", 60.0)
+    monkeypatch.setattr(runtime, "LOCK_PATIENCE", "20s")
+    slow, quick = uuid4(), uuid4()
+    records = books.write(pain(slow, 1)), books.write(pain(quick, 2), partition=1)
+    taker = books.taker()
+    async with books.transaction() as connection:
+        await lock_members(connection, [slow])
+        waiting = take_at_once(books, taker, records[0], hurried=False)
+
+        async def waits() -> bool:
+            return bool(await books.pool.fetchval(WAITS))
+
+        await eventually(waits, within=20)
+        await asyncio.wait_for(asyncio.gather(*take_at_once(books, taker, records[1])), 10)
+        assert await books.effects(quick) == [2]
+        assert not waiting[0].done()
+    await asyncio.gather(*waiting)
+    assert await books.effects(slow) == [1]
 
 
 async def test_a_bug_in_one_partition_costs_the_other_nothing(books: Books) -> None:
