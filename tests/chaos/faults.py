@@ -10,6 +10,7 @@ Server = Literal["kafka", "postgres", "valkey", "all"]
 Point = Literal[
     "before-take", "before-commit", "after-commit", "before-publish", "after-publish", "after-delete",
     "timers-claimed", "before-timers-commit", "revoked", "assigned",
+    "accepted",
 ]  # fmt: skip
 """Named places in a service process at which it can be hurt (tests/chaos/points.py)."""
 FaultKind = Literal[
@@ -17,7 +18,10 @@ FaultKind = Literal[
 ]  # fmt: skip
 KILL_POINTS: tuple[Point, ...] = (
     "before-commit", "after-commit", "before-publish", "after-publish", "after-delete", "before-take",
+    "accepted",
 )  # fmt: skip
+ONLY_IN: dict[Point, Service] = {"accepted": "plans"}
+"""Points that one service alone comes to."""
 SPACING_S = {"kill-at": 3.5, "kill": 3.5, "stop-at": 9.0, "stop": 9.0, "kill-in-rebalance": 6.0, "server": 6.0}
 SPACING_REST_S = 2.5
 
@@ -65,7 +69,8 @@ def _draw(chance: random.Random, at: float, kind: FaultKind) -> Fault:
     service = chance.choice(SERVICES)
     match kind:
         case "kill-at":
-            return Fault(at, kind, service, chance.choice(KILL_POINTS), chance.randint(1, 6))
+            place = chance.choice(KILL_POINTS)
+            return Fault(at, kind, ONLY_IN.get(place, service), place, chance.randint(1, 6))
         case "stop-at":
             point: Point = chance.choice(("before-take", "before-commit"))
             return Fault(at, kind, service, point, chance.randint(1, 3), hold_s=chance.uniform(8, 10))

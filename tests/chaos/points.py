@@ -15,6 +15,7 @@ from typing import Any, get_args
 import asyncpg
 
 import shared.migrating
+import shared.publishing
 import shared.service
 import shared.taking
 import shared.timers
@@ -82,6 +83,7 @@ class Points:
         _wrap(Sender, "_deliver", before=lambda *_: reach("before-publish"))
         _wrap(shared.timers, "claim_timers", after=lambda claimed: reach("timers-claimed") if claimed else None)
         _wrap(shared.service, "run_timers", after=before_timers_commit)
+        _wrap(shared.publishing.Publisher, "publish", after=lambda _: reach("accepted"))
         _wrap(Intake, "on_partitions_revoked", before=lambda *_: reach("revoked"))
         _wrap(Intake, "on_partitions_assigned", after=lambda *_: reach("assigned"))
 

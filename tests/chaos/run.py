@@ -12,11 +12,13 @@ from shared.dead_letters import Bench, replay
 from shared.events.catalogue import TOPIC_OF
 from shared.events.codec import Decoder
 from shared.replaying import Reader
+from tests.chaos.asking import Asker
 from tests.chaos.driver import Driver
 from tests.chaos.faults import SERVICES, Fault, Point, Service, draw_faults
 from tests.chaos.findings import Finding, Findings
 from tests.chaos.judge import judge
 from tests.chaos.people import Cast, draw_cast, opening_of
+from tests.chaos.posting import Poster
 from tests.chaos.publishing import Publisher
 from tests.chaos.stream import Publication, draw_stream
 from tests.chaos.victim import MENDED
@@ -79,18 +81,21 @@ async def run(stage: Stage, plan: Plan, *, mutant: str | None = None, say: Calla
     async with open_world(stage, plan.opening, mutant=mutant) as world:
         driver = Driver(world, say)
         publisher = Publisher(stage.urls.kafka_bootstrap, world.namespace)
+        asker = Asker(world)
+        poster = Poster(asker)
         try:
             await _open(world, plan, publisher)
             say("open; the stream begins")
             async with asyncio.TaskGroup() as group:
-                group.create_task(publisher.play([one for one in plan.stream if one.at_s >= 0]))
+                group.create_task(publisher.play([o for o in plan.stream if o.at_s >= 0 and o.way == "kafka"]))
+                group.create_task(poster.play([one for one in plan.stream if one.way != "kafka"]))
                 group.create_task(driver.play(plan.faults))
             say("published; coming to rest")
             await world.settled()
             await _mend(world)
             await _evening(world, driver, plan)
             say("at rest; judging")
-            findings = (await judge(world, plan.cast, plan.stream)).found
+            findings = poster.refused.found + (await judge(world, plan.cast, plan.stream)).found
         except* (AssertionError, TimeoutError, EndedByItself) as failures:
             problems = Findings()
             for failure in _leaves(failures):
@@ -98,6 +103,7 @@ async def run(stage: Stage, plan: Plan, *, mutant: str | None = None, say: Calla
             findings = problems.found
         finally:
             await publisher.close()
+            await asker.close()
         return Outcome(plan, findings, driver.done, str(world.folder))
 
 

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
@@ -38,6 +38,10 @@ ALONE_KINDS: tuple[Kind, ...] = (
     "wrong-key", "no-key", "time-ahead", "too-old", "identity-conflict", "null-value", "oversized",
 )  # fmt: skip
 
+Way = Literal["kafka", "post", "batch"]
+"""How it comes into the log: produced, or posted to plans alone or with others."""
+POSTS_EVERY = 3
+"""One in so many people has an app that posts."""
 MENDABLE: tuple[Kind, ...] = ("wrong-key", "no-key", "time-ahead", "too-old")
 
 
@@ -50,6 +54,7 @@ class Publication:
     key: bytes | None
     value: bytes | None
     kind: Kind = "event"
+    way: Way = "kafka"
 
 
 @dataclass
@@ -147,7 +152,23 @@ def draw_stream(seed: int, *, seconds: float, cast: Cast, opening: datetime) -> 
     for writer in writers:
         if writer.person.member_id in troubles:
             stream.append(_trouble(writer, seconds, kinds))
-    return sorted(stream, key=lambda one: one.at_s)
+    return _posted(seed, sorted(stream, key=lambda one: one.at_s), cast)
+
+
+def _posts(person: Person) -> bool:
+    return person.part in ("steady", "late") and person.index % POSTS_EVERY == 0
+
+
+def _posted(seed: int, stream: list[Publication], cast: Cast) -> list[Publication]:
+    """The same, some of it posted: as the bytes that the ingress makes of it."""
+    chance, keys = random.Random(f"{seed} ways"), {str(p.member_id).encode() for p in cast.people if _posts(p)}
+    ways: tuple[Way, ...] = ("post", "batch")
+    return [
+        replace(one, way=chance.choice(ways), value=orjson.dumps(orjson.loads(one.value)))
+        if one.topic == ACTIVITY and one.key in keys and one.value is not None
+        else one
+        for one in stream
+    ]
 
 
 def _times(chance: random.Random, seconds: float) -> list[float]:
@@ -166,7 +187,7 @@ def _writers(chance: random.Random, cast: Cast, opening: datetime, events: int) 
 def _ordinary(writer: _Writer, chance: random.Random, at: float) -> Iterator[Publication]:
     drawn, repeated = chance.random(), REPEATED if writer.person.part == "steady" else REPEATED_WAITING
     key = str(writer.person.member_id).encode()
-    if writer.person.part == "steady" and drawn < ALONE and writer.written:
+    if writer.person.part == "steady" and drawn < ALONE and writer.written and not _posts(writer.person):
         yield from _alone(chance.choice(ALONE_KINDS), writer, chance, at)
     elif drawn < ALONE + repeated and writer.written:
         yield Publication(at, ACTIVITY, key, encode(chance.choice(writer.written[-5:])), "repeat")

@@ -11,7 +11,7 @@ import pytest
 from tests.chaos.faults import FaultKind, draw_faults
 from tests.chaos.people import COUNTS, OPENS_ON, opening_of
 from tests.chaos.run import draw_plan
-from tests.chaos.stream import ACTIVITY, ALONE_KINDS, BLOCKING, LATE, REPEATED, REPEATED_WAITING, Publication
+from tests.chaos.stream import ACTIVITY, ALONE_KINDS, BLOCKING, LATE, REPEATED, REPEATED_WAITING, Publication, Way
 
 DAY = date(2026, 3, 4)
 
@@ -45,6 +45,7 @@ def test_a_long_run_holds_every_fault_and_every_poison() -> None:
     kinds = Counter(one.kind for one in plan.stream)
     assert set(BLOCKING) | set(ALONE_KINDS) <= set(kinds)
     assert kinds["bug"] == COUNTS["bug"]
+    assert {one.way for one in plan.stream} == set(get_args(Way))
     events = sum(one.topic == ACTIVITY for one in plan.stream)
     waiting = 1 - COUNTS["steady"] / sum(COUNTS.values())
     repeated = REPEATED * (1 - waiting) + REPEATED_WAITING * waiting
