@@ -10,7 +10,7 @@ Server = Literal["kafka", "postgres", "valkey", "all"]
 Point = Literal[
     "before-take", "before-commit", "after-commit", "before-publish", "after-publish", "after-delete",
     "timers-claimed", "before-timers-commit", "revoked", "assigned",
-    "accepted",
+    "accepted", "command-undone", "command-done",
 ]  # fmt: skip
 """Named places in a service process at which it can be hurt (tests/chaos/points.py)."""
 FaultKind = Literal[
@@ -18,9 +18,9 @@ FaultKind = Literal[
 ]  # fmt: skip
 KILL_POINTS: tuple[Point, ...] = (
     "before-commit", "after-commit", "before-publish", "after-publish", "after-delete", "before-take",
-    "accepted",
+    "accepted", "command-undone", "command-done",
 )  # fmt: skip
-ONLY_IN: dict[Point, Service] = {"accepted": "plans"}
+ONLY_IN: dict[Point, Service] = {"accepted": "plans", "command-undone": "messaging", "command-done": "messaging"}
 """Points that one service alone comes to."""
 SPACING_S = {"kill-at": 3.5, "kill": 3.5, "stop-at": 9.0, "stop": 9.0, "kill-in-rebalance": 6.0, "server": 6.0}
 SPACING_REST_S = 2.5

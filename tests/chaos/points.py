@@ -8,7 +8,8 @@ import asyncio
 import os
 import random
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, get_args
 
@@ -77,6 +78,17 @@ class Points:
                 await delete(outflow)
                 reach("after-delete")
 
+        command = shared.service.Service.command
+
+        @asynccontextmanager
+        async def commanding(service: Any, name: str, **options: Any) -> AsyncIterator[Any]:
+            async with command(service, name, **options) as work:
+                yield work
+                await asyncio.sleep(chance.choice(PACES_S))
+                reach("command-undone")
+            reach("command-done")
+
+        put(shared.service.Service, "command", commanding)
         _wrap(shared.taking, "take_chunks", after=before_commit)
         _wrap(ChunkTaker, "_try", before=taking, after=lambda *_: reach("after-commit"))
         put(Outflow, "_delete", deleting)

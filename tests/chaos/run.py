@@ -13,7 +13,9 @@ from shared.events.catalogue import TOPIC_OF
 from shared.events.codec import Decoder
 from shared.replaying import Reader
 from tests.chaos.asking import Asker
+from tests.chaos.clients import Clients
 from tests.chaos.driver import Driver
+from tests.chaos.errands import Errands, draw_errands
 from tests.chaos.faults import SERVICES, Fault, Point, Service, draw_faults
 from tests.chaos.findings import Finding, Findings
 from tests.chaos.judge import judge
@@ -30,6 +32,8 @@ EVENING = timedelta(hours=9)
 BUGS = "select held_id from delivery.held_events where consumer_group = 'plans.activity' and reason = 'bug'"
 TIMERS_DUE = "select count(*) from delivery.timers where due_at <= $1"
 
+DOCUMENTING = Fault(0, "kill-at", "messaging", "command-done")
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -41,8 +45,11 @@ class Plan:
     opening: datetime
     stream: tuple[Publication, ...]
     faults: tuple[Fault, ...]
+    errands: Errands
     evening: tuple[Fault, ...] = ()
     """What is done at the end, when timers are due."""
+    documenting: Fault = DOCUMENTING
+    """What is done while visits are documented."""
     is_brief: bool = False
     """Migrations are not interrupted."""
 
@@ -59,7 +66,9 @@ def draw_plan(seed: int, *, seconds: float, today: date) -> Plan:
     evening = tuple(
         Fault(seconds, "kill-at", service, points[(seed + number) % 2]) for number, service in enumerate(services)
     )
-    return Plan(seed, seconds, cast, opening, tuple(stream), tuple(draw_faults(seed, seconds=seconds)), evening)
+    errands = draw_errands(seed, seconds=seconds, cast=cast, opening=opening)
+    faults = tuple(draw_faults(seed, seconds=seconds))
+    return Plan(seed, seconds, cast, opening, tuple(stream), faults, errands, evening)
 
 
 @dataclass
@@ -82,20 +91,21 @@ async def run(stage: Stage, plan: Plan, *, mutant: str | None = None, say: Calla
         driver = Driver(world, say)
         publisher = Publisher(stage.urls.kafka_bootstrap, world.namespace)
         asker = Asker(world)
-        poster = Poster(asker)
+        poster, clients = Poster(asker), Clients(asker, plan.cast)
         try:
             await _open(world, plan, publisher)
             say("open; the stream begins")
             async with asyncio.TaskGroup() as group:
                 group.create_task(publisher.play([o for o in plan.stream if o.at_s >= 0 and o.way == "kafka"]))
                 group.create_task(poster.play([one for one in plan.stream if one.way != "kafka"]))
+                group.create_task(clients.play(plan.errands))
                 group.create_task(driver.play(plan.faults))
             say("published; coming to rest")
             await world.settled()
             await _mend(world)
-            await _evening(world, driver, plan)
+            await _evening(world, driver, clients, plan)
             say("at rest; judging")
-            findings = poster.refused.found + (await judge(world, plan.cast, plan.stream)).found
+            findings = poster.refused.found + (await judge(world, plan.cast, plan.stream, clients.told)).found
         except* (AssertionError, TimeoutError, EndedByItself) as failures:
             problems = Findings()
             for failure in _leaves(failures):
@@ -143,11 +153,13 @@ async def _mend(world: World) -> None:
     await world.settled()
 
 
-async def _evening(world: World, driver: Driver, plan: Plan) -> None:
-    """Clinic time moves on to when reminders and escalations are due, and those who run them are killed at it; then it
-    stands still."""
+async def _evening(world: World, driver: Driver, clients: Clients, plan: Plan) -> None:
+    """Clinic time moves on to when reminders and escalations are due, and those who run them are killed at it; visits
+    are documented while messaging is killed; then clinic time stands still."""
     by = max(timedelta(0), plan.opening + EVENING - world.clock.now())
     await driver.inflict_upon(lambda: world.move_clock(by), plan.evening)
+    await world.settled()
+    await asyncio.gather(driver.inflict(plan.documenting), clients.document())
     await world.settled()
     world.stop_clock()
     for service in SERVICES:
