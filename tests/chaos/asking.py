@@ -73,6 +73,9 @@ class Asker:
     def member(self, member_id: UUID) -> str:
         return self._world.tokens.member(member_id)
 
+    def operator(self) -> str:
+        return self._world.tokens.operator
+
     def app(self) -> str:
         return self._world.tokens.app
 

@@ -6,7 +6,6 @@ and one that says that it comes too late, after a try of which nobody knows, is 
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
@@ -200,7 +199,3 @@ def _key(errand: VisitErrand) -> str:
 
 def practitioner_of(cast: Cast, errand: VisitErrand) -> Practitioner:
     return cast.pt if errand.role == "pt" else cast.coach
-
-
-def visits_of(told: Told, visit_ids: Sequence[UUID]) -> list[VisitTold]:
-    return [one for one in told.visits if one.visit_id in visit_ids]

@@ -83,7 +83,7 @@ def draw_errands(seed: int, *, seconds: float, cast: Cast, opening: datetime) ->
 
 
 def _draw_visits(chance: random.Random, seconds: float, cast: Cast, opening: datetime) -> list[VisitErrand]:
-    members = [person.member_id for person in cast.people if person.part != "late"]
+    members = [person.member_id for person in cast.people if not person.comes_later]
     today, later = _slots(opening, (0,), TODAY_FROM, TODAYS), _far_slots(chance, opening)
     documented: list[Action | None] = [None, *get_args(Action)]
     chance.shuffle(documented)

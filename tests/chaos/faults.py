@@ -4,8 +4,10 @@ import random
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
-Service = Literal["plans", "messaging", "notifications"]
+Service = Literal["enrollment", "plans", "messaging", "notifications"]
 SERVICES: Final[tuple[Service, ...]] = get_args(Service)
+CONSUMERS: Final[tuple[Service, ...]] = ("plans", "messaging", "notifications")
+"""Those that read topics."""
 Server = Literal["kafka", "postgres", "valkey", "all"]
 Point = Literal[
     "before-take", "before-commit", "after-commit", "before-publish", "after-publish", "after-delete",
@@ -22,6 +24,7 @@ KILL_POINTS: tuple[Point, ...] = (
 )  # fmt: skip
 ONLY_IN: dict[Point, Service] = {"accepted": "plans", "command-undone": "messaging", "command-done": "messaging"}
 """Points that one service alone comes to."""
+CONSUMING_POINTS: tuple[Point, ...] = ("before-commit", "after-commit", "before-take")
 SPACING_S = {"kill-at": 3.5, "kill": 3.5, "stop-at": 9.0, "stop": 9.0, "kill-in-rebalance": 6.0, "server": 6.0}
 SPACING_REST_S = 2.5
 
@@ -66,10 +69,12 @@ def draw_faults(seed: int, *, seconds: float) -> list[Fault]:
 
 
 def _draw(chance: random.Random, at: float, kind: FaultKind) -> Fault:
-    service = chance.choice(SERVICES)
+    service = chance.choice(CONSUMERS if kind in ("stop-at", "kill-in-rebalance") else SERVICES)
     match kind:
         case "kill-at":
             place = chance.choice(KILL_POINTS)
+            if place not in ONLY_IN and service not in CONSUMERS and place in CONSUMING_POINTS:
+                service = chance.choice(CONSUMERS)
             return Fault(at, kind, ONLY_IN.get(place, service), place, chance.randint(1, 6))
         case "stop-at":
             point: Point = chance.choice(("before-take", "before-commit"))

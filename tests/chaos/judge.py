@@ -16,8 +16,10 @@ from shared.database import Connection
 from shared.events import CloudEvent, MemberEnrolled, SafetyFlagged, SessionCompleted
 from tests.chaos.books import NO_KINDS, judge_books
 from tests.chaos.clients import Told
+from tests.chaos.enrolling import EnrolmentTold
+from tests.chaos.enrolling_oracle import EnrollingOracle
 from tests.chaos.findings import Derived, Findings, body
-from tests.chaos.log import Log, read_log
+from tests.chaos.log import Log, Record, read_log
 from tests.chaos.messaging_oracle import MessagingOracle, comparable, follow_up_of
 from tests.chaos.notifications_oracle import announced, enders_of, judge_ends, reminders_of
 from tests.chaos.people import Cast
@@ -43,6 +45,8 @@ class Judge:
     findings: Findings
     told: Told
     """What clients were told of their commands."""
+    enrolled: Sequence[EnrolmentTold]
+    """What those were told who walked in."""
 
     def __post_init__(self) -> None:
         self._kinds = kinds_of(self.stream)
@@ -53,12 +57,15 @@ class Judge:
         reads = self._read_activity()
         visits = VisitsOracle(self.cast, self.told, told["careloop.visits"], self.now, self.findings)
         visits.judge()
+        enrolling = EnrollingOracle(self.cast, self.enrolled, self.findings)
+        enrolling.judge(self._told_by_enrollment())
         plans = self._fold(reads, visits)
         self._compare_events(plans, told)
         conversations = {event.id: event for event in told["careloop.conversations"]}
         team = CareTeam(pt=self.cast.pt, coach=self.cast.coach)
         alerts = MessagingOracle(team, conversations, self.findings)
         self._raise(plans, visits, alerts, told)
+        await self._look_at_enrollment(enrolling)
         await self._look_at_plans(plans, reads)
         await self._look_at_messaging(alerts, visits, reads)
         await self._look_at_notifications(plans, visits, reads, told)
@@ -75,8 +82,21 @@ class Judge:
         """The log holds what was accepted, and nothing else."""
         wanted = {(one.topic, one.key, one.value) for one in self.stream}
         topics = {one.topic for one in self.stream}
-        there = {(topic, record.key, record.value) for topic in topics for record in self.log[topic]}
+        enrolled = {str(person.member_id).encode() for person in self.cast.of("walk-in", "turned-away")}
+        there = {
+            (topic, record.key, record.value)
+            for topic in topics
+            for record in self.log[topic]
+            if topic == ACTIVITY or record.key not in enrolled
+        }
         self.findings.same_all("log", "records that were accepted", wanted, there)
+
+    def _told_by_enrollment(self) -> list[Record]:
+        """Of those who walked in."""
+        keys = {str(person.member_id).encode() for person in self.cast.of("walk-in", "turned-away")}
+        return [
+            one for topic in ("careloop.members", "careloop.contacts") for one in self.log[topic] if one.key in keys
+        ]
 
     def _first_copies(self) -> dict[str, list[CloudEvent]]:
         """What the services told, each once; a copy that the relay sent again must be the same."""
@@ -103,6 +123,13 @@ class Judge:
             "notifications.activity": read_as(records, kinds, wants=lambda e: isinstance(e, SessionCompleted)),
         }
 
+    # -- enrollment
+
+    async def _look_at_enrollment(self, enrolling: EnrollingOracle) -> None:
+        async with self.world.connect("enrollment") as connection:
+            await enrolling.look_at(connection)
+            await self._books(connection, "enrollment", {}, bugs={})
+
     # -- plans
 
     def _fold(self, reads: dict[str, list[Read]], visits: VisitsOracle) -> PlansOracle:
@@ -111,7 +138,10 @@ class Judge:
             if isinstance(event, MemberEnrolled):
                 plans.enrol(event)
         for event in taken_events(reads["plans.activity"]):
-            plans.take(event)
+            if event.subject in plans.plans:
+                plans.take(event)
+            else:
+                self.findings.add("plans", f"{event.type} {event.id} is of somebody who never enrolled")
         for event in taken_events(reads["plans.safety"]):
             plans.flag(event)
         for done in visits.completed():
@@ -173,6 +203,8 @@ class Judge:
         self, plans: PlansOracle, visits: VisitsOracle, alerts: MessagingOracle, told: dict[str, list[CloudEvent]]
     ) -> None:
         times = {event.id: event.time for event in told["careloop.plans"]}
+        members = taken_events(read_as(self.log["careloop.members"], NO_KINDS))
+        alerts.follow_screenings(members)
         for person in self.cast.people:
             for follow, of in ((alerts.follow, plans.told), (alerts.follow_flags, plans.flags)):
                 events = of.get(person.member_id, [])
@@ -272,9 +304,11 @@ def _place(event: CloudEvent) -> tuple[UUID, str, str]:
     return (event.subject, event.source, event.id)
 
 
-async def judge(world: World, cast: Cast, stream: Sequence[Publication], told: Told) -> Findings:
+async def judge(
+    world: World, cast: Cast, stream: Sequence[Publication], told: Told, enrolled: Sequence[EnrolmentTold]
+) -> Findings:
     """What the oracle holds against a run that has come to rest."""
     log = await read_log(world.stage.urls.kafka_bootstrap, world.namespace)
     findings = Findings()
-    await Judge(world, cast, stream, log, world.clock.now(), findings, told).judge()
+    await Judge(world, cast, stream, log, world.clock.now(), findings, told, enrolled).judge()
     return findings

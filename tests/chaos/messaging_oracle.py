@@ -21,7 +21,12 @@ from services.messaging.domain.alert_handling import (
 )
 from services.messaging.domain.alert_raising import escalate_alert, raise_alerts
 from services.messaging.domain.people import CareTeam
-from services.messaging.domain.triggers import on_pain_spiked, on_safety_flagged, on_visit_missed
+from services.messaging.domain.triggers import (
+    on_member_screened,
+    on_pain_spiked,
+    on_safety_flagged,
+    on_visit_missed,
+)
 from services.messaging.store.alerts import ESCALATION, FOLLOW_UP
 from services.messaging.store.rules import load_alert_rules, load_trigger_rules
 from shared.events import (
@@ -30,6 +35,7 @@ from shared.events import (
     AlertRaised,
     AlertResolved,
     CloudEvent,
+    MemberScreened,
     PainSettled,
     PainSpiked,
     SafetyFlagged,
@@ -79,6 +85,14 @@ class MessagingOracle:
             trigger = on_safety_flagged(event=event, rules=load_trigger_rules())
             if trigger is not None:
                 self._raise(trigger)
+
+    def follow_screenings(self, events: Sequence[CloudEvent]) -> None:
+        """What enrollment told of people: some need a clinician before anything else."""
+        for event in events:
+            if isinstance(event, MemberScreened):
+                trigger = on_member_screened(event=event, rules=load_trigger_rules())
+                if trigger is not None:
+                    self._raise(trigger)
 
     def follow_visits(self, events: Sequence[CloudEvent]) -> None:
         """Of one member: an alert about each visit that was missed, closed when it is documented after all."""

@@ -15,6 +15,7 @@ from shared.replaying import Reader
 from tests.chaos.asking import Asker
 from tests.chaos.clients import Clients
 from tests.chaos.driver import Driver
+from tests.chaos.enrolling import Enroller, Enrolment, draw_enrolling_faults, draw_enrolments
 from tests.chaos.errands import Errands, draw_errands
 from tests.chaos.faults import SERVICES, Fault, Point, Service, draw_faults
 from tests.chaos.findings import Finding, Findings
@@ -46,6 +47,7 @@ class Plan:
     stream: tuple[Publication, ...]
     faults: tuple[Fault, ...]
     errands: Errands
+    enrolments: tuple[Enrolment, ...]
     evening: tuple[Fault, ...] = ()
     """What is done at the end, when timers are due."""
     documenting: Fault = DOCUMENTING
@@ -67,8 +69,9 @@ def draw_plan(seed: int, *, seconds: float, today: date) -> Plan:
         Fault(seconds, "kill-at", service, points[(seed + number) % 2]) for number, service in enumerate(services)
     )
     errands = draw_errands(seed, seconds=seconds, cast=cast, opening=opening)
-    faults = tuple(draw_faults(seed, seconds=seconds))
-    return Plan(seed, seconds, cast, opening, tuple(stream), faults, errands, evening)
+    enrolments = draw_enrolments(seed, seconds=seconds, cast=cast)
+    faults = draw_faults(seed, seconds=seconds) + draw_enrolling_faults(seed, enrolments)
+    return Plan(seed, seconds, cast, opening, tuple(stream), tuple(faults), errands, enrolments, evening)
 
 
 @dataclass
@@ -91,21 +94,23 @@ async def run(stage: Stage, plan: Plan, *, mutant: str | None = None, say: Calla
         driver = Driver(world, say)
         publisher = Publisher(stage.urls.kafka_bootstrap, world.namespace)
         asker = Asker(world)
-        poster, clients = Poster(asker), Clients(asker, plan.cast)
+        poster, clients, enroller = Poster(asker), Clients(asker, plan.cast), Enroller(asker, plan.cast)
         try:
-            await _open(world, plan, publisher)
+            await _open(world, plan, publisher, enroller)
             say("open; the stream begins")
             async with asyncio.TaskGroup() as group:
                 group.create_task(publisher.play([o for o in plan.stream if o.at_s >= 0 and o.way == "kafka"]))
                 group.create_task(poster.play([one for one in plan.stream if one.way != "kafka"]))
                 group.create_task(clients.play(plan.errands))
+                group.create_task(enroller.play(plan.enrolments))
                 group.create_task(driver.play(plan.faults))
             say("published; coming to rest")
             await world.settled()
             await _mend(world)
             await _evening(world, driver, clients, plan)
             say("at rest; judging")
-            findings = poster.refused.found + (await judge(world, plan.cast, plan.stream, clients.told)).found
+            judged = await judge(world, plan.cast, plan.stream, clients.told, enroller.told)
+            findings = poster.refused.found + judged.found
         except* (AssertionError, TimeoutError, EndedByItself) as failures:
             problems = Findings()
             for failure in _leaves(failures):
@@ -124,8 +129,9 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
     return leaves
 
 
-async def _open(world: World, plan: Plan, publisher: Publisher) -> None:
-    """Databases are migrated, interrupted once; services start; whoever joins before the run has joined."""
+async def _open(world: World, plan: Plan, publisher: Publisher, enroller: Enroller) -> None:
+    """Databases are migrated, interrupted once; services start; whoever joins before the run has joined, and those who
+    walk in during it are covered."""
     processes = [await world.start(service) for service in SERVICES]
 
     async def migrate(number: int, service: Service) -> None:
@@ -138,6 +144,7 @@ async def _open(world: World, plan: Plan, publisher: Publisher) -> None:
     await publisher.publish([one for one in plan.stream if one.at_s < 0])
     for process in processes:
         await world.ready(process)
+    await enroller.prepare(plan.opening)
     await world.settled()
 
 

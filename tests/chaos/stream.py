@@ -77,7 +77,7 @@ class _Writer:
 
     def score(self) -> int:
         rises = self.chance.random() < SPIKES_PER_DAY * (self.step / timedelta(days=1))
-        if rises and self.high == 0 and self.person.part != "late":
+        if rises and self.high == 0 and not self.person.comes_later:
             self.high = self.chance.choice((1, 1, 2, 3))
         if self.high:
             self.high -= 1
@@ -85,7 +85,7 @@ class _Writer:
         return max(0, self.person.usual + self.chance.choice((-1, 0, 0, 1)))
 
     def findings(self) -> tuple[Finding, ...]:
-        flagged = self.person.part != "late" and self.chance.random() < FLAGGED
+        flagged = not self.person.comes_later and self.chance.random() < FLAGGED
         return self.chance.choice(FLAGS) if flagged else ()
 
     def event(self, suffix: str = "") -> PainReported | SessionCompleted:
@@ -133,7 +133,7 @@ def draw_stream(seed: int, *, seconds: float, cast: Cast, opening: datetime) -> 
     times = _times(chance, seconds)
     writers = _writers(chance, cast, opening, len(times))
     joins = {person.member_id: chance.uniform(0.25, 0.7) * seconds for person in cast.of("late")}
-    for person in cast.people:
+    for person in cast.known:
         at = joins.get(person.member_id, -1.0)
         stream += [
             Publication(at, topic, str(e.subject).encode(), encode(e)) for topic, e in joining(person, cast, opening)
@@ -156,7 +156,7 @@ def draw_stream(seed: int, *, seconds: float, cast: Cast, opening: datetime) -> 
 
 
 def _posts(person: Person) -> bool:
-    return person.part in ("steady", "late") and person.index % POSTS_EVERY == 0
+    return person.part in ("steady", "late", "walk-in") and person.index % POSTS_EVERY == 0
 
 
 def _posted(seed: int, stream: list[Publication], cast: Cast) -> list[Publication]:
@@ -181,7 +181,7 @@ def _times(chance: random.Random, seconds: float) -> list[float]:
 def _writers(chance: random.Random, cast: Cast, opening: datetime, events: int) -> list[_Writer]:
     # For more events than one person is likely to get, so that few are pressed together at the end.
     step = timedelta(days=23) / (1.5 * events / len(cast.people) + 8)
-    return [_Writer(person, chance, opening, step) for person in cast.people]
+    return [_Writer(one, chance, opening, step) for one in cast.people if one.part != "turned-away"]
 
 
 def _ordinary(writer: _Writer, chance: random.Random, at: float) -> Iterator[Publication]:

@@ -22,6 +22,7 @@ import shared.migrating
 from shared.auth import Authenticator
 from shared.service import Service, run
 from shared.subscriptions import Subscription
+from tests.chaos.faults import SERVICES
 from tests.chaos.points import Points, put
 from tests.chaos.stream import BUG_SUFFIX
 from tests.fixtures.tokens import AUDIENCE, ISSUER
@@ -105,6 +106,11 @@ def _compose(name: str, folder: Path) -> Service:
         from services.messaging.settings import MessagingSettings
 
         return messaging.build(MessagingSettings())
+    if name == "enrollment":
+        from services.enrollment import main as enrollment
+        from services.enrollment.settings import EnrollmentSettings
+
+        return enrollment.build(EnrollmentSettings())
     from services.notifications import main as notifications
     from services.notifications.settings import NotificationsSettings
 
@@ -113,7 +119,7 @@ def _compose(name: str, folder: Path) -> Service:
 
 def main() -> None:
     options = argparse.ArgumentParser(prog="python -m tests.chaos.victim", description=__doc__)
-    options.add_argument("service", choices=("plans", "messaging", "notifications"))
+    options.add_argument("service", choices=SERVICES)
     options.add_argument("--migrate", action="store_true")
     chosen = options.parse_args()
     folder, name = Path(os.environ["CHAOS_FOLDER"]), os.environ["CHAOS_NAME"]
