@@ -17,6 +17,7 @@ Point = Literal[
 """Named places in a service process at which it can be hurt (tests/chaos/points.py)."""
 FaultKind = Literal[
     "kill-at", "kill", "stop-at", "stop", "kill-in-rebalance", "server", "cut", "slow-outbox", "deploy", "clock",
+    "restore",
 ]  # fmt: skip
 KILL_POINTS: tuple[Point, ...] = (
     "before-commit", "after-commit", "before-publish", "after-publish", "after-delete", "before-take",
@@ -25,8 +26,18 @@ KILL_POINTS: tuple[Point, ...] = (
 ONLY_IN: dict[Point, Service] = {"accepted": "plans", "command-undone": "messaging", "command-done": "messaging"}
 """Points that one service alone comes to."""
 CONSUMING_POINTS: tuple[Point, ...] = ("before-commit", "after-commit", "before-take")
-SPACING_S = {"kill-at": 3.5, "kill": 3.5, "stop-at": 9.0, "stop": 9.0, "kill-in-rebalance": 6.0, "server": 6.0}
+SPACING_S = {
+    "kill-at": 3.5,
+    "kill": 3.5,
+    "stop-at": 9.0,
+    "stop": 9.0,
+    "kill-in-rebalance": 6.0,
+    "server": 6.0,
+    "restore": 9.0,
+}
 SPACING_REST_S = 2.5
+LONG_S = 120.0
+"""In a run as long as this a database is set back, too."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +68,11 @@ def draw_faults(seed: int, *, seconds: float) -> list[Fault]:
     chance = random.Random(f"{seed} faults")
     faults: list[Fault] = []
     deck: list[FaultKind] = []
+    kinds = [kind for kind in get_args(FaultKind) if kind != "restore" or seconds >= LONG_S]
     at = 1.0 + chance.random()
     while at < seconds:
         if not deck:
-            deck = [*get_args(FaultKind), "kill-at", "kill-at", "kill-at", "server", "server"]
+            deck = [*kinds, "kill-at", "kill-at", "kill-at", "server", "server"]
             chance.shuffle(deck)
         fault = _draw(chance, at, deck.pop())
         faults.append(fault)
@@ -88,6 +100,9 @@ def _draw(chance: random.Random, at: float, kind: FaultKind) -> Fault:
             return Fault(at, kind, server=server, hold_s=chance.uniform(0.2, 3))
         case "slow-outbox":
             return Fault(at, kind, service, hold_s=chance.uniform(1, 4))
+        case "restore":
+            # What others decide again reaches people twice, or was asked for over HTTP and is in no log.
+            return Fault(at, kind, "plans", hold_s=chance.uniform(4, 9))
         case "clock":
             # Each whole machine's clock, or clinic time for everybody.
             return Fault(at, kind, chance.choice((service, None)), by_s=chance.choice((-90.0, -30.0, 45.0, 120.0)))

@@ -100,6 +100,8 @@ class World:
     crews: dict[Service, Crew]
     mail: MailSink
     mutant: str | None = None
+    restored: set[Service] = field(default_factory=set)
+    """Services whose database was set back: what they decide again has another time."""
     tokens: Tokens = field(default_factory=Tokens)
     """Of the one issuer that the services believe."""
 
