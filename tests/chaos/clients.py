@@ -32,6 +32,7 @@ class VisitTold:
     errand: VisitErrand
     visit_id: UUID
     is_held: bool = False
+    """It had the time, if only for a while."""
     steps: list[Step] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
 
@@ -105,10 +106,11 @@ class Clients:
             "reason": errand.reason,
         }
         answer = await self._ask(errand, f"/v1/members/{errand.member_id}/holds", what, key=_key(errand))
-        told.is_held = answer.status == 201
-        if not told.is_held:
+        if answer.status != 201:
             told.refused.append(answer.reason)
-        return told.is_held
+            return False
+        told.is_held = True
+        return True
 
     async def document(self) -> None:
         """In the evening: some of the visits that were missed are completed after all."""
