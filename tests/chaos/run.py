@@ -50,7 +50,7 @@ class Plan:
     enrolments: tuple[Enrolment, ...]
     evening: tuple[Fault, ...] = ()
     """What is done at the end, when timers are due."""
-    documenting: Fault = DOCUMENTING
+    documenting: tuple[Fault, ...] = ()
     """What is done while visits are documented."""
     is_brief: bool = False
     """Migrations are not interrupted."""
@@ -71,7 +71,9 @@ def draw_plan(seed: int, *, seconds: float, today: date) -> Plan:
     errands = draw_errands(seed, seconds=seconds, cast=cast, opening=opening)
     enrolments = draw_enrolments(seed, seconds=seconds, cast=cast)
     faults = draw_faults(seed, seconds=seconds) + draw_enrolling_faults(seed, enrolments)
-    return Plan(seed, seconds, cast, opening, tuple(stream), tuple(faults), errands, enrolments, evening)
+    return Plan(
+        seed, seconds, cast, opening, tuple(stream), tuple(faults), errands, enrolments, evening, (DOCUMENTING,)
+    )
 
 
 @dataclass
@@ -166,7 +168,7 @@ async def _evening(world: World, driver: Driver, clients: Clients, plan: Plan) -
     by = max(timedelta(0), plan.opening + EVENING - world.clock.now())
     await driver.inflict_upon(lambda: world.move_clock(by), plan.evening)
     await world.settled()
-    await asyncio.gather(driver.inflict(plan.documenting), clients.document())
+    await asyncio.gather(clients.document(), *(driver.inflict(fault) for fault in plan.documenting))
     await world.settled()
     world.stop_clock()
     for service in SERVICES:
