@@ -15,6 +15,7 @@ import asyncpg
 
 from shared.clock import monotonic
 from tests.chaos.faults import Fault, FaultKind, Service
+from tests.chaos.restoring import restore
 from tests.chaos.victim import CLOCK_STEP
 from tests.chaos.world import READY_S, SESSION_TIMEOUT_S, Crew, World
 from tests.fixtures.eventually import eventually
@@ -52,9 +53,9 @@ class Driver:
         does: dict[FaultKind, Callable[[Fault], Awaitable[None]]] = {
             "kill-at": self._kill_at, "kill": self._kill, "stop-at": self._stop, "stop": self._stop,
             "kill-in-rebalance": self._kill_in_rebalance, "server": self._server, "cut": self._cut,
-            "slow-outbox": self._slow_outbox, "deploy": self._deploy, "clock": self._clock,
+            "slow-outbox": self._slow_outbox, "deploy": self._deploy, "clock": self._clock, "restore": self._restore,
         }  # fmt: skip
-        if fault.kind in ("kill-at", "kill", "stop-at", "stop", "kill-in-rebalance", "deploy"):
+        if fault.kind in ("kill-at", "kill", "stop-at", "stop", "kill-in-rebalance", "deploy", "restore"):
             assert fault.service
             crew = self.world.crews[fault.service]
             async with crew.hurting:
@@ -186,6 +187,10 @@ class Driver:
 
     async def _migrated(self, crew: Crew) -> bool:
         return await self.world.migrate(crew.service) == 0
+
+    async def _restore(self, fault: Fault) -> None:
+        assert fault.service
+        await restore(self.world, self.world.crews[fault.service], after_s=fault.hold_s, servers=self._servers)
 
     # -- servers
 

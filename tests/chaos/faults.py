@@ -4,22 +4,40 @@ import random
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
-Service = Literal["plans", "messaging", "notifications"]
+Service = Literal["enrollment", "plans", "messaging", "notifications"]
 SERVICES: Final[tuple[Service, ...]] = get_args(Service)
+CONSUMERS: Final[tuple[Service, ...]] = ("plans", "messaging", "notifications")
+"""Those that read topics."""
 Server = Literal["kafka", "postgres", "valkey", "all"]
 Point = Literal[
     "before-take", "before-commit", "after-commit", "before-publish", "after-publish", "after-delete",
     "timers-claimed", "before-timers-commit", "revoked", "assigned",
+    "accepted", "command-undone", "command-done",
 ]  # fmt: skip
 """Named places in a service process at which it can be hurt (tests/chaos/points.py)."""
 FaultKind = Literal[
     "kill-at", "kill", "stop-at", "stop", "kill-in-rebalance", "server", "cut", "slow-outbox", "deploy", "clock",
+    "restore",
 ]  # fmt: skip
 KILL_POINTS: tuple[Point, ...] = (
     "before-commit", "after-commit", "before-publish", "after-publish", "after-delete", "before-take",
+    "accepted", "command-undone", "command-done",
 )  # fmt: skip
-SPACING_S = {"kill-at": 3.5, "kill": 3.5, "stop-at": 9.0, "stop": 9.0, "kill-in-rebalance": 6.0, "server": 6.0}
+ONLY_IN: dict[Point, Service] = {"accepted": "plans", "command-undone": "messaging", "command-done": "messaging"}
+"""Points that one service alone comes to."""
+CONSUMING_POINTS: tuple[Point, ...] = ("before-commit", "after-commit", "before-take")
+SPACING_S = {
+    "kill-at": 3.5,
+    "kill": 3.5,
+    "stop-at": 9.0,
+    "stop": 9.0,
+    "kill-in-rebalance": 6.0,
+    "server": 6.0,
+    "restore": 9.0,
+}
 SPACING_REST_S = 2.5
+LONG_S = 120.0
+"""In a run as long as this a database is set back, too."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +68,11 @@ def draw_faults(seed: int, *, seconds: float) -> list[Fault]:
     chance = random.Random(f"{seed} faults")
     faults: list[Fault] = []
     deck: list[FaultKind] = []
+    kinds = [kind for kind in get_args(FaultKind) if kind != "restore" or seconds >= LONG_S]
     at = 1.0 + chance.random()
     while at < seconds:
         if not deck:
-            deck = [*get_args(FaultKind), "kill-at", "kill-at", "kill-at", "server", "server"]
+            deck = [*kinds, "kill-at", "kill-at", "kill-at", "server", "server"]
             chance.shuffle(deck)
         fault = _draw(chance, at, deck.pop())
         faults.append(fault)
@@ -62,10 +81,13 @@ def draw_faults(seed: int, *, seconds: float) -> list[Fault]:
 
 
 def _draw(chance: random.Random, at: float, kind: FaultKind) -> Fault:
-    service = chance.choice(SERVICES)
+    service = chance.choice(CONSUMERS if kind in ("stop-at", "kill-in-rebalance") else SERVICES)
     match kind:
         case "kill-at":
-            return Fault(at, kind, service, chance.choice(KILL_POINTS), chance.randint(1, 6))
+            place = chance.choice(KILL_POINTS)
+            if place not in ONLY_IN and service not in CONSUMERS and place in CONSUMING_POINTS:
+                service = chance.choice(CONSUMERS)
+            return Fault(at, kind, ONLY_IN.get(place, service), place, chance.randint(1, 6))
         case "stop-at":
             point: Point = chance.choice(("before-take", "before-commit"))
             return Fault(at, kind, service, point, chance.randint(1, 3), hold_s=chance.uniform(8, 10))
@@ -78,6 +100,9 @@ def _draw(chance: random.Random, at: float, kind: FaultKind) -> Fault:
             return Fault(at, kind, server=server, hold_s=chance.uniform(0.2, 3))
         case "slow-outbox":
             return Fault(at, kind, service, hold_s=chance.uniform(1, 4))
+        case "restore":
+            # What others decide again reaches people twice, or was asked for over HTTP and is in no log.
+            return Fault(at, kind, "plans", hold_s=chance.uniform(4, 9))
         case "clock":
             # Each whole machine's clock, or clinic time for everybody.
             return Fault(at, kind, chance.choice((service, None)), by_s=chance.choice((-90.0, -30.0, 45.0, 120.0)))

@@ -9,21 +9,29 @@ from uuid import UUID
 
 from deploy.reconciliation import reconcile as reconciliation
 from services.messaging.domain.people import CareTeam
-from services.messaging.store.alerts import load_member_alerts
+from services.messaging.store.alerts import ESCALATION, FOLLOW_UP, load_member_alerts
+from services.messaging.store.visits import HOLD, MISSED
 from services.plans.store.care_plans import load_care_plans
 from shared.database import Connection
 from shared.events import CloudEvent, MemberEnrolled, SafetyFlagged, SessionCompleted
 from tests.chaos.books import NO_KINDS, judge_books
+from tests.chaos.clients import Told
+from tests.chaos.enrolling import EnrolmentTold
+from tests.chaos.enrolling_oracle import EnrollingOracle
 from tests.chaos.findings import Derived, Findings, body
-from tests.chaos.log import Log, read_log
-from tests.chaos.messaging_oracle import ESCALATION, MessagingOracle, comparable
-from tests.chaos.notifications_oracle import announced, judge_ends, reminders_of
+from tests.chaos.log import Log, Record, read_log
+from tests.chaos.messaging_oracle import MessagingOracle, comparable, follow_up_of
+from tests.chaos.notifications_oracle import announced, enders_of, judge_ends, reminders_of
 from tests.chaos.people import Cast
 from tests.chaos.plans_oracle import PlansOracle
 from tests.chaos.reading import Read, kinds_of, read_as, taken_events
 from tests.chaos.stream import ACTIVITY, Publication
+from tests.chaos.visits_oracle import REMINDER, VisitsOracle
 from tests.chaos.world import World
 
+NOTIFICATIONS = (
+    "select notification_id, topic, about, state, attempts, cause from notifications order by notification_id"
+)
 OURS = ("careloop.plans", "careloop.visits", "careloop.conversations", "careloop.notifications")
 
 
@@ -35,6 +43,10 @@ class Judge:
     log: Log
     now: datetime
     findings: Findings
+    told: Told
+    """What clients were told of their commands."""
+    enrolled: Sequence[EnrolmentTold]
+    """What those were told who walked in."""
 
     def __post_init__(self) -> None:
         self._kinds = kinds_of(self.stream)
@@ -43,16 +55,20 @@ class Judge:
         self._accepted()
         told = self._first_copies()
         reads = self._read_activity()
-        plans = self._fold(reads)
+        visits = VisitsOracle(self.cast, self.told, told["careloop.visits"], self.now, self.findings)
+        visits.judge()
+        enrolling = EnrollingOracle(self.cast, self.enrolled, self.findings)
+        enrolling.judge(self._told_by_enrollment())
+        plans = self._fold(reads, visits)
         self._compare_events(plans, told)
         conversations = {event.id: event for event in told["careloop.conversations"]}
         team = CareTeam(pt=self.cast.pt, coach=self.cast.coach)
         alerts = MessagingOracle(team, conversations, self.findings)
-        self._raise(plans, alerts, told)
+        self._raise(plans, visits, alerts, told)
+        await self._look_at_enrollment(enrolling)
         await self._look_at_plans(plans, reads)
-        await self._look_at_messaging(alerts, reads, told)
-        await self._look_at_notifications(plans, reads, told)
-        self.findings.same("events", "careloop.visits", [], told["careloop.visits"])
+        await self._look_at_messaging(alerts, visits, reads)
+        await self._look_at_notifications(plans, visits, reads, told)
         report = await reconciliation.reconcile(
             bootstrap=self.world.stage.urls.kafka_bootstrap, namespace=self.world.namespace,
             databases=self.world.databases, clock=self.world.clock, progress=lambda _: None,
@@ -66,8 +82,21 @@ class Judge:
         """The log holds what was accepted, and nothing else."""
         wanted = {(one.topic, one.key, one.value) for one in self.stream}
         topics = {one.topic for one in self.stream}
-        there = {(topic, record.key, record.value) for topic in topics for record in self.log[topic]}
+        enrolled = {str(person.member_id).encode() for person in self.cast.of("walk-in", "turned-away")}
+        there = {
+            (topic, record.key, record.value)
+            for topic in topics
+            for record in self.log[topic]
+            if topic == ACTIVITY or record.key not in enrolled
+        }
         self.findings.same_all("log", "records that were accepted", wanted, there)
+
+    def _told_by_enrollment(self) -> list[Record]:
+        """Of those who walked in."""
+        keys = {str(person.member_id).encode() for person in self.cast.of("walk-in", "turned-away")}
+        return [
+            one for topic in ("careloop.members", "careloop.contacts") for one in self.log[topic] if one.key in keys
+        ]
 
     def _first_copies(self) -> dict[str, list[CloudEvent]]:
         """What the services told, each once; a copy that the relay sent again must be the same."""
@@ -79,8 +108,9 @@ class Judge:
                     self.findings.add("events", f"{topic} {record.partition} {record.offset} cannot be read")
                     continue
                 ref = (record.event.source, record.event.id)
-                _, value = first.setdefault(ref, (record.event, record.value))
-                if value != record.value:
+                event, value = first.setdefault(ref, (record.event, record.value))
+                is_again = topic == "careloop.plans" and "plans" in self.world.restored
+                if value != record.value and not (is_again and _decided_again(event, record.event)):
                     self.findings.add("events", f"{record.event.type} {record.event.id} was told in two ways")
             told[topic] = [event for event, _ in first.values()]
         return told
@@ -94,17 +124,29 @@ class Judge:
             "notifications.activity": read_as(records, kinds, wants=lambda e: isinstance(e, SessionCompleted)),
         }
 
+    # -- enrollment
+
+    async def _look_at_enrollment(self, enrolling: EnrollingOracle) -> None:
+        async with self.world.connect("enrollment") as connection:
+            await enrolling.look_at(connection)
+            await self._books(connection, "enrollment", {}, bugs={})
+
     # -- plans
 
-    def _fold(self, reads: dict[str, list[Read]]) -> PlansOracle:
+    def _fold(self, reads: dict[str, list[Read]], visits: VisitsOracle) -> PlansOracle:
         plans = PlansOracle()
         for event in taken_events(read_as(self.log["careloop.members"], NO_KINDS)):
             if isinstance(event, MemberEnrolled):
                 plans.enrol(event)
         for event in taken_events(reads["plans.activity"]):
-            plans.take(event)
+            if event.subject in plans.plans:
+                plans.take(event)
+            else:
+                self.findings.add("plans", f"{event.type} {event.id} is of somebody who never enrolled")
         for event in taken_events(reads["plans.safety"]):
             plans.flag(event)
+        for done in visits.completed():
+            plans.visit(done)
         return plans
 
     def _compare_events(self, plans: PlansOracle, told: dict[str, list[CloudEvent]]) -> None:
@@ -158,13 +200,19 @@ class Judge:
 
     # -- messaging
 
-    def _raise(self, plans: PlansOracle, alerts: MessagingOracle, told: dict[str, list[CloudEvent]]) -> None:
+    def _raise(
+        self, plans: PlansOracle, visits: VisitsOracle, alerts: MessagingOracle, told: dict[str, list[CloudEvent]]
+    ) -> None:
         times = {event.id: event.time for event in told["careloop.plans"]}
+        members = taken_events(read_as(self.log["careloop.members"], NO_KINDS))
+        alerts.follow_screenings(members)
         for person in self.cast.people:
             for follow, of in ((alerts.follow, plans.told), (alerts.follow_flags, plans.flags)):
                 events = of.get(person.member_id, [])
                 follow([one.at(times[one.id]) for one in events if one.id in times])
+            alerts.follow_visits(visits.of_member(person.member_id))
         alerts.finish(self.now)
+        alerts.hold_against(self.told.done, self.told.perhaps)
         seen: dict[UUID, list[str]] = {}
         raised = {event_id for ids in alerts.order.values() for event_id in ids}
         for event in told["careloop.conversations"]:
@@ -175,7 +223,7 @@ class Judge:
                 self.findings.add("order", "careloop.conversations: the alerts of a member are out of order")
 
     async def _look_at_messaging(
-        self, alerts: MessagingOracle, reads: dict[str, list[Read]], told: dict[str, list[CloudEvent]]
+        self, alerts: MessagingOracle, visits: VisitsOracle, reads: dict[str, list[Read]]
     ) -> None:
         async with self.world.connect("messaging") as connection:
             members = [person.member_id for person in self.cast.people]
@@ -185,6 +233,11 @@ class Judge:
             for alert in there:
                 if alert.alert_id in wanted:
                     self.findings.same("alerts", "an alert", wanted[alert.alert_id], comparable(alert))
+            await visits.look_at_messaging(connection)
+            self.findings.same("timers", "visits ahead", visits.missed_timers(), await _timers(connection, MISSED))
+            self.findings.same("timers", "holds", {}, await _timers(connection, HOLD))
+            taken_on = {str(a.alert_id): follow_up_of(a).due_at for a in there if a.status == "acknowledged"}
+            self.findings.same("timers", "alerts taken on", taken_on, await _timers(connection, FOLLOW_UP))
             timers = await _timers(connection, ESCALATION)
             coming = {str(a.alert_id): a.respond_by for a in there if a.status == "open" and a.respond_by > self.now}
             self.findings.same("timers", "alerts that wait", coming, timers)
@@ -209,7 +262,7 @@ class Judge:
     # -- notifications
 
     async def _look_at_notifications(
-        self, plans: PlansOracle, reads: dict[str, list[Read]], told: dict[str, list[CloudEvent]]
+        self, plans: PlansOracle, visits: VisitsOracle, reads: dict[str, list[Read]], told: dict[str, list[CloudEvent]]
     ) -> None:
         async with self.world.connect("notifications") as connection:
             wanted = announced(told["careloop.plans"] + told["careloop.conversations"], self.now)
@@ -218,15 +271,21 @@ class Judge:
                 planned, reminder = reminders_of(plan, opening=self.world.opening, now=self.now)
                 wanted |= set(planned)
                 coming[str(plan.member_id)] = reminder.due_at
-            rows = await connection.fetch(
-                "select notification_id, topic, state, attempts, cause from notifications order by notification_id"
-            )
-            self.findings.same_all("reminders", "notifications", wanted, [row["notification_id"] for row in rows])
+            due, either = visits.reminders(self.world.opening)
+            rows = await connection.fetch(NOTIFICATIONS)
+            planned_ids = {row["notification_id"] for row in rows}
+            self.findings.same_all("reminders", "notifications", wanted | due | (either & planned_ids), planned_ids)
+            await visits.look_at_notifications(connection)
+            timers = await _timers(connection, REMINDER)
+            self.findings.same("timers", "visits to be reminded of", visits.reminder_timers(), timers)
             self.findings.same("timers", "reminders to come", coming, await _timers(connection, "reminder.session"))
             mailed = Counter(
                 one.message_id.strip("<>").partition("@")[0] for one in self.world.mail.mailbox.latest(limit=100_000)
             )
-            judge_ends([dict(row) for row in rows], told["careloop.notifications"], mailed, self.findings)
+            enders = enders_of(told["careloop.conversations"] + told["careloop.visits"])
+            judge_ends(
+                [dict(row) for row in rows], told["careloop.notifications"], mailed, self.findings, enders=enders
+            )
             groups = {"notifications.activity": reads["notifications.activity"]}
             await self._books(connection, "notifications", groups, bugs={})
 
@@ -242,13 +301,20 @@ async def _timers(connection: Connection, kind: str) -> dict[str, datetime]:
     return {row["key"]: row["due_at"] for row in rows}
 
 
+def _decided_again(first: CloudEvent, copy: CloudEvent) -> bool:
+    """The same decision, made another time."""
+    return body(first) == body(copy.model_copy(update={"time": first.time}))
+
+
 def _place(event: CloudEvent) -> tuple[UUID, str, str]:
     return (event.subject, event.source, event.id)
 
 
-async def judge(world: World, cast: Cast, stream: Sequence[Publication]) -> Findings:
+async def judge(
+    world: World, cast: Cast, stream: Sequence[Publication], told: Told, enrolled: Sequence[EnrolmentTold]
+) -> Findings:
     """What the oracle holds against a run that has come to rest."""
     log = await read_log(world.stage.urls.kafka_bootstrap, world.namespace)
     findings = Findings()
-    await Judge(world, cast, stream, log, world.clock.now(), findings).judge()
+    await Judge(world, cast, stream, log, world.clock.now(), findings, told, enrolled).judge()
     return findings

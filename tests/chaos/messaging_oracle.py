@@ -4,23 +4,48 @@ When something was decided is not in the accepted events: that moment is taken f
 decision. All else about it, its identity first, follows.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from uuid import UUID
 
 from services.messaging.domain.alert import Alert, AlertChange, Trigger, raised_event
 from services.messaging.domain.alert_events import announce_alerts
-from services.messaging.domain.alert_handling import settle_alert
+from services.messaging.domain.alert_handling import (
+    acknowledge_alert,
+    close_alert,
+    remind_alert,
+    resolve_alert,
+    settle_alert,
+)
 from services.messaging.domain.alert_raising import escalate_alert, raise_alerts
 from services.messaging.domain.people import CareTeam
-from services.messaging.domain.triggers import on_pain_spiked, on_safety_flagged
+from services.messaging.domain.triggers import (
+    on_member_screened,
+    on_pain_spiked,
+    on_safety_flagged,
+    on_visit_missed,
+)
+from services.messaging.store.alerts import ESCALATION, FOLLOW_UP
 from services.messaging.store.rules import load_alert_rules, load_trigger_rules
-from shared.events import AlertEscalated, AlertRaised, CloudEvent, PainSettled, PainSpiked, SafetyFlagged
-from shared.outcomes import Outcomes, Timer
+from shared.events import (
+    AlertAcknowledged,
+    AlertEscalated,
+    AlertRaised,
+    AlertResolved,
+    CloudEvent,
+    MemberScreened,
+    PainSettled,
+    PainSpiked,
+    SafetyFlagged,
+    VisitCompleted,
+    VisitMissed,
+)
+from shared.outcomes import Command, Outcomes, Refusal, Timer, cause_of
+from tests.chaos.clients import NOTE, AlertDeed
 from tests.chaos.findings import Findings, derive_id
 
-ESCALATION = "alert.escalation"
 LATE_S = 2.0
 """A deadline that passed so long before the end must have been acted on."""
 
@@ -36,6 +61,14 @@ class MessagingOracle:
     """Ids of events that follow from the accepted ones."""
     order: dict[UUID, list[str]] = field(default_factory=dict)
     """Ids of what was raised about a member's spikes, as it must lie in the log."""
+    deeds: Counter[AlertDeed] = field(default_factory=Counter)
+    """What people did about alerts, as the log tells of it."""
+
+    def __post_init__(self) -> None:
+        self._done_by: dict[tuple[UUID, str], list[AlertAcknowledged | AlertResolved]] = {}
+        for event in self.observed.values():
+            if isinstance(event, AlertAcknowledged | AlertResolved):
+                self._done_by.setdefault((event.data.alert_id, event.causationid or ""), []).append(event)
 
     def follow(self, events: Sequence[CloudEvent]) -> None:
         """What plans told of one member, in order: spikes and what settles them."""
@@ -53,21 +86,39 @@ class MessagingOracle:
             if trigger is not None:
                 self._raise(trigger)
 
+    def follow_screenings(self, events: Sequence[CloudEvent]) -> None:
+        """What enrollment told of people: some need a clinician before anything else."""
+        for event in events:
+            if isinstance(event, MemberScreened):
+                trigger = on_member_screened(event=event, rules=load_trigger_rules())
+                if trigger is not None:
+                    self._raise(trigger)
+
+    def follow_visits(self, events: Sequence[CloudEvent]) -> None:
+        """Of one member: an alert about each visit that was missed, closed when it is documented after all."""
+        for event in events:
+            if isinstance(event, VisitMissed):
+                self._raise(on_visit_missed(event=event, rules=load_trigger_rules()))
+            elif isinstance(event, VisitCompleted):
+                self._close_documented(event)
+
     def finish(self, now: datetime) -> None:
         """Everything that was due has been done, and nothing else was."""
         for alert_id in list(self.alerts):
-            alert = self._escalated(self.alerts[alert_id])
+            alert = self._advanced(self.alerts[alert_id])
             self.alerts[alert_id] = alert
             overdue = (now - alert.respond_by).total_seconds() > LATE_S
             if overdue and self._escalate(alert, now) is not None:
                 self.findings.add("alerts", f"an alert whose time was over at {alert.respond_by} was not escalated")
+            if alert.status == "acknowledged" and (now - follow_up_of(alert).due_at).total_seconds() > LATE_S:
+                self.findings.add("alerts", f"an alert that was taken on at {alert.acknowledged_at} did not ask again")
         for event_id, event in self.observed.items():
             if event_id not in self.matched:
                 self.findings.add("alerts", f"{event.type} {event_id} follows from nothing")
 
     def _raise(self, trigger: Trigger) -> None:
         known = [
-            self._escalated(alert)
+            self._advanced(alert)
             for alert in self.alerts.values()
             if (alert.member_id, alert.kind) == (trigger.member_id, trigger.kind)
         ]
@@ -95,9 +146,72 @@ class MessagingOracle:
         key = str(event.data.episode_id)
         for alert in list(self.alerts.values()):
             if alert.kind == "pain-spike" and alert.episode_key == key:
-                change = settle_alert(alert=self._escalated(alert), because=event, now=event.time)
-                if change is not None:
-                    self.alerts[alert.alert_id] = change.alert
+                advanced = self._advanced(alert)
+                change = settle_alert(alert=advanced, because=event, now=event.time)
+                self.alerts[alert.alert_id] = advanced if change is None else change.alert
+
+    def _close_documented(self, event: VisitCompleted) -> None:
+        for alert in list(self.alerts.values()):
+            if alert.kind == "missed-visit" and alert.episode_key == str(event.data.visit_id):
+                found = self.observed.get(derive_id(f"messaging messaging.visits {event.source} {event.id} 0"))
+                if found is None:
+                    self.findings.add("alerts", "a visit was documented, and the alert that it was missed stays")
+                    continue
+                change = resolve_alert(
+                    alert=alert, by=None, outcome="reached-member", note=None, because=event, now=found.time
+                )
+                assert isinstance(change, AlertChange)
+                self._compare(change, found)
+                self.alerts[alert.alert_id] = change.alert
+
+    def _advanced(self, alert: Alert) -> Alert:
+        """The alert after all that the log tells of it until something new joins it: escalations, what people did, and
+        that nothing came of what they did."""
+        while True:
+            before, alert = alert, self._reminded(self._handled(self._escalated(alert)))
+            if alert is before:
+                return alert
+
+    def _handled(self, alert: Alert) -> Alert:
+        """After what people did about what it asks now: each such event names the one that asks as its cause."""
+        for event in self._done_by.pop((alert.alert_id, alert.cause.id), []):
+            because = Command(name="handle-alert", id="", member_id=alert.member_id, cause=alert.cause)
+            if isinstance(event, AlertAcknowledged):
+                by = event.data.acknowledged_by
+                change = acknowledge_alert(alert=alert, by=by, seen=alert.repeats, because=because, now=event.time)
+                self.deeds["acknowledged", alert.alert_id, by.practitioner_id, alert.repeats, ""] += 1
+            else:
+                by_whom, outcome = event.data.resolved_by, event.data.outcome
+                if by_whom is None:
+                    self.findings.add("alerts", "an alert was closed by nobody")
+                    continue
+                change = close_alert(
+                    alert=alert, by=by_whom, outcome=outcome, note=NOTE, seen=alert.repeats, because=because,
+                    now=event.time,
+                )  # fmt: skip
+                self.deeds["resolved", alert.alert_id, by_whom.practitioner_id, alert.repeats, outcome] += 1
+            if isinstance(change, Refusal):
+                self.findings.add("alerts", f"{event.type} {event.id} should have been refused: {change.reason}")
+                self.matched.add(event.id)
+                continue
+            self._compare(change, event)
+            alert = change.alert
+        return alert
+
+    def _reminded(self, alert: Alert) -> Alert:
+        """After it asked again because nothing had come of it."""
+        if alert.status != "acknowledged":
+            return alert
+        timer = follow_up_of(alert)
+        found = self.observed.get(raised_event(alert_id=alert.alert_id, because=timer).id)
+        if found is None:
+            return alert
+        change = remind_alert(alert=alert, team=self.team, because=timer, rules=load_alert_rules(), now=found.time)
+        assert change is not None
+        if found.time < timer.due_at:
+            self.findings.add("alerts", f"asked again at {found.time}, due {timer.due_at}")
+        self._compare(change, found)
+        return change.alert
 
     def _escalated(self, alert: Alert) -> Alert:
         """The alert after the escalations that the log tells of, each named after the state that it came from."""
@@ -119,15 +233,29 @@ class MessagingOracle:
         outcomes = Outcomes()
         announce_alerts(outcomes=outcomes, changes=[change])
         (draft,) = outcomes.published
-        assert isinstance(found, AlertRaised | AlertEscalated)
-        wanted = (draft.event.NAME, draft.member_id, draft.data.model_dump())
-        self.findings.same("alerts", change.action, wanted, (found.NAME, found.subject, found.data.model_dump()))
+        assert isinstance(found, AlertRaised | AlertEscalated | AlertAcknowledged | AlertResolved)
+        wanted = (draft.event.NAME, draft.member_id, draft.data.model_dump(), cause_of(change.because)[:3])
+        cause = (found.causationsource, found.causationid, found.correlationid)
+        there = (found.NAME, found.subject, found.data.model_dump(), cause)
+        self.findings.same("alerts", change.action, wanted, there)
+
+    def hold_against(self, done: Counter[AlertDeed], perhaps: Set[AlertDeed]) -> None:
+        """What people were told that they did, they did once, and nothing else."""
+        for deed in self.deeds.keys() | done.keys():
+            if self.deeds[deed] != done[deed] and not (deed in perhaps and self.deeds[deed] <= 1):
+                self.findings.add("alerts", f"{deed[0]}: told {done[deed]} times, done {self.deeds[deed]} times")
 
 
 def _timer(alert: Alert) -> Timer:
     return Timer(
         kind=ESCALATION, key=str(alert.alert_id), member_id=alert.member_id, due_at=alert.respond_by, cause=alert.cause
     )
+
+
+def follow_up_of(alert: Alert) -> Timer:
+    assert alert.acknowledged_at is not None
+    due_at = alert.acknowledged_at + load_alert_rules().resolve_within[alert.priority]
+    return Timer(kind=FOLLOW_UP, key=str(alert.alert_id), member_id=alert.member_id, due_at=due_at, cause=alert.cause)
 
 
 def _escalation_id(alert: Alert) -> str:
@@ -137,8 +265,9 @@ def _escalation_id(alert: Alert) -> str:
 
 
 def comparable(alert: Alert) -> tuple[object, ...]:
-    """An alert without the moment at which its pain settled, of which no event tells."""
-    settled = alert.settled_at is not None
+    """An alert without the moment at which its pain settled, of which no event tells; nor whether that was before a
+    person closed it."""
+    settled = alert.settled_at is not None and alert.status != "resolved"
     cause = (alert.cause.source, alert.cause.id)
     bare = replace(alert, settled_at=None, cause=alert.cause._replace(traceparent=None))
     return (cause, settled, bare)

@@ -19,7 +19,7 @@ def _kill_at(at_s: float, service: Any, point: Any, nth: int = 1) -> Fault:
 CONSUMING, TAKING, RELAY, OUTBOX, POSITIONS = (
     "shared.consuming", "shared.taking", "shared.relay", "shared.outbox", "shared.positions",
 )  # fmt: skip
-AT_FAULT = 16
+AT_FAULT = 70
 """A seed whose short stream holds events whose key or time is at fault."""
 KILLED_COMMITTING = (
     _kill_at(2, "plans", "before-commit", 2),

@@ -36,7 +36,7 @@ def must_apply(mutant: Mutant) -> None:
 async def attempt(stage: Stage, mutant: Mutant, *, undone: bool) -> Outcome:
     """A run with a mutant's faults; with the mutant itself, or whole."""
     drawn = draw_plan(mutant.seed, seconds=mutant.seconds, today=today())
-    plan = replace(drawn, faults=mutant.faults, evening=mutant.evening, is_brief=True)
+    plan = replace(drawn, faults=mutant.faults, evening=mutant.evening, documenting=(), is_brief=True)
     return await run(stage, plan, mutant=mutant.name if undone else None, say=lambda _: None)
 
 

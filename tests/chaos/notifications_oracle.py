@@ -12,12 +12,28 @@ from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from services.notifications.domain.announcements import announce_milestone, announce_page
+from services.notifications.domain.announcements import (
+    about_alert,
+    about_visit,
+    announce_milestone,
+    announce_page,
+)
 from services.notifications.domain.notification import notification_id_of
 from services.notifications.domain.session_reminders import SessionReminder, SessionSchedule, next_session_reminder
 from services.notifications.store.library import load_policy
 from services.plans.domain.care_plan import CarePlan
-from shared.events import AlertEscalated, AlertRaised, CloudEvent, MilestoneReached
+from shared.events import (
+    AlertAcknowledged,
+    AlertEscalated,
+    AlertRaised,
+    AlertResolved,
+    CloudEvent,
+    MilestoneReached,
+    VisitCancelled,
+    VisitCompleted,
+    VisitMissed,
+    VisitRescheduled,
+)
 from tests.chaos.findings import Findings, derive_id
 
 ENDS: Mapping[str, str] = {
@@ -28,6 +44,8 @@ ENDS: Mapping[str, str] = {
     "expired": "notification.suppressed",
 }
 """What is told of each state in which a notification ends."""
+MOOT_AT_ONCE = 12
+"""Notifications about one thing that one event may end."""
 STEPS = ("record-sent", "record-unknown", "record-failed", "record-suppressed", "claim-send")
 
 
@@ -64,16 +82,18 @@ def announced(events: Iterable[CloudEvent], now: datetime) -> set[UUID]:
 
 
 def judge_ends(
-    rows: Sequence[Mapping[str, Any]], told: Sequence[CloudEvent], mailed: Counter[str], findings: Findings
-) -> None:
-    """Hold the end of each notification against what was told and mailed."""
+    rows: Sequence[Mapping[str, Any]], told: Sequence[CloudEvent], mailed: Counter[str], findings: Findings,
+    *, enders: Mapping[str, Sequence[CloudEvent]],
+) -> None:  # fmt: skip
+    """Hold the end of each notification against what was told and mailed. `enders`: by what a notification is about,
+    the events that may make it moot."""
     by_id: dict[str, list[CloudEvent]] = {}
     for event in told:
         by_id.setdefault(str(event.data.notification_id), []).append(event)  # type: ignore[attr-defined]
     for row in rows:
         name, state = str(row["notification_id"]), row["state"]
         events = by_id.pop(name, [])
-        allowed = _ids(row)
+        allowed = _ids(row) | _moot_ids(enders.get(row["about"], ()))
         for event in events:
             if event.id not in allowed:
                 findings.add("reminders", f"{event.type} {event.id} follows from nothing")
@@ -89,6 +109,26 @@ def judge_ends(
             findings.add("mail", f"a {row['topic']} that is {state} was mailed {count} times")
     if by_id or mailed:
         findings.add("reminders", f"{len(by_id)} told of, {len(mailed)} mailed that nobody planned")
+
+
+def enders_of(events: Iterable[CloudEvent]) -> dict[str, list[CloudEvent]]:
+    """By what a notification is about: whatever happens to a visit, and who takes an alert on."""
+    enders: dict[str, list[CloudEvent]] = {}
+    for event in events:
+        if isinstance(event, AlertAcknowledged | AlertResolved):
+            enders.setdefault(about_alert(event.data.alert_id), []).append(event)
+        elif isinstance(event, VisitRescheduled | VisitCancelled | VisitMissed | VisitCompleted):
+            enders.setdefault(about_visit(event.data.visit_id), []).append(event)
+    return enders
+
+
+def _moot_ids(events: Iterable[CloudEvent]) -> set[str]:
+    groups = {True: "notifications.conversations", False: "notifications.visits"}
+    return {
+        derive_id(f"notifications {groups[isinstance(e, AlertAcknowledged | AlertResolved)]} {e.source} {e.id} {place}")
+        for e in events
+        for place in range(MOOT_AT_ONCE)
+    }
 
 
 def _ids(row: Mapping[str, Any]) -> set[str]:

@@ -17,11 +17,12 @@ from shared.events.members import (
 )
 from shared.events.vocabulary import Practitioner
 
-Part = Literal["steady", "late", "unreadable", "bug"]
+Part = Literal["steady", "late", "unreadable", "bug", "walk-in", "turned-away"]
 """steady: enrolled before the run, with everything that apps do. late: comes to be known after their own events.
 unreadable: one of their events blocks the rest of them for good. bug: a handler fails at one of their events until it
-is mended."""
-COUNTS: dict[Part, int] = {"steady": 22, "late": 8, "unreadable": 3, "bug": 2}
+is mended. walk-in: enrols over HTTP during the run, with an app that tells of earlier days. turned-away: tries to, and
+is sent to a hospital."""
+COUNTS: dict[Part, int] = {"steady": 22, "late": 8, "unreadable": 3, "bug": 2, "walk-in": 5, "turned-away": 1}
 ENROLLMENT = "urn:careloop:enrollment"
 ENROLLED_BEFORE = timedelta(hours=1)
 OPENS_ON, OPENS_AT = 3, time(15, tzinfo=UTC)
@@ -45,6 +46,11 @@ class Person:
     days_per_week: int
 
     @property
+    def comes_later(self) -> bool:
+        """Their events may come before anybody knows them: none of them asks for a person."""
+        return self.part in ("late", "walk-in", "turned-away")
+
+    @property
     def email(self) -> str:
         return f"sim{self.index}@example.org"
 
@@ -56,6 +62,11 @@ class Cast:
     people: tuple[Person, ...]
     pt: Practitioner
     coach: Practitioner
+
+    @property
+    def known(self) -> list[Person]:
+        """Whom enrollment is said to have enrolled; it knows nothing of them."""
+        return self.of("steady", "late", "unreadable", "bug")
 
     def of(self, *parts: Part) -> list[Person]:
         return [person for person in self.people if person.part in parts]

@@ -15,6 +15,7 @@ from services.plans.domain.announcements import (
     usual_pain_changed,
 )
 from services.plans.domain.care_plan import CarePlan
+from services.plans.domain.clinician import follow_visit
 from services.plans.domain.plan_issue import Intake, issue_plan
 from services.plans.domain.progression import Result
 from services.plans.store.rules import load_library
@@ -30,6 +31,7 @@ from shared.events import (
     SafetyFlagged,
     SessionCompleted,
     UsualPainChanged,
+    VisitCompleted,
 )
 from shared.events.envelope import NAMESPACE, Record
 from shared.events.plans import SafetyFlaggedData
@@ -76,6 +78,36 @@ class PlansOracle:
             return
         self.plans[event.subject] = taken.plan
         self._tell("plans.activity", event, self._follows(event, taken))
+
+    def visit(self, event: VisitCompleted) -> None:
+        """A visit that was documented, after all that apps told of the member."""
+        data, library = event.data, self.library
+        if data.practitioner.role == "coach":
+            return
+        revision = follow_visit(
+            plan=self.plans[event.subject], action=data.recommendation.action,
+            exercises=data.recommendation.exercises, event=(event.source, event.id), at_s=int(event.time.timestamp()),
+            library=library,
+        )  # fmt: skip
+        plan, ref = revision.plan, (event.source, event.id)
+        self.plans[event.subject] = plan
+        follows: list[tuple[type[CloudEvent], Record]] = []
+        if revision.re_anchored and plan.pain.episode is not None:
+            episode, rule = plan.pain.episode, library.pain.re_anchor
+            settled = pain_settled(
+                episode_id=episode.id, score=episode.recent[-1][1], baseline=plan.pain.usual, rule=rule, evidence=(ref,)
+            )
+            follows.append((PainSettled, settled))
+        if revision.usual is not None:
+            usual = usual_pain_changed(usual=revision.usual, rule=library.pain.told, evidence=(ref,))
+            follows.append((UsualPainChanged, usual))
+        if revision.changes:
+            revised = plan_revised(
+                plan=plan, changes=revision.changes, decision=decision_of(reason=revision.changes[0].reason),
+                library=library, revised_by=data.practitioner.practitioner_id,
+            )  # fmt: skip
+            follows.append((PlanRevised, revised))
+        self._tell("plans.visits", event, follows)
 
     def flag(self, event: CloudEvent) -> None:
         """What the safety group says of it."""

@@ -8,13 +8,15 @@ import asyncio
 import os
 import random
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, get_args
 
 import asyncpg
 
 import shared.migrating
+import shared.publishing
 import shared.service
 import shared.taking
 import shared.timers
@@ -76,12 +78,24 @@ class Points:
                 await delete(outflow)
                 reach("after-delete")
 
+        command = shared.service.Service.command
+
+        @asynccontextmanager
+        async def commanding(service: Any, name: str, **options: Any) -> AsyncIterator[Any]:
+            async with command(service, name, **options) as work:
+                yield work
+                await asyncio.sleep(chance.choice(PACES_S))
+                reach("command-undone")
+            reach("command-done")
+
+        put(shared.service.Service, "command", commanding)
         _wrap(shared.taking, "take_chunks", after=before_commit)
         _wrap(ChunkTaker, "_try", before=taking, after=lambda *_: reach("after-commit"))
         put(Outflow, "_delete", deleting)
         _wrap(Sender, "_deliver", before=lambda *_: reach("before-publish"))
         _wrap(shared.timers, "claim_timers", after=lambda claimed: reach("timers-claimed") if claimed else None)
         _wrap(shared.service, "run_timers", after=before_timers_commit)
+        _wrap(shared.publishing.Publisher, "publish", after=lambda _: reach("accepted"))
         _wrap(Intake, "on_partitions_revoked", before=lambda *_: reach("revoked"))
         _wrap(Intake, "on_partitions_assigned", after=lambda *_: reach("assigned"))
 

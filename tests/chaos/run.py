@@ -12,11 +12,16 @@ from shared.dead_letters import Bench, replay
 from shared.events.catalogue import TOPIC_OF
 from shared.events.codec import Decoder
 from shared.replaying import Reader
+from tests.chaos.asking import Asker
+from tests.chaos.clients import Clients
 from tests.chaos.driver import Driver
+from tests.chaos.enrolling import Enroller, Enrolment, draw_enrolling_faults, draw_enrolments
+from tests.chaos.errands import Errands, draw_errands
 from tests.chaos.faults import SERVICES, Fault, Point, Service, draw_faults
 from tests.chaos.findings import Finding, Findings
 from tests.chaos.judge import judge
 from tests.chaos.people import Cast, draw_cast, opening_of
+from tests.chaos.posting import Poster
 from tests.chaos.publishing import Publisher
 from tests.chaos.stream import Publication, draw_stream
 from tests.chaos.victim import MENDED
@@ -27,6 +32,8 @@ EVENING = timedelta(hours=9)
 """From the opening to when the day's reminders and the first escalations are due."""
 BUGS = "select held_id from delivery.held_events where consumer_group = 'plans.activity' and reason = 'bug'"
 TIMERS_DUE = "select count(*) from delivery.timers where due_at <= $1"
+
+DOCUMENTING = Fault(0, "kill-at", "messaging", "command-done")
 
 
 @dataclass(frozen=True)
@@ -39,8 +46,12 @@ class Plan:
     opening: datetime
     stream: tuple[Publication, ...]
     faults: tuple[Fault, ...]
+    errands: Errands
+    enrolments: tuple[Enrolment, ...]
     evening: tuple[Fault, ...] = ()
     """What is done at the end, when timers are due."""
+    documenting: tuple[Fault, ...] = ()
+    """What is done while visits are documented."""
     is_brief: bool = False
     """Migrations are not interrupted."""
 
@@ -57,7 +68,12 @@ def draw_plan(seed: int, *, seconds: float, today: date) -> Plan:
     evening = tuple(
         Fault(seconds, "kill-at", service, points[(seed + number) % 2]) for number, service in enumerate(services)
     )
-    return Plan(seed, seconds, cast, opening, tuple(stream), tuple(draw_faults(seed, seconds=seconds)), evening)
+    errands = draw_errands(seed, seconds=seconds, cast=cast, opening=opening)
+    enrolments = draw_enrolments(seed, seconds=seconds, cast=cast)
+    faults = draw_faults(seed, seconds=seconds) + draw_enrolling_faults(seed, enrolments)
+    return Plan(
+        seed, seconds, cast, opening, tuple(stream), tuple(faults), errands, enrolments, evening, (DOCUMENTING,)
+    )
 
 
 @dataclass
@@ -79,18 +95,24 @@ async def run(stage: Stage, plan: Plan, *, mutant: str | None = None, say: Calla
     async with open_world(stage, plan.opening, mutant=mutant) as world:
         driver = Driver(world, say)
         publisher = Publisher(stage.urls.kafka_bootstrap, world.namespace)
+        asker = Asker(world)
+        poster, clients, enroller = Poster(asker), Clients(asker, plan.cast), Enroller(asker, plan.cast)
         try:
-            await _open(world, plan, publisher)
+            await _open(world, plan, publisher, enroller)
             say("open; the stream begins")
             async with asyncio.TaskGroup() as group:
-                group.create_task(publisher.play([one for one in plan.stream if one.at_s >= 0]))
+                group.create_task(publisher.play([o for o in plan.stream if o.at_s >= 0 and o.way == "kafka"]))
+                group.create_task(poster.play([one for one in plan.stream if one.way != "kafka"]))
+                group.create_task(clients.play(plan.errands))
+                group.create_task(enroller.play(plan.enrolments))
                 group.create_task(driver.play(plan.faults))
             say("published; coming to rest")
             await world.settled()
             await _mend(world)
-            await _evening(world, driver, plan)
+            await _evening(world, driver, clients, plan)
             say("at rest; judging")
-            findings = (await judge(world, plan.cast, plan.stream)).found
+            judged = await judge(world, plan.cast, plan.stream, clients.told, enroller.told)
+            findings = poster.refused.found + judged.found
         except* (AssertionError, TimeoutError, EndedByItself) as failures:
             problems = Findings()
             for failure in _leaves(failures):
@@ -98,6 +120,7 @@ async def run(stage: Stage, plan: Plan, *, mutant: str | None = None, say: Calla
             findings = problems.found
         finally:
             await publisher.close()
+            await asker.close()
         return Outcome(plan, findings, driver.done, str(world.folder))
 
 
@@ -108,8 +131,9 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
     return leaves
 
 
-async def _open(world: World, plan: Plan, publisher: Publisher) -> None:
-    """Databases are migrated, interrupted once; services start; whoever joins before the run has joined."""
+async def _open(world: World, plan: Plan, publisher: Publisher, enroller: Enroller) -> None:
+    """Databases are migrated, interrupted once; services start; whoever joins before the run has joined, and those who
+    walk in during it are covered."""
     processes = [await world.start(service) for service in SERVICES]
 
     async def migrate(number: int, service: Service) -> None:
@@ -122,6 +146,7 @@ async def _open(world: World, plan: Plan, publisher: Publisher) -> None:
     await publisher.publish([one for one in plan.stream if one.at_s < 0])
     for process in processes:
         await world.ready(process)
+    await enroller.prepare(plan.opening)
     await world.settled()
 
 
@@ -137,11 +162,13 @@ async def _mend(world: World) -> None:
     await world.settled()
 
 
-async def _evening(world: World, driver: Driver, plan: Plan) -> None:
-    """Clinic time moves on to when reminders and escalations are due, and those who run them are killed at it; then it
-    stands still."""
+async def _evening(world: World, driver: Driver, clients: Clients, plan: Plan) -> None:
+    """Clinic time moves on to when reminders and escalations are due, and those who run them are killed at it; visits
+    are documented while messaging is killed; then clinic time stands still."""
     by = max(timedelta(0), plan.opening + EVENING - world.clock.now())
     await driver.inflict_upon(lambda: world.move_clock(by), plan.evening)
+    await world.settled()
+    await asyncio.gather(clients.document(), *(driver.inflict(fault) for fault in plan.documenting))
     await world.settled()
     world.stop_clock()
     for service in SERVICES:

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
@@ -38,6 +38,10 @@ ALONE_KINDS: tuple[Kind, ...] = (
     "wrong-key", "no-key", "time-ahead", "too-old", "identity-conflict", "null-value", "oversized",
 )  # fmt: skip
 
+Way = Literal["kafka", "post", "batch"]
+"""How it comes into the log: produced, or posted to plans alone or with others."""
+POSTS_EVERY = 3
+"""One in so many people has an app that posts."""
 MENDABLE: tuple[Kind, ...] = ("wrong-key", "no-key", "time-ahead", "too-old")
 
 
@@ -50,6 +54,7 @@ class Publication:
     key: bytes | None
     value: bytes | None
     kind: Kind = "event"
+    way: Way = "kafka"
 
 
 @dataclass
@@ -72,7 +77,7 @@ class _Writer:
 
     def score(self) -> int:
         rises = self.chance.random() < SPIKES_PER_DAY * (self.step / timedelta(days=1))
-        if rises and self.high == 0 and self.person.part != "late":
+        if rises and self.high == 0 and not self.person.comes_later:
             self.high = self.chance.choice((1, 1, 2, 3))
         if self.high:
             self.high -= 1
@@ -80,7 +85,7 @@ class _Writer:
         return max(0, self.person.usual + self.chance.choice((-1, 0, 0, 1)))
 
     def findings(self) -> tuple[Finding, ...]:
-        flagged = self.person.part != "late" and self.chance.random() < FLAGGED
+        flagged = not self.person.comes_later and self.chance.random() < FLAGGED
         return self.chance.choice(FLAGS) if flagged else ()
 
     def event(self, suffix: str = "") -> PainReported | SessionCompleted:
@@ -128,7 +133,7 @@ def draw_stream(seed: int, *, seconds: float, cast: Cast, opening: datetime) -> 
     times = _times(chance, seconds)
     writers = _writers(chance, cast, opening, len(times))
     joins = {person.member_id: chance.uniform(0.25, 0.7) * seconds for person in cast.of("late")}
-    for person in cast.people:
+    for person in cast.known:
         at = joins.get(person.member_id, -1.0)
         stream += [
             Publication(at, topic, str(e.subject).encode(), encode(e)) for topic, e in joining(person, cast, opening)
@@ -147,7 +152,23 @@ def draw_stream(seed: int, *, seconds: float, cast: Cast, opening: datetime) -> 
     for writer in writers:
         if writer.person.member_id in troubles:
             stream.append(_trouble(writer, seconds, kinds))
-    return sorted(stream, key=lambda one: one.at_s)
+    return _posted(seed, sorted(stream, key=lambda one: one.at_s), cast)
+
+
+def _posts(person: Person) -> bool:
+    return person.part in ("steady", "late", "walk-in") and person.index % POSTS_EVERY == 0
+
+
+def _posted(seed: int, stream: list[Publication], cast: Cast) -> list[Publication]:
+    """The same, some of it posted: as the bytes that the ingress makes of it."""
+    chance, keys = random.Random(f"{seed} ways"), {str(p.member_id).encode() for p in cast.people if _posts(p)}
+    ways: tuple[Way, ...] = ("post", "batch")
+    return [
+        replace(one, way=chance.choice(ways), value=orjson.dumps(orjson.loads(one.value)))
+        if one.topic == ACTIVITY and one.key in keys and one.value is not None
+        else one
+        for one in stream
+    ]
 
 
 def _times(chance: random.Random, seconds: float) -> list[float]:
@@ -160,13 +181,13 @@ def _times(chance: random.Random, seconds: float) -> list[float]:
 def _writers(chance: random.Random, cast: Cast, opening: datetime, events: int) -> list[_Writer]:
     # For more events than one person is likely to get, so that few are pressed together at the end.
     step = timedelta(days=23) / (1.5 * events / len(cast.people) + 8)
-    return [_Writer(person, chance, opening, step) for person in cast.people]
+    return [_Writer(one, chance, opening, step) for one in cast.people if one.part != "turned-away"]
 
 
 def _ordinary(writer: _Writer, chance: random.Random, at: float) -> Iterator[Publication]:
     drawn, repeated = chance.random(), REPEATED if writer.person.part == "steady" else REPEATED_WAITING
     key = str(writer.person.member_id).encode()
-    if writer.person.part == "steady" and drawn < ALONE and writer.written:
+    if writer.person.part == "steady" and drawn < ALONE and writer.written and not _posts(writer.person):
         yield from _alone(chance.choice(ALONE_KINDS), writer, chance, at)
     elif drawn < ALONE + repeated and writer.written:
         yield Publication(at, ACTIVITY, key, encode(chance.choice(writer.written[-5:])), "repeat")

@@ -8,10 +8,11 @@ from typing import get_args
 import orjson
 import pytest
 
+from tests.chaos.errands import Action, Then
 from tests.chaos.faults import FaultKind, draw_faults
 from tests.chaos.people import COUNTS, OPENS_ON, opening_of
 from tests.chaos.run import draw_plan
-from tests.chaos.stream import ACTIVITY, ALONE_KINDS, BLOCKING, LATE, REPEATED, REPEATED_WAITING, Publication
+from tests.chaos.stream import ACTIVITY, ALONE_KINDS, BLOCKING, LATE, REPEATED, REPEATED_WAITING, Publication, Way
 
 DAY = date(2026, 3, 4)
 
@@ -22,6 +23,7 @@ def test_a_seed_is_a_run(seed: int) -> None:
     other = draw_plan(seed + 1, seconds=30, today=DAY)
     assert draw_plan(seed, seconds=30, today=DAY).stream != other.stream
     assert draw_plan(seed, seconds=30, today=DAY).faults != other.faults
+    assert draw_plan(seed, seconds=30, today=DAY).errands != other.errands
 
 
 def test_the_day_moves_the_times_of_events_and_nothing_else() -> None:
@@ -30,6 +32,17 @@ def test_the_day_moves_the_times_of_events_and_nothing_else() -> None:
     assert [(p.at_s, p.topic, p.key, p.kind) for p in first.stream] == [
         (p.at_s, p.topic, p.key, p.kind) for p in later.stream
     ]
+
+
+def test_nobody_wants_a_time_that_another_errand_has_unless_they_race_for_it() -> None:
+    errands = draw_plan(8, seconds=1800, today=DAY).errands
+    wanted = Counter(one.starts_at for one in errands.visits)
+    wanted.update(one.moves_to for one in errands.visits if one.moves_to is not None)
+    raced = {one.starts_at for one in errands.visits if one.races is not None}
+    assert raced
+    assert {at: wanted[at] for at in wanted if wanted[at] > 1} == dict.fromkeys(raced, 2)
+    assert {one.then for one in errands.visits} == set(get_args(Then))
+    assert {one.documented for one in errands.visits} == {None, *get_args(Action)}
 
 
 def test_clinic_time_opens_on_the_same_weekday_and_in_the_past() -> None:
@@ -45,6 +58,7 @@ def test_a_long_run_holds_every_fault_and_every_poison() -> None:
     kinds = Counter(one.kind for one in plan.stream)
     assert set(BLOCKING) | set(ALONE_KINDS) <= set(kinds)
     assert kinds["bug"] == COUNTS["bug"]
+    assert {one.way for one in plan.stream} == set(get_args(Way))
     events = sum(one.topic == ACTIVITY for one in plan.stream)
     waiting = 1 - COUNTS["steady"] / sum(COUNTS.values())
     repeated = REPEATED * (1 - waiting) + REPEATED_WAITING * waiting

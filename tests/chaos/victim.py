@@ -8,6 +8,7 @@ migrations beyond ours its release brings.
 import argparse
 import asyncio
 import datetime as datetimes
+import json
 import os
 import random
 from collections.abc import Sequence
@@ -18,14 +19,19 @@ from typing import Any
 
 import shared.clock
 import shared.migrating
+from shared.auth import Authenticator
 from shared.service import Service, run
 from shared.subscriptions import Subscription
+from tests.chaos.faults import SERVICES
 from tests.chaos.points import Points, put
 from tests.chaos.stream import BUG_SUFFIX
+from tests.fixtures.tokens import AUDIENCE, ISSUER
 
 CLOCK_STEP = "clock-step"
 """File with the seconds by which the clocks of a service's machine are off."""
 
+KEYS = "keys.json"
+"""File with the keys of the issuer that the service believes."""
 MENDED = "mended"
 """File that mends the handler of plans."""
 
@@ -79,6 +85,13 @@ def failing(subscription: Subscription, mended: Path) -> Subscription:
 
 
 def build(name: str, folder: Path) -> Service:
+    service = _compose(name, folder)
+    keys = json.loads((folder / KEYS).read_text())
+    service.app.state.authenticator = Authenticator.from_keys(keys, issuer=ISSUER, audience=AUDIENCE)
+    return service
+
+
+def _compose(name: str, folder: Path) -> Service:
     if name == "plans":
         from services.plans import main as plans
         from services.plans.settings import PlansSettings
@@ -93,6 +106,11 @@ def build(name: str, folder: Path) -> Service:
         from services.messaging.settings import MessagingSettings
 
         return messaging.build(MessagingSettings())
+    if name == "enrollment":
+        from services.enrollment import main as enrollment
+        from services.enrollment.settings import EnrollmentSettings
+
+        return enrollment.build(EnrollmentSettings())
     from services.notifications import main as notifications
     from services.notifications.settings import NotificationsSettings
 
@@ -101,7 +119,7 @@ def build(name: str, folder: Path) -> Service:
 
 def main() -> None:
     options = argparse.ArgumentParser(prog="python -m tests.chaos.victim", description=__doc__)
-    options.add_argument("service", choices=("plans", "messaging", "notifications"))
+    options.add_argument("service", choices=SERVICES)
     options.add_argument("--migrate", action="store_true")
     chosen = options.parse_args()
     folder, name = Path(os.environ["CHAOS_FOLDER"]), os.environ["CHAOS_NAME"]

@@ -1,6 +1,7 @@
 """The servers and services of a run: an embedded stack of its own, processes that can be hurt."""
 
 import asyncio
+import json
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -22,8 +23,10 @@ from shared.clock import Anchor, AnchoredClock, write_anchor
 from shared.database import Connection, open_database
 from shared.topics import create_topics
 from tests.chaos.faults import SERVICES, Service
+from tests.chaos.victim import KEYS
 from tests.fixtures.eventually import eventually
 from tests.fixtures.processes import ServiceProcess
+from tests.fixtures.tokens import Tokens
 
 PARTITIONS = 3
 SESSION_TIMEOUT_S = 6
@@ -97,6 +100,10 @@ class World:
     crews: dict[Service, Crew]
     mail: MailSink
     mutant: str | None = None
+    restored: set[Service] = field(default_factory=set)
+    """Services whose database was set back: what they decide again has another time."""
+    tokens: Tokens = field(default_factory=Tokens)
+    """Of the one issuer that the services believe."""
 
     @property
     def clock_file(self) -> Path:
@@ -253,6 +260,7 @@ async def open_world(stage: Stage, opening: datetime, *, mutant: str | None = No
             for service, name in names.items()
         }
         world = World(stage, namespace, folder, opening, crews, mail, mutant)
+        (folder / KEYS).write_text(json.dumps(world.tokens.jwks))
         write_anchor(world.clock_file, Anchor(clinic_at=opening, wall_at=datetime.now(UTC), speed=1))
         opened.push_async_callback(world.close)
         yield world

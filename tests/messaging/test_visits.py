@@ -272,6 +272,19 @@ async def test_moving_frees_the_old_time_and_takes_the_new_one(two_members: Clin
     assert (await clinic.due_timers())["visit.missed"] > TUESDAY_10 + 2 * HOUR
 
 
+async def test_a_move_is_told_once_however_often_it_is_sent(clinic: Clinic) -> None:
+    visit = await book(clinic)
+    values: dict[str, Any] = {
+        "visit_id": visit.visit_id, "practitioner_id": PT.practitioner_id, "starts_at": TUESDAY_10 + HOUR,
+        "by_member": True,
+    }  # fmt: skip
+    first, again = [await clinic.command(reschedule_visit, MEMBER, **values) for _ in range(2)]
+    assert again.visit == first.visit
+    assert [event.NAME for event in clinic.published if event.NAME.startswith("visit.")] == [
+        "visit.booked", "visit.rescheduled",
+    ]  # fmt: skip
+
+
 async def test_a_cancelled_time_is_free_and_never_missed(clinic: Clinic) -> None:
     visit = await book(clinic)
     await clinic.command(cancel_booking, visit_id=visit.visit_id, by_member=False)

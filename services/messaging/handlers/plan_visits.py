@@ -149,11 +149,16 @@ async def reschedule_visit(
     command: Command,
     now: datetime,
 ) -> VisitPlanned | Refusal:
-    """To another time. Refusals: no-such-visit, not-their-team, not-booked, already-started, too-soon, too-far,
-    slot-taken."""
+    """To another time; asked again, the same move: nobody else has taken the time that it has. Refusals: no-such-visit,
+    not-their-team, not-booked, already-started, too-soon, too-far, slot-taken."""
     visit = await _find(connection, visit_id, command)
     if isinstance(visit, Refusal):
         return visit
+    if visit.status == "booked" and (visit.practitioner.practitioner_id, visit.starts_at) == (
+        practitioner_id,
+        starts_at,
+    ):
+        return VisitPlanned(visit=visit, outcomes=Outcomes())
     profile = (await load_member_profiles(connection, member_ids=[visit.member_id])).get(visit.member_id)
     practitioner = _on_team(profile, practitioner_id)
     if practitioner is None:

@@ -1,0 +1,203 @@
+"""Runs the errands of members and of their care team, and keeps what they were told.
+
+A command is sent again until an answer is definite. Only a hold takes a key; the others can be sent again as they are,
+and one that says that it comes too late, after a try of which nobody knows, is looked up, as an app would.
+"""
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID, uuid5
+
+from shared.clock import monotonic
+from shared.events.envelope import NAMESPACE
+from shared.events.vocabulary import Practitioner
+from tests.chaos.asking import Answer, Asker
+from tests.chaos.errands import AlertErrand, Errands, VisitErrand
+from tests.chaos.people import Cast
+
+HELD_AGAIN_MAX = 5
+NOTE = "simulated"
+Step = Literal["booked", "moved", "cancelled", "completed"]
+AlertDeed = tuple[Literal["acknowledged", "resolved"], UUID, UUID, int, str]
+"""What, of which alert, by whom, which repeats they had seen, with which outcome."""
+
+
+@dataclass
+class VisitTold:
+    """What the answers to an errand said."""
+
+    errand: VisitErrand
+    visit_id: UUID
+    is_held: bool = False
+    """It had the time, if only for a while."""
+    steps: list[Step] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Told:
+    """All that clients were told."""
+
+    visits: list[VisitTold] = field(default_factory=list)
+    done: Counter[AlertDeed] = field(default_factory=Counter)
+    perhaps: set[AlertDeed] = field(default_factory=set)
+    """Of which nobody could say afterwards whether it had been done: the alert had asked again since."""
+
+
+class Clients:
+    def __init__(self, asker: Asker, cast: Cast) -> None:
+        self._asker, self._cast = asker, cast
+        self.told = Told()
+        self._busy: dict[object, asyncio.Lock] = {}
+
+    async def play(self, errands: Errands) -> None:
+        """Each at its time, or when who does it has done the one before."""
+        began = monotonic()
+
+        async def at(at_s: float, of: object, run: Any) -> None:
+            await asyncio.sleep(max(0.0, at_s - (monotonic() - began)))
+            async with self._busy.setdefault(of, asyncio.Lock()):
+                await run()
+
+        async with asyncio.TaskGroup() as group:
+            for visit in errands.visits:
+                group.create_task(at(visit.at_s, visit.member_id, lambda one=visit: self._visit(one)))
+            for alert in errands.alerts:
+                group.create_task(at(alert.at_s, alert.role, lambda one=alert: self._alert(one)))
+
+    # -- visits
+
+    async def _visit(self, errand: VisitErrand) -> None:
+        member_id, caller = str(errand.member_id), self._caller(errand)
+        visit_id = uuid5(NAMESPACE, f"hold {caller} {_key(errand)}")
+        told = VisitTold(errand, visit_id)
+        self.told.visits.append(told)
+        if not await self._held(errand, told) or errand.then == "leave":
+            return
+        for _ in range(HELD_AGAIN_MAX):
+            booking = {"hold_id": str(visit_id), "reason": errand.reason}
+            answer = await self._ask(errand, f"/v1/members/{member_id}/visits", booking)
+            if answer.status == 201:
+                told.steps.append("booked")
+                break
+            # The hold was over before it was booked.
+            told.refused.append(answer.reason)
+            if answer.reason not in ("hold-expired", "no-such-visit") or not await self._held(errand, told):
+                return
+        else:
+            return
+        await asyncio.sleep(errand.pause_s)
+        if errand.moves_to is not None:
+            where = {"practitioner_id": self._practitioner(errand), "starts_at": errand.moves_to.isoformat()}
+            answer = await self._ask(errand, f"/v1/visits/{visit_id}/reschedule", where)
+            await self._note(told, "moved", answer, {"starts_at": errand.moves_to})
+            await asyncio.sleep(errand.pause_s)
+        if "cancel" in errand.then:
+            answer = await self._ask(errand, f"/v1/visits/{visit_id}/cancel", None)
+            await self._note(told, "cancelled", answer, {"status": "cancelled"})
+
+    async def _held(self, errand: VisitErrand, told: VisitTold) -> bool:
+        what = {
+            "practitioner_id": self._practitioner(errand),
+            "starts_at": errand.starts_at.isoformat(),
+            "reason": errand.reason,
+        }
+        answer = await self._ask(errand, f"/v1/members/{errand.member_id}/holds", what, key=_key(errand))
+        if answer.status != 201:
+            told.refused.append(answer.reason)
+            return False
+        told.is_held = True
+        return True
+
+    async def document(self) -> None:
+        """In the evening: some of the visits that were missed are completed after all."""
+        open_ones = [one for one in self.told.visits if one.errand.documented and one.steps == ["booked"]]
+        await asyncio.gather(*(self._document(one) for one in open_ones))
+
+    async def _document(self, told: VisitTold) -> None:
+        errand = told.errand
+        who = self._cast.pt if errand.role == "pt" else self._cast.coach
+        what = {"action": errand.documented, "note": NOTE}
+        path = f"/v1/visits/{told.visit_id}/complete"
+        token = self._asker.clinician(who)
+        answer = await self._asker.ask("messaging", "POST", path, token=token, json=what)
+        await self._note(told, "completed", answer, {"status": "completed"})
+
+    async def _note(self, told: VisitTold, step: Step, answer: Answer, means: dict[str, Any]) -> None:
+        """Whether it was done: the answer says so, or how the visit stands after a try that was not answered."""
+        if answer.status == 200:
+            told.steps.append(step)
+            return
+        if answer.unknown:
+            token = self._asker.member(told.errand.member_id)
+            path = f"/v1/members/{told.errand.member_id}/visits"
+            visits = (await self._asker.ask("messaging", "GET", path, token=token)).body
+            (visit,) = [one for one in visits if one["visit_id"] == str(told.visit_id)]
+            visit["starts_at"] = datetime.fromisoformat(visit["starts_at"])
+            if all(visit[name] == value for name, value in means.items()):
+                told.steps.append(step)
+                return
+        told.refused.append(answer.reason)
+
+    async def _ask(self, errand: VisitErrand, path: str, what: object, *, key: str | None = None) -> Answer:
+        headers = {"Idempotency-Key": key} if key else {}
+        who = self._cast.pt if errand.role == "pt" else self._cast.coach
+        token = self._asker.clinician(who) if errand.is_of_team else self._asker.member(errand.member_id)
+        return await self._asker.ask("messaging", "POST", path, token=token, headers=headers, json=what)
+
+    def _practitioner(self, errand: VisitErrand) -> str:
+        return str((self._cast.pt if errand.role == "pt" else self._cast.coach).practitioner_id)
+
+    def _caller(self, errand: VisitErrand) -> str:
+        return self._practitioner(errand) if errand.is_of_team else str(errand.member_id)
+
+    # -- alerts
+
+    async def _alert(self, errand: AlertErrand) -> None:
+        who = self._cast.pt if errand.role == "pt" else self._cast.coach
+        queue = (await self._asker.ask("messaging", "GET", "/v1/alerts", token=self._asker.clinician(who))).body
+        if not queue:
+            return
+        alert = queue[errand.place % len(queue)]
+        if errand.does in ("acknowledge", "both"):
+            taken = await self._do(who, alert, "acknowledged", "")
+            if not taken or errand.does == "acknowledge":
+                return
+            await asyncio.sleep(errand.pause_s)
+        await self._do(who, alert, "resolved", errand.outcome)
+
+    async def _do(
+        self, who: Practitioner, alert: dict[str, Any], what: Literal["acknowledged", "resolved"], outcome: str
+    ) -> bool:
+        seen, alert_id = alert["repeats"], UUID(alert["alert_id"])
+        deed: AlertDeed = (what, alert_id, who.practitioner_id, seen, outcome)
+        body = {"seen": seen} if what == "acknowledged" else {"seen": seen, "outcome": outcome, "note": NOTE}
+        path = f"/v1/alerts/{alert_id}"
+        token, verb = self._asker.clinician(who), "acknowledge" if what == "acknowledged" else "resolve"
+        answer = await self._asker.ask("messaging", "POST", f"{path}/{verb}", token=token, json=body)
+        is_done = answer.status == 200
+        if not is_done and answer.unknown:
+            now = (await self._asker.ask("messaging", "GET", path, token=token)).body
+            is_mine = (
+                alert["status"] == "open"
+                and (now["acknowledged_by"] or {}).get("practitioner_id") == str(who.practitioner_id)
+                if what == "acknowledged"
+                else (now["resolved_by_name"], now["outcome"]) == (who.name, outcome)
+            )
+            if now["repeats"] != seen:
+                self.told.perhaps.add(deed)
+            is_done = is_mine and now["repeats"] == seen
+        if is_done:
+            self.told.done[deed] += 1
+        return is_done
+
+
+def _key(errand: VisitErrand) -> str:
+    return f"errand-{errand.number}"
+
+
+def practitioner_of(cast: Cast, errand: VisitErrand) -> Practitioner:
+    return cast.pt if errand.role == "pt" else cast.coach

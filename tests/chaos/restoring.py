@@ -1,0 +1,55 @@
+"""Sets the database of a service back to how it was some seconds ago, as from a backup."""
+
+import asyncio
+
+import asyncpg
+
+from tests.chaos.world import Crew, World
+from tests.fixtures.eventually import eventually
+
+COPIED_S = 30.0
+EVICT = "select pg_terminate_backend(pid) from pg_stat_activity where datname = $1 and pid <> pg_backend_pid()"
+
+
+async def restore(world: World, crew: Crew, *, after_s: float, servers: asyncio.Lock) -> None:
+    """The process ends, its database is copied, another goes on for a while; then that one ends, the copy takes the
+    place of the database, and the next reads the log again from there. `servers`: nobody hurts a server meanwhile."""
+    name = crew.database_url.rpartition("/")[2]
+    copy = f"{name}_backup"
+    keep = f'create database "{copy}" owner "{name}" template "{name}"'
+    put_back = f'alter database "{copy}" rename to "{name}"'
+    async with servers:
+        await _end(crew)
+        await _as_operator(world, name, f'drop database if exists "{copy}"', keep)
+    await world.ready(await world.start(crew.service))
+    await asyncio.sleep(after_s)
+    async with servers:
+        await _end(crew)
+        await _as_operator(world, name, f'drop database "{name}" with (force)', put_back)
+    world.restored.add(crew.service)
+    await world.start(crew.service)
+
+
+async def _end(crew: Crew) -> None:
+    (process,) = crew.processes
+    await process.kill()
+    crew.processes.remove(process)
+
+
+async def _as_operator(world: World, name: str, *statements: str) -> None:
+    """Each statement until nobody is connected who could hinder it."""
+    connection = await asyncpg.connect(world.stage.urls.postgres_url, timeout=10)
+    try:
+        for statement in statements:
+
+            async def done(statement: str = statement) -> bool:
+                await connection.execute(EVICT, name)
+                try:
+                    await connection.execute(statement)
+                except asyncpg.ObjectInUseError as error:
+                    raise AssertionError(str(error)) from error
+                return True
+
+            await eventually(done, within=COPIED_S, what="a database is copied")
+    finally:
+        await connection.close()
