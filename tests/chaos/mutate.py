@@ -5,7 +5,6 @@ First a run that is whole: it must find nothing. Ends with 1 where a mutant surv
 
 import argparse
 import asyncio
-import logging
 import shutil
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from tests.chaos.complaints import Complaints
 from tests.chaos.ending import ENDED_EARLY, ENDED_EARLY_CODE, end_when_told
 from tests.chaos.findings import Area
 from tests.chaos.mutants import LIST, MUTANTS
@@ -42,6 +42,8 @@ async def attempt(stage: Stage, mutant: Mutant, *, undone: bool) -> Outcome:
 
 async def mutate(chosen: Sequence[Mutant], folder: Path) -> int:
     end_when_told()
+    complaints = Complaints()
+    complaints.count()
     table, survived = Table("mutant", "caught by", "such as"), 0
     async with open_stage(folder) as stage:
         whole = await attempt(stage, chosen[0], undone=False)
@@ -59,6 +61,8 @@ async def mutate(chosen: Sequence[Mutant], folder: Path) -> int:
             console.print(f"{mutant.name}: {'caught' if caught else 'SURVIVED'} {', '.join(areas)}", highlight=False)
             table.add_row(mutant.name, ", ".join(areas), first[:100])
     console.print(table)
+    if complaints.heard:
+        console.print(str(complaints))
     console.print(f"{len(chosen) - survived} of {len(chosen)} mutants are caught")
     return int(survived > 0)
 
@@ -71,7 +75,6 @@ def main() -> None:
     options = argparse.ArgumentParser(prog="make chaos-mutants", description=__doc__)
     options.add_argument("names", nargs="*", metavar="NAME", help="all if none is given")
     chosen = options.parse_args()
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     folder = Path(tempfile.mkdtemp(prefix="careloop-chaos-"))
     try:
         code = asyncio.run(mutate([MUTANTS[name] for name in chosen.names] or LIST, folder))
