@@ -1,7 +1,7 @@
 """What is done to the services and servers of a run, and when. A pure function of the seed and the length."""
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal, get_args
 
 Service = Literal["plans", "messaging", "notifications"]
@@ -14,12 +14,20 @@ Point = Literal[
 """Named places in a service process at which it can be hurt (tests/chaos/points.py)."""
 FaultKind = Literal[
     "kill-at", "kill", "stop-at", "stop", "kill-in-rebalance", "server", "cut", "slow-outbox", "deploy", "clock",
+    "due-in-outage",
 ]  # fmt: skip
 KILL_POINTS: tuple[Point, ...] = (
     "before-commit", "after-commit", "before-publish", "after-publish", "after-delete", "before-take",
 )  # fmt: skip
+UNACKNOWLEDGED: Point = "after-delete"
+"""Where a relay does not come to while Kafka is away: what it has sent is in its memory, and in the outbox."""
 SPACING_S = {"kill-at": 3.5, "kill": 3.5, "stop-at": 9.0, "stop": 9.0, "kill-in-rebalance": 6.0, "server": 6.0}
+SPACING_S |= {"due-in-outage": 9.0}
 SPACING_REST_S = 2.5
+ANSWERED_WITHIN_S = 660.0
+"""By so much later every alert is due that is to be answered as in an emergency (alert_rules.yaml)."""
+MOVED_MAX_S = 2.5 * 3600
+"""So far all faults together move clinic time for alerts to be due: the evening must not come before its time."""
 
 
 @dataclass(frozen=True)
@@ -45,17 +53,29 @@ class Fault:
         return f"{self.at_s:5.1f} s " + " ".join(filter(None, (self.kind, *named, lasts, by)))
 
 
+def due_in_outage(at_s: float) -> tuple[Fault, Fault]:
+    """Of the evening, when there is most to publish that does not come from Kafka."""
+    return (
+        Fault(at_s, "due-in-outage", "messaging", UNACKNOWLEDGED),
+        Fault(at_s, "due-in-outage", "notifications", UNACKNOWLEDGED),
+    )
+
+
 def draw_faults(seed: int, *, seconds: float) -> list[Fault]:
     """Each kind in turn, in an order of the seed's own, until the time is over."""
     chance = random.Random(f"{seed} faults")
     faults: list[Fault] = []
     deck: list[FaultKind] = []
+    moved_s = 0.0
     at = 1.0 + chance.random()
     while at < seconds:
         if not deck:
             deck = [*get_args(FaultKind), "kill-at", "kill-at", "kill-at", "server", "server"]
             chance.shuffle(deck)
         fault = _draw(chance, at, deck.pop())
+        if fault.kind == "due-in-outage":
+            fault = replace(fault, by_s=min(ANSWERED_WITHIN_S, MOVED_MAX_S - moved_s))
+            moved_s += fault.by_s
         faults.append(fault)
         at += SPACING_S.get(fault.kind, SPACING_REST_S) * chance.uniform(0.7, 1.3)
     return faults
@@ -78,6 +98,8 @@ def _draw(chance: random.Random, at: float, kind: FaultKind) -> Fault:
             return Fault(at, kind, server=server, hold_s=chance.uniform(0.2, 3))
         case "slow-outbox":
             return Fault(at, kind, service, hold_s=chance.uniform(1, 4))
+        case "due-in-outage":
+            return Fault(at, kind, "messaging", UNACKNOWLEDGED)
         case "clock":
             # Each whole machine's clock, or clinic time for everybody.
             return Fault(at, kind, chance.choice((service, None)), by_s=chance.choice((-90.0, -30.0, 45.0, 120.0)))

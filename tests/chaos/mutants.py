@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from tests.chaos.faults import Fault
+from tests.chaos.faults import Fault, due_in_outage
 from tests.chaos.undoing import Edit, Mutant, apply_edit
 
 
@@ -331,8 +331,9 @@ LIST: Sequence[Mutant] = (
                 "asyncio.ensure_future(self._deliver(main, place, batch))",
             ),
         ),
-        KAFKA_AWAY,
-        ("events", "alerts", "rest"),
+        (),
+        ("alerts", "reminders"),
+        evening=due_in_outage(14),
     ),
     Mutant(
         "timers-by-statement",

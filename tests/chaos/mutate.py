@@ -1,4 +1,4 @@
-"""`make chaos-mutants [NAMES="..."]`: runs with a sentence of the protocol undone, each of which the oracle must catch.
+"""`make chaos-mutants [NAMES="..."] [SEED=n]`: runs with a sentence of the protocol undone, to be caught each time.
 
 First a run that is whole: it must find nothing. Ends with 1 where a mutant survives.
 """
@@ -33,27 +33,27 @@ def must_apply(mutant: Mutant) -> None:
     subprocess.run([sys.executable, "-c", APPLY, mutant.name], check=True, capture_output=True)
 
 
-async def attempt(stage: Stage, mutant: Mutant, *, undone: bool) -> Outcome:
-    """A run with a mutant's faults; with the mutant itself, or whole."""
-    drawn = draw_plan(mutant.seed, seconds=mutant.seconds, today=today())
+async def attempt(stage: Stage, mutant: Mutant, *, undone: bool, seed: int | None = None) -> Outcome:
+    """A run with a mutant's faults; with the mutant itself, or whole. `seed`: another than it comes with."""
+    drawn = draw_plan(mutant.seed if seed is None else seed, seconds=mutant.seconds, today=today())
     plan = replace(drawn, faults=mutant.faults, evening=mutant.evening, is_brief=True)
     return await run(stage, plan, mutant=mutant.name if undone else None, say=lambda _: None)
 
 
-async def mutate(chosen: Sequence[Mutant], folder: Path) -> int:
+async def mutate(chosen: Sequence[Mutant], folder: Path, *, seed: int | None = None) -> int:
     end_when_told()
     complaints = Complaints()
     complaints.count()
     table, survived = Table("mutant", "caught by", "such as"), 0
     async with open_stage(folder) as stage:
-        whole = await attempt(stage, chosen[0], undone=False)
+        whole = await attempt(stage, chosen[0], undone=False, seed=seed)
         if whole.findings:
             console.print(whole.report)
             return 1
         for mutant in chosen:
             # One that does not apply would end every process, which must not pass for being caught.
             await asyncio.to_thread(must_apply, mutant)
-            outcome = await attempt(stage, mutant, undone=True)
+            outcome = await attempt(stage, mutant, undone=True, seed=seed)
             areas = dict.fromkeys(finding.area for finding in outcome.findings)
             caught = _caught(mutant, areas)
             survived += not caught
@@ -74,10 +74,11 @@ def _caught(mutant: Mutant, areas: Sequence[Area] | dict[Area, None]) -> bool:
 def main() -> None:
     options = argparse.ArgumentParser(prog="make chaos-mutants", description=__doc__)
     options.add_argument("names", nargs="*", metavar="NAME", help="all if none is given")
+    options.add_argument("--seed", type=int, default=None, help="for the streams of all; each has its own if not given")
     chosen = options.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="careloop-chaos-"))
     try:
-        code = asyncio.run(mutate([MUTANTS[name] for name in chosen.names] or LIST, folder))
+        code = asyncio.run(mutate([MUTANTS[name] for name in chosen.names] or LIST, folder, seed=chosen.seed))
     except (asyncio.CancelledError, KeyboardInterrupt):
         print(ENDED_EARLY, file=sys.stderr)
         code = ENDED_EARLY_CODE
