@@ -4,6 +4,7 @@ A fault that needs a service's processes waits for the one before it on that ser
 """
 
 import asyncio
+import random
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, nullcontext, suppress
@@ -16,6 +17,7 @@ import asyncpg
 from shared.clock import monotonic
 from shared.database import Connection
 from tests.chaos.faults import Fault, FaultKind, Service
+from tests.chaos.slow_disk import slow_disk
 from tests.chaos.victim import CLOCK_STEP
 from tests.chaos.world import READY_S, SESSION_TIMEOUT_S, Crew, World
 from tests.fixtures.eventually import eventually
@@ -58,7 +60,7 @@ class Driver:
             "kill-at": self._kill_at, "kill": self._kill, "stop-at": self._stop, "stop": self._stop,
             "kill-in-rebalance": self._kill_in_rebalance, "server": self._server, "cut": self._cut,
             "slow-outbox": self._slow_outbox, "deploy": self._deploy, "clock": self._clock,
-            "due-in-outage": self._due_in_outage,
+            "due-in-outage": self._due_in_outage, "slow-disk": self._slow_disk,
         }  # fmt: skip
         if fault.kind in ("kill-at", "kill", "stop-at", "stop", "kill-in-rebalance", "deploy", "due-in-outage"):
             assert fault.service
@@ -205,6 +207,14 @@ class Driver:
             await asyncio.gather(*(self.world.stage.kill(name) for name in names))
             await asyncio.sleep(fault.hold_s)
             await asyncio.gather(*(self.world.stage.restart(name) for name in names))
+
+    async def _slow_disk(self, fault: Fault) -> None:
+        """The disk under PostgreSQL, for all services."""
+        stage, chance = self.world.stage, random.Random(str(fault))
+        async with self._servers:
+            postmaster = stage.servers.children["postgres"].process.pid
+            async with slow_disk(postmaster, stage.urls.postgres_url, chance=chance):
+                await asyncio.sleep(fault.hold_s)
 
     @asynccontextmanager
     async def _without_kafka(self) -> AsyncIterator[None]:
