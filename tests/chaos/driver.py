@@ -29,6 +29,7 @@ CUT = """
 select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()
 """
 LOCK_OUTBOX = "lock table delivery.outbox in access exclusive mode"
+LOCK_LEASE = "lock table delivery.relay_lease in access exclusive mode"
 RECORDS_READ = "select coalesce(sum(records_read), 0)::int from delivery.positions"
 TIMERS_DUE = "select count(*) from delivery.timers where due_at <= $1"
 OUTBOX = "select count(*) from delivery.outbox"
@@ -61,6 +62,7 @@ class Driver:
             "kill-in-rebalance": self._kill_in_rebalance, "server": self._server, "cut": self._cut,
             "slow-outbox": self._slow_outbox, "deploy": self._deploy, "clock": self._clock,
             "due-in-outage": self._due_in_outage, "slow-disk": self._slow_disk,
+            "no-relay": self._no_relay,
         }  # fmt: skip
         if fault.kind in ("kill-at", "kill", "stop-at", "stop", "kill-in-rebalance", "deploy", "due-in-outage"):
             assert fault.service
@@ -261,6 +263,11 @@ class Driver:
         """Nobody writes to the outbox or reads it for a while."""
         assert fault.service
         await self._tell_database(fault.service, LOCK_OUTBOX, hold_s=fault.hold_s)
+
+    async def _no_relay(self, fault: Fault) -> None:
+        """Nobody can take a service's lease or keep it: what is decided piles up in the outbox."""
+        assert fault.service
+        await self._tell_database(fault.service, LOCK_LEASE, hold_s=fault.hold_s)
 
     async def _tell_database(self, service: Service, statement: str, *, hold_s: float = 0.0) -> None:
         """One transaction; where the database is away, its servers' own fault comes first."""

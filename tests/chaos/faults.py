@@ -14,7 +14,7 @@ Point = Literal[
 """Named places in a service process at which it can be hurt (tests/chaos/points.py)."""
 FaultKind = Literal[
     "kill-at", "kill", "stop-at", "stop", "kill-in-rebalance", "server", "cut", "slow-outbox", "deploy", "clock",
-    "due-in-outage", "slow-disk",
+    "due-in-outage", "slow-disk", "no-relay",
 ]  # fmt: skip
 KILL_POINTS: tuple[Point, ...] = (
     "before-commit", "after-commit", "before-publish", "after-publish", "after-delete", "before-take",
@@ -98,6 +98,8 @@ def _draw(chance: random.Random, at: float, kind: FaultKind) -> Fault:
             return Fault(at, kind, server=server, hold_s=chance.uniform(0.2, 3))
         case "slow-outbox":
             return Fault(at, kind, service, hold_s=chance.uniform(1, 4))
+        case "no-relay":
+            return Fault(at, kind, service, hold_s=chance.uniform(6, 9))
         case "slow-disk":
             return Fault(at, kind, server="postgres", hold_s=chance.uniform(3, 6))
         case "due-in-outage":
