@@ -21,7 +21,7 @@ from tests.chaos.people import Cast, draw_cast, opening_of
 from tests.chaos.publishing import Publisher
 from tests.chaos.stream import Publication, draw_stream
 from tests.chaos.victim import MENDED
-from tests.chaos.world import SETTLED_S, EndedByItself, Stage, World, open_world
+from tests.chaos.world import EndedByItself, Stage, World, open_world
 from tests.fixtures.eventually import eventually
 
 REMINDING = time(17, 10, tzinfo=ZoneInfo("America/New_York"))
@@ -154,7 +154,7 @@ async def _evening(world: World, driver: Driver, plan: Plan) -> None:
     await world.settled()
     world.stop_clock()
     for service in SERVICES:
-        await eventually(partial(_nothing_due, world, service), within=SETTLED_S, what="due timers are run")
+        await eventually(partial(_nothing_due, world, service), within=world.patience_s, what="due timers are run")
     await world.settled()
 
 
