@@ -44,7 +44,7 @@ chaos: .venv/.installed-dev
 	@$(PY) -m tests.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 chaos-mutants: .venv/.installed-dev
-	@$(PY) -m tests.chaos.mutate $(NAMES)
+	@$(PY) -m tests.chaos.mutate $(NAMES) $(if $(SEED),--seed $(SEED))
 
 bench: .venv/.installed-dev
 	@$(PY) -m tests.bench

@@ -2,13 +2,13 @@
 
 import argparse
 import asyncio
-import logging
 import random
 import shutil
 import sys
 import tempfile
 from pathlib import Path
 
+from tests.chaos.complaints import Complaints
 from tests.chaos.ending import ENDED_EARLY, ENDED_EARLY_CODE, end_when_told
 from tests.chaos.run import draw_plan, run, today
 from tests.chaos.world import open_stage
@@ -16,11 +16,15 @@ from tests.chaos.world import open_stage
 
 async def chaos(*, seed: int, minutes: float, keep: bool) -> int:
     end_when_told()
+    complaints = Complaints()
+    complaints.count()
     plan = draw_plan(seed, seconds=round(minutes * 60, 3), today=today())
     folder = Path(tempfile.mkdtemp(prefix="careloop-chaos-"))
     print(f"{plan.command}: {len(plan.stream)} records, {len(plan.faults)} faults", flush=True)
     async with open_stage(folder) as stage:
         outcome = await run(stage, plan, say=lambda line: print(line, flush=True))
+    if complaints.heard:
+        print(complaints)
     if outcome.findings:
         print(outcome.report)
         return 1
@@ -31,7 +35,6 @@ async def chaos(*, seed: int, minutes: float, keep: bool) -> int:
 
 
 def main() -> None:
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # servers that are away are no news here
     options = argparse.ArgumentParser(prog="make chaos", description=__doc__)
     options.add_argument("--minutes", type=float, default=30.0)
     options.add_argument("--seed", type=int, default=None, help="one of its own if not given")

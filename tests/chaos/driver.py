@@ -4,9 +4,10 @@ A fault that needs a service's processes waits for the one before it on that ser
 """
 
 import asyncio
+import random
 import signal
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -14,8 +15,10 @@ from functools import partial
 import asyncpg
 
 from shared.clock import monotonic
+from shared.database import Connection
 from tests.chaos.faults import Fault, FaultKind, Service
 from tests.chaos.restoring import restore
+from tests.chaos.slow_disk import slow_disk
 from tests.chaos.victim import CLOCK_STEP
 from tests.chaos.world import READY_S, SESSION_TIMEOUT_S, Crew, World
 from tests.fixtures.eventually import eventually
@@ -27,10 +30,21 @@ CUT = """
 select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()
 """
 LOCK_OUTBOX = "lock table delivery.outbox in access exclusive mode"
+LOCK_LEASE = "lock table delivery.relay_lease in access exclusive mode"
 RECORDS_READ = "select coalesce(sum(records_read), 0)::int from delivery.positions"
+TIMERS_DUE = "select count(*) from delivery.timers where due_at <= $1"
+OUTBOX = "select count(*) from delivery.outbox"
+HANDED_OVER_S = 1.5
+"""Within this the relay has handed over what lies in the outbox, several times if it forgets what it has."""
 TAKEN_OVER = 40
 """After so many records read by its successor a stopped process goes on."""
 STEPPED_S = 3.0
+
+
+HURTING_A_CREW: frozenset[FaultKind] = frozenset(
+    {"kill-at", "kill", "stop-at", "stop", "kill-in-rebalance", "deploy", "restore", "due-in-outage"}
+)
+"""What is done to processes of one service, one such fault at a time."""
 
 
 @dataclass
@@ -54,8 +68,9 @@ class Driver:
             "kill-at": self._kill_at, "kill": self._kill, "stop-at": self._stop, "stop": self._stop,
             "kill-in-rebalance": self._kill_in_rebalance, "server": self._server, "cut": self._cut,
             "slow-outbox": self._slow_outbox, "deploy": self._deploy, "clock": self._clock, "restore": self._restore,
+            "due-in-outage": self._due_in_outage, "slow-disk": self._slow_disk, "no-relay": self._no_relay,
         }  # fmt: skip
-        if fault.kind in ("kill-at", "kill", "stop-at", "stop", "kill-in-rebalance", "deploy", "restore"):
+        if fault.kind in HURTING_A_CREW:
             assert fault.service
             crew = self.world.crews[fault.service]
             async with crew.hurting:
@@ -68,18 +83,21 @@ class Driver:
         self.done.append(str(fault))
 
     async def inflict_upon(self, event: Callable[[], None], faults: Sequence[Fault]) -> None:
-        """Kill at points that are reached because of an event: ordered before it comes."""
-        dying: list[Awaitable[None]] = []
-        for fault in faults:
-            assert fault.service
-            assert fault.point
-            crew = self.world.crews[fault.service]
+        """Kill at points that are reached because of an event, ordered before it comes; with Kafka away meanwhile where
+        the faults say so."""
+        crews = [self.world.crews[fault.service] for fault in faults if fault.service]
+        for crew in crews:
             await self._whole(crew)
-            (process,) = crew.processes
-            self.world.order(process, "kill", fault.point, fault.nth)
-            dying.append(self._die(crew, process))
-        event()
-        await asyncio.gather(*dying)
+        is_outage = any(fault.kind == "due-in-outage" for fault in faults)
+        async with self._without_kafka() if is_outage else nullcontext():
+            dying: list[Awaitable[None]] = []
+            for fault, crew in zip(faults, crews, strict=True):
+                assert fault.point
+                (process,) = crew.processes
+                self.world.order(process, "kill", fault.point, fault.nth)
+                dying.append(self._die_unacknowledged(crew, process) if is_outage else self._die(crew, process))
+            event()
+            await asyncio.gather(*dying)
         self.done += map(str, faults)
 
     async def _whole(self, crew: Crew) -> None:
@@ -202,6 +220,50 @@ class Driver:
             await asyncio.sleep(fault.hold_s)
             await asyncio.gather(*(self.world.stage.restart(name) for name in names))
 
+    async def _slow_disk(self, fault: Fault) -> None:
+        """The disk under PostgreSQL, for all services."""
+        stage, chance = self.world.stage, random.Random(str(fault))
+        async with self._servers:
+            postmaster = stage.servers.children["postgres"].process.pid
+            async with slow_disk(postmaster, stage.urls.postgres_url, chance=chance):
+                await asyncio.sleep(fault.hold_s)
+
+    @asynccontextmanager
+    async def _without_kafka(self) -> AsyncIterator[None]:
+        """Kafka is away while the block runs."""
+        async with self._servers:
+            await self.world.stage.kill("kafka")
+            yield
+            await self.world.stage.restart("kafka")
+
+    async def _due_in_outage(self, fault: Fault) -> None:
+        """Timers fall due while Kafka is away, and who publishes what they decide dies before it is acknowledged."""
+        assert fault.service
+        assert fault.point
+        crew = self.world.crews[fault.service]
+        (process,) = crew.processes
+        async with self._without_kafka():
+            self.world.order(process, "kill", fault.point, fault.nth)
+            self.world.move_clock(timedelta(seconds=fault.by_s))
+            await self._die_unacknowledged(crew, process)
+
+    async def _die_unacknowledged(self, crew: Crew, process: ServiceProcess) -> None:
+        """When there is something to publish and the relay had time to hand it over; at once where the relay deletes
+        what nobody has acknowledged."""
+        async with self.world.connect(crew.service) as connection:
+            with suppress(AssertionError):  # nothing was due
+                await eventually(partial(self._has_something, connection, process), within=IN_TIME_S)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(_ended(process), HANDED_OVER_S)
+        await self._replace(crew, process)
+
+    async def _has_something(self, connection: Connection, process: ServiceProcess) -> bool:
+        """Its timers have run, and what they decided is to be published; or it has ended."""
+        due: int = await connection.fetchval(TIMERS_DUE, self.world.clock.now())
+        to_publish: int = await connection.fetchval(OUTBOX)
+        assert process.process
+        return process.process.returncode is not None or (due == 0 and to_publish > 0)
+
     async def _cut(self, fault: Fault) -> None:
         """Every connection of a service to its database."""
         assert fault.service
@@ -211,6 +273,11 @@ class Driver:
         """Nobody writes to the outbox or reads it for a while."""
         assert fault.service
         await self._tell_database(fault.service, LOCK_OUTBOX, hold_s=fault.hold_s)
+
+    async def _no_relay(self, fault: Fault) -> None:
+        """Nobody can take a service's lease or keep it: what is decided piles up in the outbox."""
+        assert fault.service
+        await self._tell_database(fault.service, LOCK_LEASE, hold_s=fault.hold_s)
 
     async def _tell_database(self, service: Service, statement: str, *, hold_s: float = 0.0) -> None:
         """One transaction; where the database is away, its servers' own fault comes first."""

@@ -1,7 +1,7 @@
 """What is done to the services and servers of a run, and when. A pure function of the seed and the length."""
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal, get_args
 
 Service = Literal["enrollment", "plans", "messaging", "notifications"]
@@ -17,7 +17,7 @@ Point = Literal[
 """Named places in a service process at which it can be hurt (tests/chaos/points.py)."""
 FaultKind = Literal[
     "kill-at", "kill", "stop-at", "stop", "kill-in-rebalance", "server", "cut", "slow-outbox", "deploy", "clock",
-    "restore",
+    "restore", "due-in-outage", "slow-disk", "no-relay",
 ]  # fmt: skip
 KILL_POINTS: tuple[Point, ...] = (
     "before-commit", "after-commit", "before-publish", "after-publish", "after-delete", "before-take",
@@ -34,10 +34,19 @@ SPACING_S = {
     "kill-in-rebalance": 6.0,
     "server": 6.0,
     "restore": 9.0,
+    "due-in-outage": 9.0,
 }
 SPACING_REST_S = 2.5
+HOLDS_S: dict[FaultKind, tuple[float, float]] = {"stop": (7.5, 10), "slow-outbox": (1, 4), "no-relay": (6, 9)}
+"""How long at least and at most."""
 LONG_S = 120.0
 """In a run as long as this a database is set back, too."""
+UNACKNOWLEDGED: Point = "after-delete"
+"""Where a relay does not come to while Kafka is away: what it has sent is in its memory, and in the outbox."""
+ANSWERED_WITHIN_S = 660.0
+"""By so much later every alert is due that is to be answered as in an emergency (alert_rules.yaml)."""
+MOVED_MAX_S = 2.5 * 3600
+"""So far all faults together move clinic time for alerts to be due: the evening must not come before its time."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +61,7 @@ class Fault:
     """How often the point is passed first."""
     server: Server | None = None
     hold_s: float = 0.0
-    """How long it lasts: a server is away, a process stopped, a lock held."""
+    """How long it lasts: a server is away, a disk slow, a process stopped, a lock held."""
     by_s: float = 0.0
     """How far a clock is moved."""
 
@@ -63,18 +72,30 @@ class Fault:
         return f"{self.at_s:5.1f} s " + " ".join(filter(None, (self.kind, *named, lasts, by)))
 
 
+def due_in_outage(at_s: float) -> tuple[Fault, Fault]:
+    """Of the evening, when there is most to publish that does not come from Kafka."""
+    return (
+        Fault(at_s, "due-in-outage", "messaging", UNACKNOWLEDGED),
+        Fault(at_s, "due-in-outage", "notifications", UNACKNOWLEDGED),
+    )
+
+
 def draw_faults(seed: int, *, seconds: float) -> list[Fault]:
     """Each kind in turn, in an order of the seed's own, until the time is over."""
     chance = random.Random(f"{seed} faults")
     faults: list[Fault] = []
     deck: list[FaultKind] = []
     kinds = [kind for kind in get_args(FaultKind) if kind != "restore" or seconds >= LONG_S]
+    moved_s = 0.0
     at = 1.0 + chance.random()
     while at < seconds:
         if not deck:
             deck = [*kinds, "kill-at", "kill-at", "kill-at", "server", "server"]
             chance.shuffle(deck)
         fault = _draw(chance, at, deck.pop())
+        if fault.kind == "due-in-outage":
+            fault = replace(fault, by_s=min(ANSWERED_WITHIN_S, MOVED_MAX_S - moved_s))
+            moved_s += fault.by_s
         faults.append(fault)
         at += SPACING_S.get(fault.kind, SPACING_REST_S) * chance.uniform(0.7, 1.3)
     return faults
@@ -91,18 +112,20 @@ def _draw(chance: random.Random, at: float, kind: FaultKind) -> Fault:
         case "stop-at":
             point: Point = chance.choice(("before-take", "before-commit"))
             return Fault(at, kind, service, point, chance.randint(1, 3), hold_s=chance.uniform(8, 10))
-        case "stop":
-            return Fault(at, kind, service, hold_s=chance.uniform(7.5, 10))
+        case "stop" | "slow-outbox" | "no-relay":
+            return Fault(at, kind, service, hold_s=chance.uniform(*HOLDS_S[kind]))
         case "kill-in-rebalance":
             return Fault(at, kind, service, chance.choice(("revoked", "assigned")))
         case "server":
             server: Server = chance.choice(("kafka", "postgres", "valkey", "all"))
             return Fault(at, kind, server=server, hold_s=chance.uniform(0.2, 3))
-        case "slow-outbox":
-            return Fault(at, kind, service, hold_s=chance.uniform(1, 4))
         case "restore":
             # What others decide again reaches people twice, or was asked for over HTTP and is in no log.
             return Fault(at, kind, "plans", hold_s=chance.uniform(4, 9))
+        case "slow-disk":
+            return Fault(at, kind, server="postgres", hold_s=chance.uniform(3, 6))
+        case "due-in-outage":
+            return Fault(at, kind, "messaging", UNACKNOWLEDGED)
         case "clock":
             # Each whole machine's clock, or clinic time for everybody.
             return Fault(at, kind, chance.choice((service, None)), by_s=chance.choice((-90.0, -30.0, 45.0, 120.0)))

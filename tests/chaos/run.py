@@ -4,8 +4,9 @@ import asyncio
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
+from zoneinfo import ZoneInfo
 
 from services.plans.subscriptions import SUBSCRIPTIONS
 from shared.dead_letters import Bench, replay
@@ -14,10 +15,10 @@ from shared.events.codec import Decoder
 from shared.replaying import Reader
 from tests.chaos.asking import Asker
 from tests.chaos.clients import Clients
-from tests.chaos.driver import Driver
+from tests.chaos.driver import TIMERS_DUE, Driver
 from tests.chaos.enrolling import Enroller, Enrolment, draw_enrolling_faults, draw_enrolments
 from tests.chaos.errands import Errands, draw_errands
-from tests.chaos.faults import SERVICES, Fault, Point, Service, draw_faults
+from tests.chaos.faults import SERVICES, Fault, Point, Service, draw_faults, due_in_outage
 from tests.chaos.findings import Finding, Findings
 from tests.chaos.judge import judge
 from tests.chaos.people import Cast, draw_cast, opening_of
@@ -25,13 +26,14 @@ from tests.chaos.posting import Poster
 from tests.chaos.publishing import Publisher
 from tests.chaos.stream import Publication, draw_stream
 from tests.chaos.victim import MENDED
-from tests.chaos.world import SETTLED_S, EndedByItself, Stage, World, open_world
+from tests.chaos.world import EndedByItself, Stage, World, open_world
 from tests.fixtures.eventually import eventually
 
+REMINDING = time(17, 10, tzinfo=ZoneInfo("America/New_York"))
+"""In the middle of the minutes over which the day's reminders are spread; red flags were to be answered long before."""
 EVENING = timedelta(hours=9)
-"""From the opening to when the day's reminders and the first escalations are due."""
+"""From the opening to when the rest of the reminders and the first escalations of what could wait are due."""
 BUGS = "select held_id from delivery.held_events where consumer_group = 'plans.activity' and reason = 'bug'"
-TIMERS_DUE = "select count(*) from delivery.timers where due_at <= $1"
 
 DOCUMENTING = Fault(0, "kill-at", "messaging", "command-done")
 
@@ -65,9 +67,8 @@ def draw_plan(seed: int, *, seconds: float, today: date) -> Plan:
     stream = draw_stream(seed, seconds=seconds, cast=cast, opening=opening)
     points: tuple[Point, Point] = ("timers-claimed", "before-timers-commit")
     services: tuple[Service, Service] = ("messaging", "notifications")
-    evening = tuple(
-        Fault(seconds, "kill-at", service, points[(seed + number) % 2]) for number, service in enumerate(services)
-    )
+    kills = [Fault(seconds, "kill-at", service, points[(seed + number) % 2]) for number, service in enumerate(services)]
+    evening = (*kills, *due_in_outage(seconds))
     errands = draw_errands(seed, seconds=seconds, cast=cast, opening=opening)
     enrolments = draw_enrolments(seed, seconds=seconds, cast=cast)
     faults = draw_faults(seed, seconds=seconds) + draw_enrolling_faults(seed, enrolments)
@@ -163,16 +164,25 @@ async def _mend(world: World) -> None:
 
 
 async def _evening(world: World, driver: Driver, clients: Clients, plan: Plan) -> None:
-    """Clinic time moves on to when reminders and escalations are due, and those who run them are killed at it; visits
-    are documented while messaging is killed; then clinic time stands still."""
-    by = max(timedelta(0), plan.opening + EVENING - world.clock.now())
-    await driver.inflict_upon(lambda: world.move_clock(by), plan.evening)
+    """Clinic time moves on to when reminders and escalations are due, and those who run them are killed at it; then
+    once more, to when the rest is, while Kafka is away; visits are documented while messaging is killed. Then it stands
+    still."""
+
+    def move_to(moment: datetime) -> Callable[[], None]:
+        return lambda: world.move_clock(max(timedelta(0), moment - world.clock.now()))
+
+    await driver.inflict_upon(
+        move_to(reminding_on(plan.opening)), [fault for fault in plan.evening if fault.kind == "kill-at"]
+    )
+    await world.settled()
+    due = [fault for fault in plan.evening if fault.kind == "due-in-outage"]
+    await driver.inflict_upon(move_to(plan.opening + EVENING), due)
     await world.settled()
     await asyncio.gather(clients.document(), *(driver.inflict(fault) for fault in plan.documenting))
     await world.settled()
     world.stop_clock()
     for service in SERVICES:
-        await eventually(partial(_nothing_due, world, service), within=SETTLED_S, what="due timers are run")
+        await eventually(partial(_nothing_due, world, service), within=world.patience_s, what="due timers are run")
     await world.settled()
 
 
@@ -181,6 +191,11 @@ async def _nothing_due(world: World, service: Service) -> bool:
         due = await connection.fetchval(TIMERS_DUE, world.clock.now())
     assert due == 0, f"{due} timers are due"
     return True
+
+
+def reminding_on(opening: datetime) -> datetime:
+    """When some of the day's reminders are due, and some are not yet."""
+    return datetime.combine(opening.date(), REMINDING)
 
 
 def today() -> date:

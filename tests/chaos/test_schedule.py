@@ -8,10 +8,11 @@ from typing import get_args
 import orjson
 import pytest
 
+from services.messaging.store.rules import load_alert_rules
 from tests.chaos.errands import Action, Then
-from tests.chaos.faults import FaultKind, draw_faults
+from tests.chaos.faults import ANSWERED_WITHIN_S, MOVED_MAX_S, FaultKind, draw_faults
 from tests.chaos.people import COUNTS, OPENS_ON, opening_of
-from tests.chaos.run import draw_plan
+from tests.chaos.run import draw_plan, reminding_on
 from tests.chaos.stream import ACTIVITY, ALONE_KINDS, BLOCKING, LATE, REPEATED, REPEATED_WAITING, Publication, Way
 
 DAY = date(2026, 3, 4)
@@ -65,6 +66,31 @@ def test_a_long_run_holds_every_fault_and_every_poison() -> None:
     assert kinds["repeat"] == pytest.approx(repeated * events, rel=0.3)
     assert _out_of_order(plan.stream) == pytest.approx(LATE * events, rel=0.5)
     assert {fault.kind for fault in draw_faults(8, seconds=600)} == set(get_args(FaultKind))
+
+
+def test_what_is_due_in_an_outage_does_not_bring_the_evening_before_its_time() -> None:
+    """However long a run is: what clinic time is moved by, the run itself and two hours more."""
+    for seed in (8, 60):
+        faults = draw_faults(seed, seconds=7200)
+        outages = [fault for fault in faults if fault.kind == "due-in-outage"]
+        assert outages[0].by_s == ANSWERED_WITHIN_S
+        assert len(outages) > MOVED_MAX_S / ANSWERED_WITHIN_S
+        for_all = [fault for fault in faults if fault.kind == "clock" and fault.service is None]
+        moved = timedelta(seconds=sum(abs(fault.by_s) for fault in outages + for_all))
+        opening = opening_of(DAY)
+        assert opening + moved + timedelta(hours=2) < reminding_on(opening)
+
+
+def test_an_alert_of_an_emergency_is_due_when_an_outage_has_moved_the_clock() -> None:
+    assert load_alert_rules().respond_within["emergency"] < timedelta(seconds=ANSWERED_WITHIN_S)
+
+
+def test_the_evening_has_an_outage_of_its_own() -> None:
+    evening = draw_plan(8, seconds=30, today=DAY).evening
+    assert [(fault.kind, fault.service) for fault in evening] == [
+        ("kill-at", "messaging"), ("kill-at", "notifications"),
+        ("due-in-outage", "messaging"), ("due-in-outage", "notifications"),
+    ]  # fmt: skip
 
 
 def _out_of_order(stream: Sequence[Publication]) -> int:
