@@ -34,7 +34,7 @@ SUBSCRIPTIONS = (
         group="messaging.plans",
         run=follow_plans,
         patient=types_of(PlanIssued, PlanRevised, MilestoneReached, UsualPainChanged),
-        gather_ms=10,
+        gather_ms=15,
     ),
     # Red flags alone, so that nothing parked or waiting in the group above can hold one back.
     Subscription(

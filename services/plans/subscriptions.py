@@ -27,7 +27,7 @@ SUBSCRIPTIONS: Final = (
         run=follow_members,
         events=(MemberEnrolled, CareTeamAssigned, MemberPaused, MemberResumed, MemberDisenrolled),
     ),
-    Subscription(topic="careloop.activity", group="plans.activity", run=follow_activity, gather_ms=10),
+    Subscription(topic="careloop.activity", group="plans.activity", run=follow_activity, gather_ms=15),
     Subscription(
         topic="careloop.activity", group="plans.safety", run=raise_red_flags, stateless=True, patient=NO_FINDINGS
     ),
