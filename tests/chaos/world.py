@@ -5,13 +5,14 @@ import json
 import os
 import signal
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import asyncpg
+import psutil
 
 from deploy.local.databases import create_databases, database_name, service_database_url
 from deploy.local.mail_sink.server import MailSink
@@ -55,7 +56,12 @@ class Stage:
     async def kill(self, name: str) -> None:
         """SIGKILL to a server and all its children, as if its machine lost power."""
         child = self.servers.children[name]
+        # PostgreSQL's lead sessions of their own, and would answer for a moment longer.
+        children = psutil.Process(child.process.pid).children(recursive=True)
         kill_session(child.process.pid)
+        for process in children:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         await asyncio.to_thread(child.process.wait)
 
     async def restart(self, name: str) -> None:
