@@ -46,8 +46,9 @@ def share_of(path: Path, folder: str) -> float | None:
 def _read(stacks: Path) -> list[tuple[list[str], int]]:
     if not stacks.exists():
         return []
-    lines = (line.rpartition(" ") for line in stacks.read_text().splitlines())
-    return [(stack.split(";"), int(count)) for stack, _, count in lines]
+    # A sample that was read while its stack moved may hold anything, line breaks too.
+    lines = (line.rpartition(" ") for line in stacks.read_text(errors="replace").split("\n"))
+    return [(stack.split(";"), int(count)) for stack, _, count in lines if count.isdecimal()]
 
 
 def _describe(seen: list[tuple[list[str], int]]) -> str:
