@@ -96,7 +96,7 @@ async def open_database(url: str, *, connections: int, application: str) -> Data
 
 async def read_whole_tables(connection: Connection) -> None:
     """Let the statements of this transaction read tables from end to end, where that is the cheapest way: for what
-    counts, clears up or applies a whole file."""
+    counts or applies a whole file."""
     await connection.execute("set local enable_seqscan = on")
 
 

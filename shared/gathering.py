@@ -6,6 +6,7 @@ What may wait longer, as its subscription says, does so in its lane.
 """
 
 from typing import Any
+from zlib import crc32
 
 from shared.clock import monotonic
 
@@ -20,12 +21,18 @@ TICK_S = 0.1
 """What may wait for company, while much comes, is taken at the next tick: in all partitions at once."""
 
 
-class Gathering:
-    """Of one consumer, whose fetches wait for `gather_ms` while much comes. `fetcher` is the client's: it has no other
-    way to change this while it runs. AttributeError where it has not this one either."""
+def phase_of(group: str) -> float:
+    """When a group has its ticks, the same in every process."""
+    return crc32(group.encode()) % 100 / 100 * TICK_S
 
-    def __init__(self, fetcher: Any, *, gather_ms: int) -> None:
-        self._fetcher, self._gather_ms = fetcher, gather_ms
+
+class Gathering:
+    """Of one consumer, whose fetches wait for `gather_ms` while much comes. Its ticks are `phase_s` beside those of
+    other groups, which would only stand in each other's way. `fetcher` is the client's: it has no other way to change
+    this while it runs. AttributeError where it has not this one either."""
+
+    def __init__(self, fetcher: Any, *, gather_ms: int, phase_s: float = 0.0) -> None:
+        self._fetcher, self._gather_ms, self._phase_s = fetcher, gather_ms, phase_s
         self._tell(ALONE_MS, ALONE_BYTES)
         self._since, self._count = monotonic(), 0
         self.is_on = False
@@ -44,7 +51,7 @@ class Gathering:
 
     def patience_s(self) -> float:
         """How long what may wait does: not at all while little comes."""
-        return TICK_S - monotonic() % TICK_S if self.is_on else 0.0
+        return TICK_S - (monotonic() + self._phase_s) % TICK_S if self.is_on else 0.0
 
     def _tell(self, wait_ms: int, least_bytes: int) -> None:
         for name, value in (("_fetch_max_wait_ms", wait_ms), ("_fetch_min_bytes", least_bytes)):

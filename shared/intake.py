@@ -21,7 +21,7 @@ from shared.clock import Clock
 from shared.consuming import BehindBase, PositionMissing, SettleWaiting
 from shared.database import Database, is_transient
 from shared.ending import end_tasks
-from shared.gathering import ALONE_BYTES, ALONE_MS, Gathering
+from shared.gathering import ALONE_BYTES, ALONE_MS, Gathering, phase_of
 from shared.isolating import describe_bug
 from shared.lanes import Lane
 from shared.parking import Room
@@ -176,7 +176,9 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
     # -- assignment
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        self.gathering = self.gathering or Gathering(self.consumer._fetcher, gather_ms=self.subscription.gather_ms)
+        self.gathering = self.gathering or Gathering(
+            self.consumer._fetcher, gather_ms=self.subscription.gather_ms, phase_s=phase_of(self.subscription.group)
+        )
         partitions = list(assigned)
         if partitions:
             self.consumer.pause(*partitions)

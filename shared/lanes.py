@@ -20,7 +20,7 @@ class RawChunk:
     end: int
     records: Sequence[ConsumerRecord]
     hurried: bool = True
-    """Whether any of them, or how many they are, does not let them wait."""
+    """Whether they may not wait: for what one of them is, or for how many they are."""
 
 
 Offered = Literal["taken", "again", "ask"]
@@ -97,7 +97,8 @@ class Lane:
         while not self._chunks:
             self._filled.clear()
             await self._filled.wait()
-        if not self._hurried.is_set() and (wait_s := patience()) > 0:
+        is_short = self.waiting < min(limit, MANY)
+        if is_short and not self._hurried.is_set() and (wait_s := patience()) > 0:
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
                     await self._hurried.wait()

@@ -14,7 +14,7 @@ class ServiceSettings(BaseSettings):
     """PostgreSQL URL of the service's own database, with its own role."""
     database_connections: int = Field(default=6, ge=2, le=50)
     """Connections held per process: consumers, commands, timers and the relay share them."""
-    safety_connections: int = Field(default=2, ge=2, le=20)
+    safety_connections: int = Field(default=4, ge=2, le=20)
     """Connections besides those, in a service that raises red flags, for nothing else: nobody can use them up."""
     kafka_bootstrap: str = "127.0.0.1:8492"
     """host:port, comma separated."""

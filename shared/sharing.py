@@ -1,4 +1,5 @@
-"""Lanes that have little to take share a transaction: its price is the same for one record as for a hundred.
+"""Lanes that have little to take share a transaction: its price is the same for one record as for a hundred. Those that
+hurry share with each other, beside those that waited for company (shared/taking.py).
 
 Whoever comes while one is under way goes with the next, so that there are few when there is much to do and each lane
 has its own when it is behind. What fails is taken again by each lane alone: a failure costs only whom it concerns.
@@ -15,8 +16,9 @@ SMALL = 100
 """Records; a lane with more to take at once is behind, and takes them alone, beside the others."""
 PATIENCE_S = 0.1
 """A transaction that takes longer keeps nobody else waiting: the next one begins beside it."""
-LOCK_PATIENCE = "500ms"
-"""How long those who share wait for what somebody else has locked."""
+LOCK_PATIENCE, SHORT_PATIENCE = "500ms", "100ms"
+"""How long those who share wait for what somebody else has locked; the second, those who waited for company: somebody
+who hurries may have come behind them."""
 
 
 class Load(NamedTuple):
@@ -27,7 +29,7 @@ class Load(NamedTuple):
 
 
 class SharedTransactions:
-    """Of one subscription. `take` takes these loads in one transaction, or raises and none of them is taken."""
+    """Of lanes of one subscription. `take` takes loads in one transaction, or raises and none of them is taken."""
 
     def __init__(self, take: Callable[[Sequence[Load]], Awaitable[None]], *, records_max: int) -> None:
         self._take, self._records_max = take, records_max

@@ -22,7 +22,7 @@ handler that wants another one saves it."""
 
 
 EVERYTHING = (b"",)
-"""Every record may wait for company: nobody is told of any."""
+"""Every record may wait for company: nobody waits for what comes of one."""
 
 
 def types_of(*events: type[CloudEvent]) -> tuple[bytes, ...]:

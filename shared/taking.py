@@ -21,7 +21,7 @@ from shared.parking import Full, NoRoom, Room
 from shared.partitioning import key_of
 from shared.positions import record_attempt
 from shared.replaying import Reader
-from shared.sharing import LOCK_PATIENCE, SMALL, Load, SharedTransactions
+from shared.sharing import LOCK_PATIENCE, SHORT_PATIENCE, SMALL, Load, SharedTransactions
 from shared.telemetry import (
     BUGS,
     CHUNK_RETRIES,
@@ -82,7 +82,7 @@ class ChunkTaker:
 
     async def _take_together(self, loads: Sequence[Load]) -> None:
         try:
-            taken = await self._try(loads, lock_timeout=LOCK_PATIENCE)
+            taken = await self._try(loads, lock_timeout=LOCK_PATIENCE if loads[0].raw.hurried else SHORT_PATIENCE)
         except Exception as error:
             CHUNK_RETRIES.labels(self.subscription.group).inc()
             log.info("each chunk is tried alone", group=self.subscription.group, error=describe_bug(error))

@@ -43,6 +43,7 @@ SUBSCRIPTIONS = (
         run=raise_safety_alerts,
         events=(SafetyFlagged,),
         stateless=True,
+        gather_ms=15,
         patient=types_of(*(event for event in TOPIC_OF["careloop.plans"].events if event is not SafetyFlagged)),
     ),
     # Our own events come back for the timeline and the feed.

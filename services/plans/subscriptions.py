@@ -29,7 +29,12 @@ SUBSCRIPTIONS: Final = (
     ),
     Subscription(topic="careloop.activity", group="plans.activity", run=follow_activity, gather_ms=15),
     Subscription(
-        topic="careloop.activity", group="plans.safety", run=raise_red_flags, stateless=True, patient=NO_FINDINGS
+        topic="careloop.activity",
+        group="plans.safety",
+        run=raise_red_flags,
+        stateless=True,
+        patient=NO_FINDINGS,
+        gather_ms=15,
     ),
     Subscription(topic="careloop.visits", group="plans.visits", run=follow_visits, events=(VisitCompleted,)),
 )

@@ -34,6 +34,8 @@ POLL_S: Final = 1.0
 """How often the feed is looked at without a wake-up: how late an entry can be while Valkey is down."""
 REST_S: Final = 0.003
 """Between two looks: a burst of commits is one look."""
+REST_A_WINDOW_S: Final = 0.0002
+"""Each look that finds something is one of every open window, too."""
 HEARTBEAT_S: Final = 15
 """A comment, so that proxies keep the connection and a dead one is noticed."""
 RETRY_MS: Final = 1_000
@@ -96,7 +98,7 @@ class FeedHub:
                 self._grown = asyncio.Event()
                 if own:
                     self._tell.set()
-            await asyncio.sleep(REST_S)
+            await asyncio.sleep(max(REST_S, self._open.total() * REST_A_WINDOW_S))
 
     async def _listen(self, service: Service, valkey: Redis) -> None:
         while True:
@@ -210,6 +212,6 @@ async def get_feed(
 async def prune_old_entries(service: Service, *, kept_days: int) -> None:
     """Background work: forget feed entries that nobody may ask for any more."""
     while True:
-        async with service.database.acquire(timeout=30) as connection, connection.transaction():
+        async with service.database.acquire(timeout=30) as connection:
             pruned = await prune_feed(connection, before=service.clock.now() - timedelta(days=kept_days))
         await asyncio.sleep(0.2 if pruned else 600)

@@ -141,7 +141,7 @@ async def post_visit(member_id: UUID, new: NewVisit, caller: Anyone, service: Th
 
 @router.post("/visits/{visit_id}/reschedule")
 async def post_reschedule(visit_id: UUID, new: NewTime, caller: Anyone, service: This, request: Request) -> VisitAnswer:
-    """To another time, with the same or another of the care team. Sent again it is the same move."""
+    """To another time, with the same or another of the care team. Sent again while it is there, it is the same move."""
     member_id, is_member = await member_of_visit(service, caller, visit_id)
     async with service.command("reschedule-visit", member_ids=[member_id], request=request) as work:
         answer = await reschedule_visit(

@@ -149,8 +149,8 @@ async def reschedule_visit(
     command: Command,
     now: datetime,
 ) -> VisitPlanned | Refusal:
-    """To another time; asked again, the same move: nobody else has taken the time that it has. Refusals: no-such-visit,
-    not-their-team, not-booked, already-started, too-soon, too-far, slot-taken."""
+    """To another time; asked again while it is there, the same move: nobody else has taken its time. Refusals:
+    no-such-visit, not-their-team, not-booked, already-started, too-soon, too-far, slot-taken."""
     visit = await _find(connection, visit_id, command)
     if isinstance(visit, Refusal):
         return visit

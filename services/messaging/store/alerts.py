@@ -34,7 +34,7 @@ SNOOZE = "alert.snooze"
 FOLLOW_UP = "alert.follow-up"
 """Timer kind; key: the alert's id; due when it was taken on and nothing has come of it."""
 
-TIMERS = (ESCALATION, SNOOZE, FOLLOW_UP)
+TIMER_KINDS = (ESCALATION, SNOOZE, FOLLOW_UP)
 
 # A conflicting row is locked even though the condition never lets the update happen.
 LOCK_RAISING = """
@@ -260,7 +260,7 @@ async def save_alert_changes(
             [c.detail for c in changes],
         )
         timers = [timer for alert in latest.values() if (timer := _timer_of(alert))]
-        await replace_timers(connection, kinds=TIMERS, keys=[str(alert_id) for alert_id in latest], timers=timers)
+        await replace_timers(connection, kinds=TIMER_KINDS, keys=[str(alert_id) for alert_id in latest], timers=timers)
     await save_feed_entries(connection, [_entry(change) for change in changes] + list(feed), now=now)
 
 

@@ -165,7 +165,14 @@ async def test_forgetting_reads_what_is_old_and_nothing_else(books: Database) ->
     select uuid_send(gen_random_uuid()), '', clock_timestamp() - make_interval(days => $1)
     from generate_series(1, $2::int)
     """
+    hold = """
+    insert into delivery.held_events
+        (consumer_group, topic, partition, record_offset, blocks, state, reason, identity, headers, record_at)
+    select 'g', 't', 0, n, false, 'dead', 'bug', uuid_send(gen_random_uuid()), '[]', now() from generate_series(1, $1) n
+    """
     async with books.acquire() as connection:
+        await connection.execute(hold, 2_000)
+        await connection.execute("analyze delivery.held_events")
         await connection.execute(fill, 0, 5_000)
         await connection.execute("analyze delivery.inbox")
         for old in (0, 3):

@@ -34,6 +34,9 @@ def test_a_fetch_waits_while_many_come_and_no_longer(monkeypatch: pytest.MonkeyP
     one.note(0)
     assert fetcher.waits == TOGETHER
     assert 0 < one.patience_s() <= TICK_S
+    other = Gathering(Fetcher(), gather_ms=30, phase_s=0.03)
+    other.is_on = True
+    assert (other.patience_s() - one.patience_s()) % TICK_S == pytest.approx(TICK_S - 0.03), "groups take turns"
     assert (time + one.patience_s()) / TICK_S == pytest.approx(round((time + one.patience_s()) / TICK_S))
     time += 1.0
     one.note(60)

@@ -104,6 +104,13 @@ async def test_many_are_company_enough() -> None:
     assert len(await offsets_taken(one)) == MANY
 
 
+async def test_a_small_chunk_that_is_full_waits_for_nobody() -> None:
+    one = lane(0, patient=(b"calm",))
+    one.offer(cast(Any, [Logged(offset, b"calm") for offset in range(3)]))
+    sizes = [len((await asyncio.wait_for(one.next_chunk(1, patience=lambda: LONG_S), 20)).records) for _ in range(3)]
+    assert sizes == [1, 1, 1]
+
+
 async def test_who_is_behind_does_not_wait_between_chunks() -> None:
     one = lane(0, patient=(b"calm",))
     one.offer(cast(Any, [Logged(offset, b"calm") for offset in range(2 * MANY)]))

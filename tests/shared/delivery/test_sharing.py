@@ -15,7 +15,9 @@ from shared.lanes import Lane, RawChunk
 from shared.member_locks import lock_members
 from shared.sharing import Load, SharedTransactions
 from shared.taking import ChunkTaker
+from tests.fixtures.databases import connected
 from tests.fixtures.eventually import eventually
+from tests.fixtures.services import Publish, RunningService
 from tests.shared.delivery.books import GROUP, PARTITIONS, Books, Record
 from tests.shared.delivery.probe import ACTIVITY, pain
 
@@ -117,7 +119,7 @@ async def test_who_hurries_does_not_wait_for_those_who_had_patience(
     books: Books, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sharing, "PATIENCE_S", 60.0)
-    monkeypatch.setattr(runtime, "LOCK_PATIENCE", "20s")
+    monkeypatch.setattr(runtime, "SHORT_PATIENCE", "20s")
     slow, quick = uuid4(), uuid4()
     records = books.write(pain(slow, 1)), books.write(pain(quick, 2), partition=1)
     taker = books.taker()
@@ -167,3 +169,23 @@ async def test_a_member_whom_somebody_holds_keeps_the_other_partition_for_a_mome
         assert not waiting.done()
     await waiting
     assert await books.effects(held) == [1]
+
+
+async def test_a_lane_takes_one_chunk_at_a_time(probe: RunningService, publish: Publish) -> None:
+    """Given a chunk that waits for its member, when more comes in its partition, then that waits its turn."""
+    (intake,) = (one for one in probe.service.intakes if one.subscription.group == GROUP)
+    member = uuid4()
+
+    def queued() -> int:
+        return sum(lane.waiting for lane in intake.lanes.values())
+
+    async with connected(probe.database_url) as connection:
+        async with connection.transaction():
+            await lock_members(connection, [member])
+            await publish(ACTIVITY, pain(member, 1))
+            await eventually(lambda: any(not lane.idle for lane in intake.lanes.values()) and queued() == 0, within=20)
+            await publish(ACTIVITY, pain(member, 2))
+            await eventually(lambda: queued() == 1, within=20)
+        await probe.settled()
+        rows = await connection.fetch("select score from effects where member_id = $1 order by effect_id", member)
+    assert [row["score"] for row in rows] == [1, 2]

@@ -15,6 +15,11 @@ from shared.lanes import Lane
 class Logged:
     offset: int
 
+    @property
+    def value(self) -> bytes:
+        """Every other one may wait for company."""
+        return b"calm" if self.offset % 2 else b"hurried"
+
 
 class Reading(RuleBasedStateMachine):
     """The log has holes, where transactions ended; it grows at its end and is forgotten at its beginning. The client
@@ -30,7 +35,7 @@ class Reading(RuleBasedStateMachine):
 
     @initialize(start=st.integers(0, 4), holes=st.lists(st.booleans(), min_size=4, max_size=12))
     def begin(self, start: int, holes: list[bool]) -> None:
-        self.lane = Lane(TopicPartition("t", 0), start=start, cautious=False)
+        self.lane = Lane(TopicPartition("t", 0), start=start, cautious=False, patient=(b"calm",))
         self.fetches_from = self.base = self.start = start
         self.may_be_stale = True
         self.append(holes)
@@ -59,9 +64,10 @@ class Reading(RuleBasedStateMachine):
         self.log = [offset for offset in self.log if offset >= self.first]
 
     @precondition(lambda self: self.lane.waiting)
-    @rule(limit=st.integers(1, 4))
-    def take(self, limit: int) -> None:
-        chunk = asyncio.run(self.lane.next_chunk(limit))
+    @rule(limit=st.integers(1, 4), patience_s=st.sampled_from((0.0, 0.0005)))
+    def take(self, limit: int, patience_s: float) -> None:
+        chunk = asyncio.run(self.lane.next_chunk(limit, patience=lambda: patience_s))
+        assert chunk.hurried or all(record.value == b"calm" for record in chunk.records)
         assert chunk.base == self.base, "each chunk begins where the one before it ended"
         assert 1 <= len(chunk.records) <= limit
         assert chunk.end == chunk.records[-1].offset + 1
