@@ -291,11 +291,8 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
     async def _run_lane(self, lane: Lane) -> None:
         singles = self._settings.chunk_records if lane.cautious else 0
         while True:
-            chunk = await (
-                lane.next_chunk(1)
-                if singles
-                else lane.next_chunk(self._settings.chunk_records, patience=self._patience)
-            )
+            limit = 1 if singles else self._settings.chunk_records
+            chunk = await lane.next_chunk(limit, patience=self._patience)
             partitions = len(self.consumer.partitions_for_topic(lane.partition.topic) or ())
             taking = asyncio.ensure_future(self._taker.take(lane, chunk, counted=bool(singles), partitions=partitions))
             try:

@@ -4,10 +4,9 @@ then it is posted again."""
 import asyncio
 from collections.abc import Sequence
 
-from shared.clock import monotonic
 from tests.chaos.asking import Answer, Asker, code_of
 from tests.chaos.findings import Findings
-from tests.chaos.publishing import TICK_S
+from tests.chaos.publishing import each_tick
 from tests.chaos.stream import Publication
 
 SINGLE, BATCH = "application/cloudevents+json", "application/cloudevents-batch+json"
@@ -22,16 +21,10 @@ class Poster:
 
     async def play(self, stream: Sequence[Publication]) -> None:
         """Each at its time, a tick at a time."""
-        began, place = monotonic(), 0
-        while place < len(stream):
-            now, end = monotonic() - began, place
-            while end < len(stream) and stream[end].at_s <= now:
-                end += 1
-            batch = [one for one in stream[place:end] if one.way == "batch"]
-            alone = [one for one in stream[place:end] if one.way == "post"]
+        async for due in each_tick(stream):
+            batch = [one for one in due if one.way == "batch"]
+            alone = [one for one in due if one.way == "post"]
             await asyncio.gather(self._post_batch(batch), *(self._post(one) for one in alone))
-            place = end
-            await asyncio.sleep(TICK_S)
 
     async def _post(self, one: Publication) -> None:
         answer = await self._ask(one.value or b"", SINGLE)

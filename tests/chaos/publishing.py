@@ -1,7 +1,7 @@
 """Publishes a stream at its times. A record is accepted once Kafka has acknowledged it; until then it is sent again."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError, KafkaError
@@ -15,6 +15,19 @@ from tests.chaos.stream import Publication
 
 TICK_S = 0.25
 ACKNOWLEDGED_S = 8.0
+
+
+async def each_tick(stream: Sequence[Publication]) -> AsyncIterator[Sequence[Publication]]:
+    """What has become due since the tick before, in order, until all of it has."""
+    began, place = monotonic(), 0
+    while place < len(stream):
+        now, end = monotonic() - began, place
+        while end < len(stream) and stream[end].at_s <= now:
+            end += 1
+        if end > place:
+            yield stream[place:end]
+            place = end
+        await asyncio.sleep(TICK_S)
 
 
 class Publisher:
@@ -45,15 +58,8 @@ class Publisher:
 
     async def play(self, stream: Sequence[Publication]) -> None:
         """Each at its time, a tick at a time."""
-        began, place = monotonic(), 0
-        while place < len(stream):
-            now, end = monotonic() - began, place
-            while end < len(stream) and stream[end].at_s <= now:
-                end += 1
-            if end > place:
-                await self.publish(stream[place:end])
-                place = end
-            await asyncio.sleep(TICK_S)
+        async for due in each_tick(stream):
+            await self.publish(due)
 
     async def close(self) -> None:
         producer, self._producer = self._producer, None
