@@ -1,7 +1,7 @@
 """Chunks of one partition or of several, taken exactly once, in one transaction.
 
 The order of the statements is the protocol (docs/delivery.md has the reason of each):
-position locks -> member locks -> inbox and queues -> handler (load, decide, save) -> outbox -> what waited ->
+position locks, member locks -> inbox and queues -> handler (load, decide, save) -> what waited -> outbox and
 positions.
 """
 
@@ -18,12 +18,12 @@ from shared.events.envelope import CloudEvent
 from shared.held_events import HeldEvent, hold_events
 from shared.inbox import Outcome, give_back, record_outcomes, take_again, take_into_inbox
 from shared.isolating import run_isolated
-from shared.member_locks import lock_members
-from shared.outbox import put_in_outbox
+from shared.outbox import OutboxRow, finish_events, insert_rows, inserting_rows, put_in_outbox
 from shared.outcomes import Outcomes
 from shared.parking import Room, require_room
-from shared.positions import Counts, advance_positions, lock_positions, sum_counts
+from shared.positions import Counts, advancing_positions, lock_positions, sum_counts
 from shared.subscriptions import Subscription
+from shared.writing import write
 
 SettleWaiting = Callable[[Connection, Sequence[UUID], datetime], Awaitable[int]]
 """Takes what waited for something that this transaction may have brought; how many events it published."""
@@ -110,14 +110,13 @@ async def take_chunks(
     """
     group = subscription.group
     partitions = [chunk.partition for chunk in chunks]
-    positions = await lock_positions(connection, group, topic, partitions, lock_timeout=lock_timeout)
+    members = {one.member_id for chunk in chunks for one in chunk.arrivals if one.member_id is not None}
+    to_lock = () if subscription.stateless else members  # a red flag waits for nobody's lock
+    positions = await lock_positions(connection, group, topic, partitions, members=to_lock, lock_timeout=lock_timeout)
     fresh = _fresh(chunks, positions, group)
     first: dict[bytes, Arrival] = {}
     for arrival in fresh:
         first.setdefault(arrival.identity, arrival)
-    members = {a.member_id for a in fresh if a.member_id is not None}
-    if not subscription.stateless:  # a red flag waits for nobody's lock
-        await lock_members(connection, members)
     at = now()  # whatever was decided about these members before is committed, and earlier
     inbox = await take_into_inbox(
         connection,
@@ -135,15 +134,11 @@ async def take_chunks(
             taken_before = first[arrival.identity].digest
         _sort(arrival, taken_before, work, subscription, blocked, at)
     taken = Taken(work.counts)
-    if work.to_run:
-        if isolated:
-            outcomes = await _run_isolated(connection, subscription, work, taken, service=service, now=at)
-        else:
-            outcomes = await subscription.run(connection, [a.event for a in work.to_run], now=at)
-        _apply_outcomes(outcomes, work, subscription, at)
-        taken.published = await put_in_outbox(
-            connection, outcomes.published, service=service, scope=group, now=at, urgent=subscription.stateless
-        )
+    told = await _run(connection, subscription, work, taken, isolated=isolated, service=service, now=at)
+    settles = inbox.awaited and not subscription.stateless  # it may only be done under the members' locks
+    if settles or work.conflicts:  # what they lead to comes behind
+        await insert_rows(connection, told, urgent=subscription.stateless)
+        told = ()
     if work.conflicts:
         await take_again(connection, [arrival.identity for arrival in work.conflicts])
         await _run_again(connection, subscription, work, taken, service=service, now=at)
@@ -154,10 +149,11 @@ async def take_chunks(
         taken.held_bytes = await require_room(connection, room, group=group, topic=topic, held=held)
     # Held under the identity of its place, and read once more since it can be read: it takes its own at a replay.
     await give_back(connection, await hold_events(connection, group=group, topic=topic, held=held))
-    if inbox.awaited and not subscription.stateless:  # it may only be done under the members' locks
+    if settles:
         taken.published += await settle_waiting(connection, list(members), at)
     advances = [(chunk.partition, chunk.end, work.counts[chunk.partition]) for chunk in chunks]
-    await advance_positions(connection, group, topic, advances)
+    outbox = inserting_rows(told, urgent=subscription.stateless)
+    await write(connection, [outbox, advancing_positions(group, topic, advances)])
     return taken
 
 
@@ -212,6 +208,29 @@ def _sort(
         work.hold(arrival, "parked", "behind", None, blocks=True, now=now)
     else:
         work.to_run.append(arrival)
+
+
+async def _run(
+    connection: Connection,
+    subscription: Subscription,
+    work: _Sorted,
+    taken: Taken,
+    *,
+    isolated: bool,
+    service: str,
+    now: datetime,
+) -> Sequence[OutboxRow]:
+    """Run the handler over what is to run and note how that ended; what there is to publish."""
+    if not work.to_run:
+        return ()
+    if isolated:
+        outcomes = await _run_isolated(connection, subscription, work, taken, service=service, now=now)
+    else:
+        outcomes = await subscription.run(connection, [a.event for a in work.to_run], now=now)
+    _apply_outcomes(outcomes, work, subscription, now)
+    told = finish_events(outcomes.published, service=service, scope=subscription.group, now=now)
+    taken.published = len(told)
+    return told
 
 
 async def _run_again(

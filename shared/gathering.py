@@ -1,8 +1,9 @@
 """How long a fetch waits for company.
 
-Where little comes, not at all: each event is taken at once. Where much comes, some milliseconds: the broker answers
-with what came meanwhile, in all partitions, and one fetch and one transaction take it, instead of one for each event.
-What may wait longer, as its subscription says, does so in its lane.
+Only where company is to be expected, and only behind something that has just come: an event that comes alone, and the
+first one of many, are taken at once. The broker answers the fetch behind it some milliseconds later with what came
+meanwhile, in all partitions, and one transaction takes it, instead of one for each event. What may wait longer, as its
+subscription says, does so in its lane.
 """
 
 from typing import Any
@@ -12,11 +13,11 @@ from shared.clock import monotonic
 
 WINDOW_S = 0.2
 """How long events are counted before it is judged again."""
-BUSY_PER_S = 50
-"""From so many events a second on, fetches wait."""
-ALONE_MS, ALONE_BYTES = 100, 1
+ALONE_MS, ALONE_BYTES = 250, 1
 """A fetch that finds nothing is answered after this time, one that finds so much at once."""
 GATHER_BYTES = 64 * 1024
+SLACK_MS = 2
+"""A fetch that gathers is answered so much later."""
 TICK_S = 0.1
 """What may wait for company, while much comes, is taken at the next tick: in all partitions at once."""
 
@@ -35,23 +36,31 @@ class Gathering:
         self._fetcher, self._gather_ms, self._phase_s = fetcher, gather_ms, phase_s
         self._tell(ALONE_MS, ALONE_BYTES)
         self._since, self._count = monotonic(), 0
-        self.is_on = False
+        self._has_company = False
+        self.gathers = self.expects = False
+        """Whether the next fetch waits for company, and whether what may wait for longer does."""
 
     def note(self, records: int) -> None:
-        """So many records came; none, when only time has passed."""
+        """A poll brought so many records; none, when only time has passed. Before the client fetches again."""
         self._count += records
         now = monotonic()
-        if now - self._since < WINDOW_S:
-            return
-        busy = self._count / (now - self._since) >= BUSY_PER_S
-        self._since, self._count = now, 0
-        if busy != self.is_on:
-            self.is_on = busy
-            self._tell(self._gather_ms, GATHER_BYTES) if busy else self._tell(ALONE_MS, ALONE_BYTES)
+        if now - self._since >= WINDOW_S:
+            per_s = self._count / (now - self._since)
+            self._since, self._count = now, 0
+            self.expects = per_s * TICK_S >= 1
+            self._has_company = per_s * self._gather_ms >= 1_000
+        gathers = records > 0 and self._has_company and not self.gathers
+        if gathers != self.gathers:
+            self.gathers = gathers
+            self._tell(self._gather_ms, GATHER_BYTES) if gathers else self._tell(ALONE_MS, ALONE_BYTES)
+
+    def poll_ms(self, longest: int) -> int:
+        """How long a poll waits, at most `longest`: behind a fetch that gathers, until it must have been answered."""
+        return min(longest, self._gather_ms + SLACK_MS) if self.gathers else longest
 
     def patience_s(self) -> float:
         """How long what may wait does: not at all while little comes."""
-        return TICK_S - (monotonic() + self._phase_s) % TICK_S if self.is_on else 0.0
+        return TICK_S - (monotonic() + self._phase_s) % TICK_S if self.expects else 0.0
 
     def _tell(self, wait_ms: int, least_bytes: int) -> None:
         for name, value in (("_fetch_max_wait_ms", wait_ms), ("_fetch_min_bytes", least_bytes)):

@@ -12,10 +12,11 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars, unbind_contextvars
 
-from shared.trace_context import trace_id_of, traceparent_of
+from shared.trace_context import TRACEPARENT, trace_id_of, traceparent_of
 
 BODY_SIZE_MAX = 8 * 1024 * 1024
 """Bytes of a request body, unless a route sets its own (the roster import streams)."""
+TRACEPARENT_HEADER = TRACEPARENT.encode()
 
 
 class Problem(Exception):
@@ -98,7 +99,8 @@ class TraceInLogs:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # Not taken back at the end: the server gives each request a task of its own, and logs a bug after this.
         unbind_contextvars("trace_id")
-        traceparent = traceparent_of(Headers(scope=scope)) if scope["type"] == "http" else None
+        is_traced = scope["type"] == "http" and any(name == TRACEPARENT_HEADER for name, _ in scope["headers"])
+        traceparent = traceparent_of(Headers(scope=scope)) if is_traced else None
         if traceparent is not None:
             bind_contextvars(trace_id=trace_id_of(traceparent))
         await self._app(scope, receive, send)
@@ -114,9 +116,13 @@ class BodyLimit:
         if scope["type"] != "http" or "/imports" in scope["path"]:
             await self._app(scope, receive, send)
             return
-        told = dict(scope["headers"]).get(b"content-length", b"0")
+        headers = dict(scope["headers"])
+        told = headers.get(b"content-length", b"0")
         if not told.isdigit() or int(told) > BODY_SIZE_MAX:
             await _too_large()(scope, receive, send)
+            return
+        if b"transfer-encoding" not in headers:  # the server reads as much as was told and no more
+            await self._app(scope, receive, send)
             return
         read, answered = 0, False
 

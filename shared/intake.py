@@ -132,12 +132,14 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
     async def _poll(self, consumer: Any) -> Sequence[ConsumerRecord]:
         """Instead of FastStream's own, which sleeps for as long as it has waited whenever nothing came: what comes
         meanwhile would wait as well. Raises what the client raises; FastStream's loop knows what to do."""
-        found = await consumer.getmany(timeout_ms=POLL_MS, max_records=POLL_RECORDS)
-        return tuple(chain.from_iterable(found.values()))
+        wait_ms = self.gathering.poll_ms(POLL_MS) if self.gathering else POLL_MS
+        found = await consumer.getmany(timeout_ms=wait_ms, max_records=POLL_RECORDS)
+        records = tuple(chain.from_iterable(found.values()))
+        if self.gathering:
+            self.gathering.note(len(records))
+        return records
 
     def _receive(self, records: Sequence[ConsumerRecord]) -> None:
-        if self.gathering is not None:
-            self.gathering.note(len(records))
         by_partition: dict[TopicPartition, list[ConsumerRecord]] = {}
         for record in records:
             by_partition.setdefault(TopicPartition(record.topic, record.partition), []).append(record)

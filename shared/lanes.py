@@ -10,6 +10,7 @@ from typing import Literal
 from aiokafka import ConsumerRecord, TopicPartition
 
 from shared.parking import Full
+from shared.subscriptions import Patience, nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +38,10 @@ def at_once() -> float:
 
 
 class Lane:
-    """Records of one assigned partition that wait for their transaction. `patient`: a record that holds one of these
-    may wait for company, as its subscription says."""
+    """Records of one assigned partition that wait for their transaction. `patient`: which may wait for
+    company, as their subscription says."""
 
-    def __init__(self, partition: TopicPartition, *, start: int, cautious: bool, patient: Sequence[bytes] = ()) -> None:
+    def __init__(self, partition: TopicPartition, *, start: int, cautious: bool, patient: Patience = nothing) -> None:
         self.partition = partition
         self.start = start
         """The position sought."""
@@ -63,6 +64,8 @@ class Lane:
         self._patient = patient
         self._hurried = asyncio.Event()
         """Set while something waits that may not, or much."""
+        self._hurry_end = start
+        """End of the last record accepted that may not wait."""
 
     def offer(self, records: list[ConsumerRecord], *, gap_judged: bool = False) -> Offered:
         """Accept records that continue this lane.
@@ -84,16 +87,20 @@ class Lane:
         self.end = end
         self.waiting += len(fresh)
         self._filled.set()
-        if self.waiting >= MANY or not all(map(self._may_wait, fresh)):
+        hurry_end = end if self.waiting >= MANY else self._end_of_hurried(fresh)
+        if hurry_end is not None:
+            self._hurry_end = hurry_end
             self._hurried.set()
         return "taken"
 
-    def _may_wait(self, record: ConsumerRecord) -> bool:
-        return any(marker in (record.value or b"") for marker in self._patient)
+    def _end_of_hurried(self, records: Sequence[ConsumerRecord]) -> int | None:
+        """After the last of these records that may not wait; None where each may."""
+        return next((one.offset + 1 for one in reversed(records) if not self._patient(one.value or b"")), None)
 
     async def next_chunk(self, limit: int, *, patience: Callable[[], float] = at_once) -> RawChunk:
         """The next records, at most `limit`: few when little waits (latency), many when behind (throughput). Where all
-        that waits may wait for company, it does for as many seconds as `patience` says then."""
+        that waits may wait for company, it does for as many seconds as `patience` says then. What may not takes along
+        what is before it, and leaves what is behind it."""
         while not self._chunks:
             self._filled.clear()
             await self._filled.wait()
@@ -108,12 +115,14 @@ class Lane:
             following = self._chunks.popleft()
             records += following.records
             end = following.end
+        if hurried and records[-1].offset >= self._hurry_end:
+            limit = min(limit, sum(record.offset < self._hurry_end for record in records))
         if len(records) > limit:
             kept, rest = records[:limit], records[limit:]
             self._chunks.appendleft(RawChunk(kept[-1].offset + 1, end, rest))
             records, end = kept, kept[-1].offset + 1
         self.waiting -= len(records)
-        if not self._chunks:
+        if end >= self._hurry_end:
             self._hurried.clear()
         return RawChunk(first.base, end, records, hurried)
 

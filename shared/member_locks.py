@@ -12,9 +12,10 @@ from shared.database import Connection
 # missing and locks the rest, in key order, so that two writers never wait for each other in a circle.
 LOCK_MEMBERS = """
 insert into delivery.member_locks (member_id)
-select member_id from unnest($1::uuid[]) as wanted(member_id) order by member_id
+select member_id from unnest({wanted}) as wanted(member_id) {condition} order by member_id
 on conflict (member_id) do update set member_id = excluded.member_id where false
 """
+LOCK_THESE = LOCK_MEMBERS.format(wanted="$1::uuid[]", condition="")
 
 # In the order asked for: who never waits cannot wait in a circle.
 CLAIM_MEMBERS = """
@@ -44,7 +45,7 @@ async def lock_members(connection: Connection, member_ids: Iterable[UUID]) -> No
     """Lock these members until the transaction ends. Whatever is read must be read in a later statement."""
     wanted = sorted(set(member_ids), key=attrgetter("int"))  # as UUIDs compare, without a call for every comparison
     if wanted:
-        await connection.execute(LOCK_MEMBERS, wanted)
+        await connection.execute(LOCK_THESE, wanted)
 
 
 async def claim_members(connection: Connection, member_ids: Iterable[UUID], *, limit: int) -> set[UUID]:

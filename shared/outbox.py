@@ -16,6 +16,7 @@ from shared.events.codec import encode_made
 from shared.events.envelope import EventId, Instant, SourceUri, Traceparent, derive_id
 from shared.outcomes import Draft, cause_of, service_source, step_of, trace_of
 from shared.partitioning import key_of
+from shared.writing import Write, write
 
 _INSTANT: TypeAdapter[datetime] = TypeAdapter(Instant)
 _CAUSE: TypeAdapter[tuple[str, str, str, str | None]] = TypeAdapter(
@@ -24,7 +25,7 @@ _CAUSE: TypeAdapter[tuple[str, str, str, str | None]] = TypeAdapter(
 
 INSERT = """
 insert into delivery.outbox (topic, member_id, value, key_hash, urgent)
-select topic, member_id, value, key_hash, $5
+select topic, member_id, value, key_hash, $5::boolean
 from unnest($1::text[], $2::uuid[], $3::bytea[], $4::int[])
     with ordinality as o(topic, member_id, value, key_hash, place)
 order by place
@@ -84,5 +85,9 @@ async def put_in_outbox(
 
 async def insert_rows(connection: "Connection | Database", rows: Sequence[OutboxRow], *, urgent: bool = False) -> None:
     """Write rows in this order."""
-    if rows:
-        await connection.execute(INSERT, *zip(*rows, strict=True), urgent)
+    await write(connection, [inserting_rows(rows, urgent=urgent)])
+
+
+def inserting_rows(rows: Sequence[OutboxRow], *, urgent: bool = False) -> Write | None:
+    """As `insert_rows`, to be written together with something else."""
+    return Write(INSERT, [*zip(*rows, strict=True), urgent]) if rows else None

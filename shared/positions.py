@@ -1,15 +1,27 @@
 """Where a consumer group stands in a partition: the fence that makes two owners of one partition harmless."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, fields
+from uuid import UUID
 
 from shared.database import Connection
+from shared.member_locks import LOCK_MEMBERS
+from shared.writing import Write
 
-# The limit on waiting for locks comes with it, so that it costs no round trip of its own.
-LOCK_POSITIONS = """
-select partition, next_offset, set_config('lock_timeout', $4, true) from delivery.positions
-where consumer_group = $1 and topic = $2 and partition = any($3::int[]) order by partition for update
-"""
+# The positions first: the members are only asked for once all of them are counted. What holds for the transaction comes
+# with them, so that it costs no round trip of its own: the limit on waiting for locks, and one plan for all values, as
+# what a chunk sends looks up by key.
+LOCK = f"""
+with held as materialized (
+    select partition, next_offset, set_config('lock_timeout', $4, true) as lock_timeout,
+        set_config('plan_cache_mode', 'force_generic_plan', true) as plans
+    from delivery.positions
+    where consumer_group = $1 and topic = $2 and partition = any($3::int[]) order by partition for update
+), members as (
+    {LOCK_MEMBERS.format(wanted="$5::uuid[]", condition="where (select count(*) from held) > 0")}
+)
+select * from held
+"""  # noqa: S608 - only our own parts
 
 ADVANCE = """
 update delivery.positions p set
@@ -95,23 +107,28 @@ async def count_starts(connection: Connection, group: str, topic: str, partition
 
 
 async def lock_positions(
-    connection: Connection, group: str, topic: str, partitions: Sequence[int], *, lock_timeout: str
+    connection: Connection,
+    group: str,
+    topic: str,
+    partitions: Sequence[int],
+    *,
+    members: Collection[UUID] = (),
+    lock_timeout: str,
 ) -> dict[int, int]:
-    """Lock the positions of these partitions until the transaction ends, which from then on waits for no lock longer
-    than `lock_timeout`; next_offset by partition, without those that have no row."""
-    rows = await connection.fetch(LOCK_POSITIONS, group, topic, partitions, lock_timeout)
-    return {partition: next_offset for partition, next_offset, _ in rows}
+    """Lock the positions of these partitions and then these members until the transaction ends, which waits for no
+    further lock longer than `lock_timeout`; next_offset by partition, without those that have no row. Whatever is read
+    about the members must be read in a later statement."""
+    rows = await connection.fetch(LOCK, group, topic, partitions, lock_timeout, list(members))
+    return {partition: next_offset for partition, next_offset, *_ in rows}
 
 
-async def advance_positions(
-    connection: Connection, group: str, topic: str, advances: Sequence[tuple[int, int, Counts]]
-) -> None:
+def advancing_positions(group: str, topic: str, advances: Sequence[tuple[int, int, Counts]]) -> Write:
     """Move the position of each of these partitions, given with its new end, never back, and count what was read."""
     rows = [
         (partition, end, c.read, c.new, c.duplicate, c.refused, c.dead, c.parked, c.waiting)
         for partition, end, c in advances
     ]
-    await connection.execute(ADVANCE, group, topic, *zip(*rows, strict=True))
+    return Write(ADVANCE, [group, topic, *zip(*rows, strict=True)])
 
 
 async def record_attempt(connection: Connection, group: str, topic: str, partition: int, offset: int) -> int:

@@ -21,13 +21,24 @@ TimerHandler = Callable[..., Awaitable[Outcomes]]
 handler that wants another one saves it."""
 
 
-EVERYTHING = (b"",)
-"""Every record may wait for company: nobody waits for what comes of one."""
+Patience = Callable[[bytes], bool]
+"""Whether a record, as it lies in the log, may wait for company: cheap, never a judgement of what it is."""
 
 
-def types_of(*events: type[CloudEvent]) -> tuple[bytes, ...]:
-    """What a record of one of these types holds, as we write it."""
-    return tuple(f'"type":"{event_type(event)}"'.encode() for event in events)
+def nothing(_value: bytes) -> bool:
+    """Somebody may wait for what comes of any record."""
+    return False
+
+
+def everything(_value: bytes) -> bool:
+    """Nobody waits for what comes of any record."""
+    return True
+
+
+def types_of(*events: type[CloudEvent]) -> Patience:
+    """Records of these types, as we write them."""
+    marks = [f'"type":"{event_type(event)}"'.encode() for event in events]
+    return lambda value: any(mark in value for mark in marks)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +53,9 @@ class Subscription:
     stateless: bool = False
     """A safety group: takes no member lock, parks nothing per member, waits for nothing, and pages when it fails."""
 
-    patient: tuple[bytes, ...] = ()
-    """A record that holds one of these may wait a moment for company while much comes (shared/gathering.py). What is
-    not recognised is never kept waiting."""
+    patient: Patience = nothing
+    """Which records may wait a moment for company while much comes (shared/gathering.py). What is not recognised is
+    never kept waiting."""
 
     gather_ms: int = 30
     """How long a fetch waits for company while much comes. Less where somebody waits for what comes of it; a fetch

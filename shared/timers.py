@@ -24,6 +24,7 @@ from shared.outbox import put_in_outbox
 from shared.outcomes import Cause, Timer
 from shared.subscriptions import TimerHandler
 from shared.telemetry import TIMERS_GIVEN_UP
+from shared.writing import Write, write
 
 CLAIM_MAX = 500
 """Timers taken in one transaction."""
@@ -60,13 +61,10 @@ on conflict (kind, key) do update set member_id = excluded.member_id, due_at = e
 
 CANCEL = "delete from delivery.timers where kind = $1 and key = any($2::text[])"
 
-# What is deleted and what is written are never the same row.
-DELETE_OTHERS = """
-with moot as (
-    delete from delivery.timers t where t.kind = any($7::text[]) and t.key = any($8::text[])
-        and (t.kind, t.key) not in (select * from unnest($1::text[], $2::text[]))
-)"""
-REPLACE = DELETE_OTHERS + SAVE
+CANCEL_OTHERS = """
+delete from delivery.timers t where t.kind = any($1::text[]) and t.key = any($2::text[])
+    and (t.kind, t.key) not in (select * from unnest($3::text[], $4::text[]))
+"""
 
 CANCEL_OF_MEMBERS = "delete from delivery.timers where kind = any($1::text[]) and member_id = any($2::uuid[])"
 
@@ -104,16 +102,20 @@ COUNT_GIVEN_UP = "select count(*) from delivery.timers where due_at <= $1 and fa
 
 async def save_timers(connection: Connection, timers: Sequence[Timer]) -> None:
     """Set timers, or move those that exist under the same (kind, key). One statement; the last of a repeat wins."""
-    if timers:
-        await connection.execute(SAVE, *_columns(timers))
+    await write(connection, [setting_timers(timers)])
 
 
-async def replace_timers(
-    connection: Connection, *, kinds: Sequence[str], keys: Sequence[str], timers: Sequence[Timer]
-) -> None:
-    """Set timers, and delete what else there is of these kinds under these keys: it became moot. One statement."""
-    if keys:
-        await connection.execute(REPLACE, *_columns(timers), kinds, keys)
+def setting_timers(timers: Sequence[Timer]) -> Write | None:
+    """As `save_timers`, to be written together with something else."""
+    return Write(SAVE, _columns(timers)) if timers else None
+
+
+def replacing_timers(
+    *, kinds: Sequence[str], keys: Sequence[str], timers: Sequence[Timer]
+) -> tuple[Write, Write | None]:
+    """Set timers, and delete what else there is of these kinds under these keys: it became moot."""
+    others = Write(CANCEL_OTHERS, [kinds, keys, [timer.kind for timer in timers], [timer.key for timer in timers]])
+    return others, setting_timers(timers)
 
 
 def _columns(timers: Sequence[Timer]) -> list[list[Any]]:
@@ -130,8 +132,12 @@ def _columns(timers: Sequence[Timer]) -> list[list[Any]]:
 
 async def cancel_timers(connection: Connection, *, kind: str, keys: Sequence[str]) -> None:
     """Delete timers that became moot; those that do not exist are no error."""
-    if keys:
-        await connection.execute(CANCEL, kind, keys)
+    await write(connection, [cancelling_timers(kind=kind, keys=keys)])
+
+
+def cancelling_timers(*, kind: str, keys: Sequence[str]) -> Write | None:
+    """As `cancel_timers`, to be written together with something else."""
+    return Write(CANCEL, [kind, keys]) if keys else None
 
 
 async def cancel_member_timers(connection: Connection, *, kinds: Sequence[str], member_ids: Sequence[UUID]) -> None:

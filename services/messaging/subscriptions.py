@@ -21,20 +21,20 @@ from services.messaging.store.conversations import FIRST_RESPONSE
 from services.messaging.store.visits import HOLD, MISSED
 from shared.events import MilestoneReached, PlanIssued, PlanRevised, SafetyFlagged, UsualPainChanged
 from shared.events.catalogue import TOPIC_OF
-from shared.subscriptions import EVERYTHING, Subscription, TimerSubscription, types_of
+from shared.subscriptions import Subscription, TimerSubscription, everything, types_of
 
 SUBSCRIPTIONS = (
     Subscription(topic="careloop.members", group="messaging.members", run=follow_members),
     Subscription(topic="careloop.contacts", group="messaging.contacts", run=follow_contacts),
     Subscription(
-        topic="careloop.activity", group="messaging.activity", run=follow_activity, patient=EVERYTHING, gather_ms=100
+        topic="careloop.activity", group="messaging.activity", run=follow_activity, patient=everything, gather_ms=100
     ),
     Subscription(
         topic="careloop.plans",
         group="messaging.plans",
         run=follow_plans,
         patient=types_of(PlanIssued, PlanRevised, MilestoneReached, UsualPainChanged),
-        gather_ms=15,
+        gather_ms=5,
     ),
     # Red flags alone, so that nothing parked or waiting in the group above can hold one back.
     Subscription(
@@ -48,7 +48,13 @@ SUBSCRIPTIONS = (
     ),
     # Our own events come back for the timeline and the feed.
     Subscription(topic="careloop.visits", group="messaging.visits", run=follow_visits),
-    Subscription(topic="careloop.conversations", group="messaging.conversations", run=follow_conversations),
+    Subscription(
+        topic="careloop.conversations",
+        group="messaging.conversations",
+        run=follow_conversations,
+        patient=everything,
+        gather_ms=100,
+    ),
     Subscription(topic="careloop.notifications", group="messaging.notifications", run=follow_notifications),
 )
 

@@ -2,11 +2,13 @@
 
 from typing import Final
 
+from services.plans.domain.patience import is_calm, reports_no_findings
 from services.plans.handlers.follow_activity import follow_activity
 from services.plans.handlers.follow_lapses import follow_lapses
 from services.plans.handlers.follow_members import follow_members
 from services.plans.handlers.follow_visits import follow_visits
 from services.plans.handlers.raise_red_flags import raise_red_flags
+from services.plans.store.rules import load_library
 from shared.events import (
     CareTeamAssigned,
     MemberDisenrolled,
@@ -17,8 +19,11 @@ from shared.events import (
 )
 from shared.subscriptions import Subscription, TimerSubscription
 
-NO_FINDINGS: Final = (b'"findings":[]',)
-"""What an app writes where its member reports nothing of the kind."""
+
+def is_calm_here(value: bytes) -> bool:
+    """By the rules in force."""
+    return is_calm(value, rules=load_library().pain)
+
 
 SUBSCRIPTIONS: Final = (
     Subscription(
@@ -27,13 +32,15 @@ SUBSCRIPTIONS: Final = (
         run=follow_members,
         events=(MemberEnrolled, CareTeamAssigned, MemberPaused, MemberResumed, MemberDisenrolled),
     ),
-    Subscription(topic="careloop.activity", group="plans.activity", run=follow_activity, gather_ms=15),
+    Subscription(
+        topic="careloop.activity", group="plans.activity", run=follow_activity, patient=is_calm_here, gather_ms=5
+    ),
     Subscription(
         topic="careloop.activity",
         group="plans.safety",
         run=raise_red_flags,
         stateless=True,
-        patient=NO_FINDINGS,
+        patient=reports_no_findings,
         gather_ms=15,
     ),
     Subscription(topic="careloop.visits", group="plans.visits", run=follow_visits, events=(VisitCompleted,)),

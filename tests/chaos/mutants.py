@@ -78,11 +78,11 @@ LIST: Sequence[Mutant] = (
                 "ChunkTaker._try",
                 "began = monotonic()",
                 "began = monotonic()\n"
-                "    from shared.positions import Counts, advance_positions\n"
+                "    from shared.positions import Counts, advancing_positions\n"
+                "    from shared.writing import write\n"
                 "    async with self.database.acquire(timeout=30) as early:\n"
-                "        await advance_positions(\n"
-                "            early, group, topic, [(chunk.partition, chunk.end, Counts()) for chunk in chunks]\n"
-                "        )",
+                "        ends = [(chunk.partition, chunk.end, Counts()) for chunk in chunks]\n"
+                "        await write(early, [advancing_positions(group, topic, ends)])",
             ),
             FENCE_GONE,
         ),
@@ -258,7 +258,7 @@ LIST: Sequence[Mutant] = (
         "queue-read-before-release",
         "what waits is not tried in the transaction that brings what it needs",
         (37,),
-        (Edit(CONSUMING, "take_chunks", "if inbox.awaited and not subscription.stateless:", "if False:"),),
+        (Edit(CONSUMING, "take_chunks", "settles = inbox.awaited and not subscription.stateless", "settles = False"),),
         (),
         ("held", "events", "plans"),
     ),
@@ -275,7 +275,10 @@ LIST: Sequence[Mutant] = (
         "no-member-lock",
         "nobody locks members",
         (25, 29, 66),
-        (Edit("shared.member_locks", "lock_members", "if wanted:", "if False:"),),
+        (
+            Edit("shared.member_locks", "lock_members", "if wanted:", "if False:"),
+            Edit(POSITIONS, "lock_positions", "list(members)", "[]"),
+        ),
         (),
         ("held", "plans", "events", "order"),
         seconds=30.0,
@@ -363,7 +366,7 @@ LIST: Sequence[Mutant] = (
         "moot-timers-stay",
         "a timer that became moot is not cancelled",
         (71,),
-        (Edit("shared.timers", "cancel_timers", "if keys:", "if False:"),),
+        (Edit("shared.timers", "cancelling_timers", "if keys else None", "if False else None"),),
         (),
         ("timers",),
         seconds=30.0,

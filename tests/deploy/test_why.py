@@ -8,7 +8,8 @@ from uuid import UUID, uuid4
 import pytest
 
 from services.messaging.domain.timeline import TimelineEntry
-from services.messaging.store.timeline import save_timeline
+from services.messaging.store.timeline import saving_timeline
+from shared.writing import write
 from tests.deploy.given_stack import careloop, write_stack
 from tests.fixtures.databases import DatabaseFactory, connected
 from tests.fixtures.servers import RunningServers
@@ -58,7 +59,7 @@ SECOND = """\
 async def data(database: DatabaseFactory, servers: RunningServers, tmp_path: Path) -> Path:
     url = await database("messaging")
     async with connected(url) as connection:
-        await save_timeline(connection, ENTRIES)
+        await write(connection, [saving_timeline(ENTRIES)])
     write_stack(tmp_path, servers=servers, namespace="unused", databases={"messaging": url})
     return tmp_path
 
@@ -102,7 +103,7 @@ async def test_a_deep_chain_is_drawn_whole(database: DatabaseFactory, servers: R
         for place in range(depth)
     ]  # fmt: skip
     async with connected(url) as connection:
-        await save_timeline(connection, chain)
+        await write(connection, [saving_timeline(chain)])
     write_stack(tmp_path, servers=servers, namespace="unused", databases={"messaging": url})
     lines = (await drawn(data=tmp_path)).splitlines()
     assert [line.rpartition(" ")[2] for line in lines] == [f"summary-of-{place}" for place in range(depth)]

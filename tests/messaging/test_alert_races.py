@@ -17,8 +17,14 @@ from services.messaging.handlers.follow_members import follow_members
 from services.messaging.handlers.handle_alerts import acknowledge, hand_over, resolve, snooze
 from services.messaging.handlers.raise_safety_alerts import raise_safety_alerts
 from services.messaging.handlers.send_message import Sender, send_message
-from services.messaging.store.alerts import load_alert_book, load_member_alerts, save_alert_changes
+from services.messaging.store.alerts import (
+    RAISED_BY_SAFETY_GROUPS,
+    load_alert_book,
+    load_member_alerts,
+    save_alert_changes,
+)
 from services.messaging.store.rules import load_alert_rules, load_trigger_rules
+from services.messaging.subscriptions import SUBSCRIPTIONS
 from shared.database import Connection
 from shared.events.vocabulary import Practitioner
 from shared.outcomes import Refusal
@@ -335,3 +341,12 @@ async def test_no_two_wait_for_each_other_in_a_circle(clinic: Clinic) -> None:
     for member_id in both:
         (alert,) = await alerts(clinic, member_id)
         assert (alert.repeats, alert.priority) == (rounds, "urgent")
+
+
+def test_the_safety_group_raises_one_kind_of_alert_and_nobody_else_may_do_without_the_members_lock() -> None:
+    """What everybody else raises is kept apart by the member's lock alone (store/alerts.py)."""
+    stateless = [one.run for one in SUBSCRIPTIONS if one.stateless]
+    assert stateless == [raise_safety_alerts]
+    flags = [flagged("emergency", "chest-pain-breathless"), flagged("same-day", "locked-knee")]
+    asked = [on_safety_flagged(event=flag, rules=load_trigger_rules()) for flag in flags]
+    assert {trigger.kind for trigger in asked if trigger} == {RAISED_BY_SAFETY_GROUPS}

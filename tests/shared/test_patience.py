@@ -3,8 +3,12 @@
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from deploy.contracts.examples import EXAMPLES
+from services.plans.domain.pain_spike import detect_pain_spike, least_spike
+from services.plans.store.rules import load_library
 from shared.events import (
     CloudEvent,
     MemberLapsed,
@@ -20,7 +24,8 @@ from shared.events import (
 )
 from shared.events.catalogue import SERVICES, TOPIC_OF
 from shared.events.codec import encode
-from shared.subscriptions import EVERYTHING, Subscription
+from shared.events.vocabulary import Finding
+from shared.subscriptions import Subscription, everything, nothing
 from tests.statements.chunks import subscriptions_of
 
 SUBSCRIPTIONS = {one.group: one for service in SERVICES for one in subscriptions_of(service)}
@@ -29,7 +34,7 @@ PATIENT_PLANS = (PlanIssued, PlanRevised, MilestoneReached, UsualPainChanged)
 
 
 def may_wait(subscription: Subscription, event: CloudEvent) -> bool:
-    return any(marker in encode(event) for marker in subscription.patient)
+    return subscription.patient(encode(event))
 
 
 def examples(*events: type[CloudEvent]) -> Iterator[CloudEvent]:
@@ -39,8 +44,15 @@ def examples(*events: type[CloudEvent]) -> Iterator[CloudEvent]:
 
 
 def test_only_these_groups_let_anything_wait() -> None:
-    patient = {group for group, one in SUBSCRIPTIONS.items() if one.patient}
-    assert patient == {"plans.safety", "messaging.activity", "messaging.plans", "messaging.safety"}
+    patient = {group for group, one in SUBSCRIPTIONS.items() if one.patient is not nothing}
+    assert patient == {
+        "plans.activity",
+        "plans.safety",
+        "messaging.activity",
+        "messaging.plans",
+        "messaging.safety",
+        "messaging.conversations",
+    }
 
 
 def test_an_alert_never_waits_and_a_plan_may() -> None:
@@ -64,5 +76,40 @@ def test_what_an_app_reports_waits_only_without_a_finding(event: PainReported | 
         assert may_wait(safety, told) == (findings == ())
 
 
-def test_only_the_timeline_lets_everything_wait() -> None:
-    assert [group for group, one in SUBSCRIPTIONS.items() if one.patient == EVERYTHING] == ["messaging.activity"]
+@pytest.mark.parametrize("left_out", [True, False])
+def test_no_findings_are_no_findings_however_an_app_says_so(left_out: bool) -> None:
+    (example, *_) = examples(SessionCompleted)
+    value = encode(example.model_copy(update={"data": example.data.model_copy(update={"findings": ()})}))
+    assert b'"findings":[]' in value
+    told = value.replace(b'"findings":[]', b'"extra":1' if left_out else b'"findings": [ ]')
+    assert SUBSCRIPTIONS["plans.safety"].patient(told) == left_out, "not recognised: it hurries"
+
+
+@given(
+    event=st.sampled_from([*examples(PainReported, SessionCompleted)]),
+    score=st.integers(0, 10),
+    baseline=st.floats(0, 10),
+    previous=st.none() | st.tuples(st.integers(0, 10_000), st.floats(-10, 10)),
+    findings=st.sampled_from([(), ("chest-pain-breathless",)]),
+)
+def test_a_reading_that_may_wait_is_no_spike(
+    event: PainReported | SessionCompleted,
+    score: int,
+    baseline: float,
+    previous: tuple[int, float] | None,
+    findings: tuple[Finding, ...],
+) -> None:
+    field = "score" if isinstance(event, PainReported) else "pain_during"
+    told = event.model_copy(update={"data": event.data.model_copy(update={field: score, "findings": findings})})
+    rules = load_library().pain
+    spike = detect_pain_spike(score=score, at_s=10_000, baseline=baseline, previous=previous, rules=rules)
+    if may_wait(SUBSCRIPTIONS["plans.activity"], told):
+        assert spike is None
+        assert findings == ()
+    else:
+        assert findings or score >= least_spike(rules=rules), "whoever is calm may wait"
+
+
+def test_only_what_nobody_waits_for_waits_whatever_it_is() -> None:
+    whatever = {group for group, one in SUBSCRIPTIONS.items() if one.patient is everything}
+    assert whatever == {"messaging.activity", "messaging.conversations"}

@@ -7,11 +7,11 @@ through it too.
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import timedelta
 from typing import Annotated, Final
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import orjson
 from fastapi import APIRouter, Depends, Header, Query, Request
@@ -21,9 +21,9 @@ from redis.exceptions import RedisError
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from services.messaging.api.access import Clinician, This
-from services.messaging.domain.feed import place_cursor
+from services.messaging.domain.feed import FeedLook, place_cursor
 from services.messaging.domain.people import ONCALL_AUDIENCE
-from services.messaging.store.feed import load_feed_entries, load_feed_head, prune_feed
+from services.messaging.store.feed import load_feed_entries, load_feed_head, look_at_feed, prune_feed
 from shared.auth import authenticator_of
 from shared.clock import monotonic, wall_now
 from shared.database import is_transient
@@ -34,25 +34,33 @@ POLL_S: Final = 1.0
 """How often the feed is looked at without a wake-up: how late an entry can be while Valkey is down."""
 REST_S: Final = 0.003
 """Between two looks: a burst of commits is one look."""
-REST_A_WINDOW_S: Final = 0.0002
-"""Each look that finds something is one of every open window, too."""
+REST_A_WINDOW_S: Final = 0.00002
+"""What a look finds goes to every open window that it is for."""
 HEARTBEAT_S: Final = 15
 """A comment, so that proxies keep the connection and a dead one is noticed."""
 RETRY_MS: Final = 1_000
 BATCH: Final = 200
+LOOK_MAX: Final = 2_000
+"""Rows that one look brings for all windows together."""
 
 router = APIRouter(prefix="/v1", tags=["feed"])
 
 
 class FeedHub:
-    """Wakes this process's readers when the feed grows, whichever process wrote it."""
+    """Looks at the feed for all of this process's readers when it grows, whichever process wrote it. A reader that a
+    look does not reach, such as one that has just come or is behind, reads the table for itself."""
 
     def __init__(self, *, connections_max: int) -> None:
         self._connections_max = connections_max
+        self._name = uuid4().hex.encode()
         self._open: Counter[UUID] = Counter()
-        self._look, self._tell, self._grown = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        """Windows by reader."""
+        self._audiences: Counter[UUID] = Counter()
+        self._look, self._tell = asyncio.Event(), asyncio.Event()
         self._own = False
-        self._last_number = -1
+        self._end = -1
+        """Where the feed ended at the last look."""
+        self._next: asyncio.Future[FeedLook] | None = None
 
     # -- wake-ups
 
@@ -85,20 +93,32 @@ class FeedHub:
             own, self._own = self._own, False
             try:
                 async with service.database.acquire(timeout=10) as connection:
-                    head = await load_feed_head(connection)
+                    look = await look_at_feed(
+                        connection, audiences=list(self._audiences), after=self._end, limit=LOOK_MAX
+                    )
             except Exception as error:
                 if not is_transient(error):
                     raise
                 self._own = self._own or own
                 await asyncio.sleep(POLL_S)
                 continue
-            if head.last_number != self._last_number:
-                self._last_number = head.last_number
-                self._grown.set()
-                self._grown = asyncio.Event()
+            if look.end != self._end:
+                self._end = look.end
+                self._show(look)
                 if own:
                     self._tell.set()
             await asyncio.sleep(max(REST_S, self._open.total() * REST_A_WINDOW_S))
+
+    def _show(self, look: FeedLook) -> None:
+        following, self._next = self._next, None
+        if following is not None and not following.done():
+            following.set_result(look)
+
+    def _following(self) -> "asyncio.Future[FeedLook]":
+        """The look that comes next, for all who wait for it."""
+        if self._next is None or self._next.done():
+            self._next = asyncio.get_running_loop().create_future()
+        return self._next
 
     async def _listen(self, service: Service, valkey: Redis) -> None:
         while True:
@@ -108,7 +128,7 @@ class FeedHub:
                     self._look.set()  # whatever was announced before we listened
                     while True:
                         message = await subscription.get_message(ignore_subscribe_messages=True, timeout=2.0)
-                        if message is not None:
+                        if message is not None and message["data"] != self._name:
                             self._look.set()
             except (RedisError, OSError, TimeoutError):
                 await asyncio.sleep(POLL_S)
@@ -118,7 +138,7 @@ class FeedHub:
             await self._tell.wait()
             self._tell.clear()
             with suppress(RedisError, OSError, TimeoutError):
-                await valkey.publish(_channel(service), b"")
+                await valkey.publish(_channel(service), self._name)
 
     # -- readers
 
@@ -140,36 +160,43 @@ class FeedHub:
         )
 
     async def _counted(
-        self, service: Service, reader_id: UUID, audiences: Iterable[UUID], after: int | None, until: float
+        self, service: Service, reader_id: UUID, audiences: list[UUID], after: int | None, until: float
     ) -> AsyncIterator[ServerSentEvent]:
         self._open[reader_id] += 1
+        self._audiences.update(audiences)
         try:
-            async for event in self._stream(service, list(audiences), after, until):
+            async for event in self._stream(service, audiences, after, until):
                 yield event
         finally:
             self._open[reader_id] -= 1
-            if not self._open[reader_id]:
-                del self._open[reader_id]
+            self._audiences.subtract(audiences)
+            self._open, self._audiences = +self._open, +self._audiences
 
     async def _stream(
         self, service: Service, audiences: list[UUID], after: int | None, until: float
     ) -> AsyncIterator[ServerSentEvent]:
         async with service.database.acquire(timeout=10) as connection:
-            cursor, afresh = place_cursor(asked=after, head=await load_feed_head(connection))
+            position, afresh = place_cursor(asked=after, head=await load_feed_head(connection))
         # Sent at once: a client that is cut off before the first change still knows where it stood.
-        yield ServerSentEvent(event="reset" if afresh else "ready", id=str(cursor), data=str(cursor), retry=RETRY_MS)
+        cursor = str(position)
+        yield ServerSentEvent(event="reset" if afresh else "ready", id=cursor, data=cursor, retry=RETRY_MS)
+        look: FeedLook | None = None
         while monotonic() < until and not service.health.stopping:
-            grown = self._grown  # taken before the look: growth after it wakes us
-            async with service.database.acquire(timeout=10) as connection:
-                entries = await load_feed_entries(connection, audiences=audiences, after=cursor, limit=BATCH)
+            following, end = self._following(), self._end  # before the table: what grows later is in what follows
+            entries = look.since(position, audiences) if look and look.end == end else None
+            is_shown = entries is not None
+            if entries is None:
+                async with service.database.acquire(timeout=10) as connection:
+                    entries = await load_feed_entries(connection, audiences=audiences, after=position, limit=BATCH)
             for entry in entries:
-                cursor = entry.number
+                position = entry.number
                 data = orjson.dumps(entry.as_event()).decode()
                 yield ServerSentEvent(event="change", id=str(entry.number), data=data)
-            if not entries:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(max(0.0, min(until - monotonic(), HEARTBEAT_S))):
-                        await grown.wait()
+            look = None
+            if is_shown or not entries:
+                position = max(position, end)
+                done, _ = await asyncio.wait([following], timeout=max(0.0, min(until - monotonic(), HEARTBEAT_S)))
+                look = following.result() if done else None
         yield ServerSentEvent(event="bye", data="sign-in ended" if monotonic() >= until else "restarting")
 
 

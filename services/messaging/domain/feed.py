@@ -1,6 +1,6 @@
 """What the console is told when something changed: which fragment to fetch again."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -52,6 +52,23 @@ class FeedHead:
 
     last_number: int
     pruned_to: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FeedLook:
+    """All that some audiences have to read above `after`, up to `end`."""
+
+    after: int
+    end: int
+    entries: Mapping[UUID, Sequence[FeedEntry]]
+    """By audience, in order; an audience that was not asked for is missing."""
+
+    def since(self, position: int, audiences: Collection[UUID]) -> list[FeedEntry] | None:
+        """What a reader has not read who has read everything up to `position`; None where this look does not tell."""
+        if position < self.after or not self.entries.keys() >= set(audiences):
+            return None
+        found = [entry for audience in audiences for entry in self.entries[audience] if entry.number > position]
+        return merge_entries(found)
 
 
 def place_cursor(*, asked: int | None, head: FeedHead) -> tuple[int, bool]:

@@ -10,8 +10,8 @@ from services.messaging.domain.course_events import readings_of, session_of
 from services.messaging.domain.feed import NewFeedEntry
 from services.messaging.domain.timeline import describe_event
 from services.messaging.store.alerts import lock_standing_alerts, save_alert_changes
-from services.messaging.store.course import save_pain_readings, save_sessions
-from services.messaging.store.timeline import save_timeline
+from services.messaging.store.course import saving_pain_readings, saving_sessions
+from services.messaging.store.timeline import saving_timeline
 from shared.database import Connection
 from shared.events import PainReported, SessionCompleted
 from shared.outcomes import Outcomes
@@ -23,10 +23,6 @@ async def follow_activity(
     """Keep readings, sessions and the timeline; resolve lapse alerts of members who are back."""
     outcomes = Outcomes()
     sessions = [event for event in events if isinstance(event, SessionCompleted)]
-    await save_pain_readings(connection, [reading for event in events for reading in readings_of(event=event)])
-    await save_sessions(connection, [session_of(event=event) for event in sessions])
-    await save_timeline(connection, [describe_event(event, service="apps") for event in events])
-
     back = {event.subject: event for event in sessions}
     changes: list[AlertChange] = []
     for alert in await lock_standing_alerts(connection, of=[(member, "lapse") for member in back]):
@@ -40,5 +36,10 @@ async def follow_activity(
     announce_alerts(outcomes=outcomes, changes=changes)
     members = dict.fromkeys(event.subject for event in events)
     feed = [NewFeedEntry(kind="member", change="pain", member_id=m, subject_id=m) for m in members]
-    await save_alert_changes(connection, changes, now=now, feed=feed)
+    kept = [
+        saving_pain_readings([reading for event in events for reading in readings_of(event=event)]),
+        saving_sessions([session_of(event=event) for event in sessions]),
+        saving_timeline([describe_event(event, service="apps") for event in events]),
+    ]
+    await save_alert_changes(connection, changes, now=now, feed=feed, also=kept)
     return outcomes

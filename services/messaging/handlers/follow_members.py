@@ -25,13 +25,14 @@ from services.messaging.store.members import (
     save_practitioners,
 )
 from services.messaging.store.rules import load_alert_rules, load_trigger_rules, load_visit_rules
-from services.messaging.store.timeline import save_timeline
+from services.messaging.store.timeline import saving_timeline
 from services.messaging.store.visits import MISSED, load_visits_ahead, save_visits
 from shared.database import Connection
 from shared.events import CareTeamAssigned, CloudEvent, MemberDisenrolled, MemberScreened
 from shared.events.vocabulary import AlertKind
 from shared.outcomes import Outcomes
 from shared.timers import cancel_timers
+from shared.writing import write
 
 
 async def follow_members(connection: Connection, events: Sequence[CloudEvent], /, *, now: datetime) -> Outcomes:
@@ -40,7 +41,7 @@ async def follow_members(connection: Connection, events: Sequence[CloudEvent], /
     outcomes = Outcomes()
     teams = {event.subject: event for event in events if isinstance(event, CareTeamAssigned)}
     former = await _keep_profiles(connection, events, teams)
-    await save_timeline(connection, [describe_event(event, service="enrollment") for event in events])
+    await write(connection, [saving_timeline([describe_event(event, service="enrollment") for event in events])])
 
     rules, trigger_rules = load_alert_rules(), load_trigger_rules()
     asked = [on_member_screened(event=e, rules=trigger_rules) for e in events if isinstance(e, MemberScreened)]

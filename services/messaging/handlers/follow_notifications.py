@@ -10,7 +10,7 @@ from services.messaging.domain.timeline import describe_event
 from services.messaging.domain.triggers import on_contact_bounced
 from services.messaging.store.alerts import load_alert_book, save_alert_changes
 from services.messaging.store.rules import load_alert_rules, load_trigger_rules
-from services.messaging.store.timeline import save_timeline
+from services.messaging.store.timeline import saving_timeline
 from shared.database import Connection
 from shared.events import CloudEvent, NotificationFailed
 from shared.outcomes import Outcomes
@@ -19,7 +19,6 @@ from shared.outcomes import Outcomes
 async def follow_notifications(connection: Connection, events: Sequence[CloudEvent], /, *, now: datetime) -> Outcomes:
     """Record; alert about a bounce."""
     outcomes, rules = Outcomes(), load_trigger_rules()
-    await save_timeline(connection, [describe_event(event, service="notifications") for event in events])
     asked = [on_contact_bounced(event=event, rules=rules) for event in events if isinstance(event, NotificationFailed)]
     triggers = [trigger for trigger in asked if trigger]
     book = await load_alert_book(connection, triggers=triggers, now=now)
@@ -27,5 +26,6 @@ async def follow_notifications(connection: Connection, events: Sequence[CloudEve
     announce_alerts(outcomes=outcomes, changes=changes)
     members = dict.fromkeys(event.subject for event in events)
     feed = [NewFeedEntry(kind="member", change="timeline", member_id=m, subject_id=m) for m in members]
-    await save_alert_changes(connection, changes, now=now, feed=feed)
+    timeline = saving_timeline([describe_event(event, service="notifications") for event in events])
+    await save_alert_changes(connection, changes, now=now, feed=feed, also=[timeline])
     return outcomes

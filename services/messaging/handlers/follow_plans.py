@@ -16,18 +16,19 @@ from services.messaging.domain.triggers import on_member_lapsed, on_pain_spiked
 from services.messaging.store.alerts import AlertBook, load_alert_book, save_alert_changes
 from services.messaging.store.course import (
     load_plan_snapshots,
-    save_pain_spikes,
-    save_plan_snapshots,
-    save_plan_steps,
-    save_usual_pains,
+    saving_pain_spikes,
+    saving_plan_snapshots,
+    saving_plan_steps,
+    saving_usual_pains,
     settle_pain_episodes,
 )
 from services.messaging.store.rules import load_alert_rules, load_trigger_rules
-from services.messaging.store.timeline import save_timeline
+from services.messaging.store.timeline import saving_timeline
 from shared.database import Connection
 from shared.events import CloudEvent, MemberLapsed, PainSettled, PainSpiked, PlanIssued, PlanRevised, UsualPainChanged
 from shared.events.vocabulary import AlertKind
 from shared.outcomes import Outcomes
+from shared.writing import Write, write
 
 FRAGMENTS = {
     PlanIssued.NAME: "plan",
@@ -42,9 +43,8 @@ FRAGMENTS = {
 async def follow_plans(connection: Connection, events: Sequence[CloudEvent], /, *, now: datetime) -> Outcomes:
     """Keep plans, flares and the timeline; raise alerts for spikes and lapses; mark those whose pain settled."""
     outcomes = Outcomes()
-    await _keep_course(connection, events)
-    await save_timeline(connection, [describe_event(event, service="plans") for event in events])
-
+    kept = [saving_timeline([describe_event(event, service="plans") for event in events])]
+    kept += await _keep_course(connection, events)
     steps = _steps_of(events)
     others: list[tuple[UUID, AlertKind]] = [
         (one.subject, "pain-spike") for one in steps if isinstance(one, PainSettled)
@@ -55,28 +55,33 @@ async def follow_plans(connection: Connection, events: Sequence[CloudEvent], /, 
     announce_alerts(outcomes=outcomes, changes=changes)
     shown = dict.fromkeys((event.subject, FRAGMENTS.get(event.NAME, "timeline")) for event in events)
     feed = [NewFeedEntry(kind="member", change=part, member_id=m, subject_id=m) for m, part in shown]
-    await save_alert_changes(connection, changes, now=now, feed=feed)
+    await save_alert_changes(connection, changes, now=now, feed=feed, also=kept)
     return outcomes
 
 
-async def _keep_course(connection: Connection, events: Sequence[CloudEvent]) -> None:
+async def _keep_course(connection: Connection, events: Sequence[CloudEvent]) -> list[Write]:
+    """What is left to write."""
+    kept: list[Write] = []
     planned = [event for event in events if isinstance(event, PlanIssued | PlanRevised)]
     if planned:
         plans = await load_plan_snapshots(connection, member_ids={event.subject for event in planned})
         changed: dict[UUID, PlanSnapshot] = {}
         for event in planned:
             changed[event.subject] = plans[event.subject] = snapshot_of(event=event, before=plans.get(event.subject))
-        await save_plan_snapshots(connection, list(changed.values()))
-        await save_plan_steps(connection, [s for e in planned if isinstance(e, PlanRevised) for s in steps_of(event=e)])
+        steps = [step for e in planned if isinstance(e, PlanRevised) for step in steps_of(event=e)]
+        kept += [saving_plan_snapshots(list(changed.values())), saving_plan_steps(steps)]
     usual = [usual_pain_of(event=event) for event in events if isinstance(event, UsualPainChanged)]
     if usual:
-        await save_usual_pains(connection, usual)
+        kept.append(saving_usual_pains(usual))
     spikes = [episode_of(event=event) for event in events if isinstance(event, PainSpiked)]
     if spikes:
-        await save_pain_spikes(connection, spikes)
+        kept.append(saving_pain_spikes(spikes))
     settled = [event for event in events if isinstance(event, PainSettled)]
     if settled:
+        await write(connection, kept)  # one of them may have begun only now
+        kept = []
         await settle_pain_episodes(connection, {event.data.episode_id: event.time for event in settled})
+    return kept
 
 
 def _steps_of(events: Sequence[CloudEvent]) -> list[Trigger | PainSettled]:

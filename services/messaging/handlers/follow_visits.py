@@ -13,7 +13,7 @@ from services.messaging.domain.timeline import describe_event
 from services.messaging.domain.triggers import on_visit_missed
 from services.messaging.store.alerts import load_alert_book, save_alert_changes
 from services.messaging.store.rules import load_alert_rules, load_trigger_rules
-from services.messaging.store.timeline import save_timeline
+from services.messaging.store.timeline import saving_timeline
 from shared.database import Connection
 from shared.events import CloudEvent, VisitCompleted, VisitMissed
 from shared.events.vocabulary import AlertKind
@@ -23,7 +23,6 @@ from shared.outcomes import Outcomes
 async def follow_visits(connection: Connection, events: Sequence[CloudEvent], /, *, now: datetime) -> Outcomes:
     """Record; alert about a missed visit; resolve that alert when the visit is documented after all."""
     outcomes = Outcomes()
-    await save_timeline(connection, [describe_event(event, service="messaging") for event in events])
     missed = [event for event in events if isinstance(event, VisitMissed)]
     triggers = [on_visit_missed(event=event, rules=load_trigger_rules()) for event in missed]
     done = {str(event.data.visit_id): event for event in events if isinstance(event, VisitCompleted)}
@@ -34,7 +33,8 @@ async def follow_visits(connection: Connection, events: Sequence[CloudEvent], /,
     announce_alerts(outcomes=outcomes, changes=changes)
     members = dict.fromkeys(event.subject for event in events)
     feed = [NewFeedEntry(kind="member", change="timeline", member_id=m, subject_id=m) for m in members]
-    await save_alert_changes(connection, changes, now=now, feed=feed)
+    timeline = saving_timeline([describe_event(event, service="messaging") for event in events])
+    await save_alert_changes(connection, changes, now=now, feed=feed, also=[timeline])
     return outcomes
 
 

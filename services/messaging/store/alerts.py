@@ -1,8 +1,9 @@
 """Alerts, what was done about them, and the timers and feed entries that go with each change.
 
 Whoever loads alerts in order to change them locks them: the safety group holds no member's lock, so that lock alone
-does not keep two apart. First, to raise one, what does not exist yet (`alert_locks`), then the rows, each in one
-statement and in order, so that no two wait for each other in a circle. What is loaded to be shown is not locked.
+does not keep two apart. First, to raise one of the kind that the safety group raises, what does not exist yet
+(`alert_locks`), then the rows, each in one statement and in order, so that no two wait for each other in a circle. What
+is loaded to be shown is not locked.
 """
 
 from collections.abc import Collection, Sequence
@@ -25,7 +26,8 @@ from shared.database import Connection
 from shared.events.envelope import Decision, EventRef
 from shared.events.vocabulary import AlertKind, Practitioner
 from shared.outcomes import Cause, Timer
-from shared.timers import replace_timers
+from shared.timers import replacing_timers
+from shared.writing import Write, write
 
 ESCALATION = "alert.escalation"
 """Timer kind; key: the alert's id; due when nobody acknowledged in time."""
@@ -35,6 +37,9 @@ FOLLOW_UP = "alert.follow-up"
 """Timer kind; key: the alert's id; due when it was taken on and nothing has come of it."""
 
 TIMER_KINDS = (ESCALATION, SNOOZE, FOLLOW_UP)
+
+RAISED_BY_SAFETY_GROUPS: Final[AlertKind] = "safety"
+"""The one kind of alert that is raised without the member's lock; who raises another one holds that."""
 
 # A conflicting row is locked even though the condition never lets the update happen.
 LOCK_RAISING = """
@@ -56,25 +61,25 @@ select * from alerts where alert_id in (
 """
 
 SAVE = """
-with saved as (
-    insert into alerts select * from jsonb_populate_recordset(null::alerts, $1)
-    on conflict (alert_id) do update set (
-        priority, status, summary, reason, rule_id, rule_version, evidence, raised_at, last_raised_at, repeats,
-        owner_id, owner_role, owner_name, level, respond_by, snoozed_until, settled_at, acknowledged_by,
-        acknowledged_by_role, acknowledged_by_name, acknowledged_at, resolved_by, resolved_by_name, resolved_at,
-        outcome, note, cause_source, cause_id, cause_chain, cause_traceparent
-    ) = (
-        excluded.priority, excluded.status, excluded.summary, excluded.reason, excluded.rule_id,
-        excluded.rule_version, excluded.evidence, excluded.raised_at, excluded.last_raised_at, excluded.repeats,
-        excluded.owner_id, excluded.owner_role, excluded.owner_name, excluded.level, excluded.respond_by,
-        excluded.snoozed_until, excluded.settled_at, excluded.acknowledged_by, excluded.acknowledged_by_role,
-        excluded.acknowledged_by_name, excluded.acknowledged_at, excluded.resolved_by, excluded.resolved_by_name,
-        excluded.resolved_at, excluded.outcome, excluded.note, excluded.cause_source, excluded.cause_id,
-        excluded.cause_chain, excluded.cause_traceparent
-    )
+insert into alerts select * from jsonb_populate_recordset(null::alerts, $1)
+on conflict (alert_id) do update set (
+    priority, status, summary, reason, rule_id, rule_version, evidence, raised_at, last_raised_at, repeats,
+    owner_id, owner_role, owner_name, level, respond_by, snoozed_until, settled_at, acknowledged_by,
+    acknowledged_by_role, acknowledged_by_name, acknowledged_at, resolved_by, resolved_by_name, resolved_at,
+    outcome, note, cause_source, cause_id, cause_chain, cause_traceparent
+) = (
+    excluded.priority, excluded.status, excluded.summary, excluded.reason, excluded.rule_id,
+    excluded.rule_version, excluded.evidence, excluded.raised_at, excluded.last_raised_at, excluded.repeats,
+    excluded.owner_id, excluded.owner_role, excluded.owner_name, excluded.level, excluded.respond_by,
+    excluded.snoozed_until, excluded.settled_at, excluded.acknowledged_by, excluded.acknowledged_by_role,
+    excluded.acknowledged_by_name, excluded.acknowledged_at, excluded.resolved_by, excluded.resolved_by_name,
+    excluded.resolved_at, excluded.outcome, excluded.note, excluded.cause_source, excluded.cause_id,
+    excluded.cause_chain, excluded.cause_traceparent
 )
+"""
+SAVE_ACTIONS = """
 insert into alert_actions (alert_id, action, done_at, by_id, by_name, detail)
-select * from unnest($2::uuid[], $3::text[], $4::timestamptz[], $5::uuid[], $6::text[], $7::text[])
+select * from unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::uuid[], $5::text[], $6::text[])
 """
 
 QUEUE = """
@@ -242,26 +247,36 @@ async def load_alert_steps(connection: Connection, *, alert_ids: Collection[UUID
 
 
 async def save_alert_changes(
-    connection: Connection, changes: Sequence[AlertChange], *, now: datetime, feed: Sequence[NewFeedEntry] = ()
+    connection: Connection,
+    changes: Sequence[AlertChange],
+    *,
+    now: datetime,
+    feed: Sequence[NewFeedEntry] = (),
+    also: Sequence[Write | None] = (),
 ) -> None:
     """Write the alerts as they are after these changes (the last one of each wins), every step of their history, their
-    timers, and the feed entries for who must see it. `feed` holds further entries of the same transaction: the feed is
-    written once, last."""
-    latest = {change.alert.alert_id: change.alert for change in changes}
-    if changes:
-        await connection.execute(
-            SAVE,
-            [json_row(_row(alert)) for alert in latest.values()],
-            [c.alert.alert_id for c in changes],
-            [c.action for c in changes],
-            [now] * len(changes),
-            [c.by.practitioner_id if c.by else None for c in changes],
-            [c.by.name if c.by else None for c in changes],
-            [c.detail for c in changes],
-        )
-        timers = [timer for alert in latest.values() if (timer := _timer_of(alert))]
-        await replace_timers(connection, kinds=TIMER_KINDS, keys=[str(alert_id) for alert_id in latest], timers=timers)
+    timers, and the feed entries for who must see it. `feed` and `also` hold what else the transaction has to write: the
+    feed is written once, last, and the rest in one statement."""
+    await write(connection, [*also, *(_saving(changes, now=now) if changes else ())])
     await save_feed_entries(connection, [_entry(change) for change in changes] + list(feed), now=now)
+
+
+def _saving(changes: Sequence[AlertChange], *, now: datetime) -> list[Write | None]:
+    latest = {change.alert.alert_id: change.alert for change in changes}
+    actions = [
+        [c.alert.alert_id for c in changes],
+        [c.action for c in changes],
+        [now] * len(changes),
+        [c.by.practitioner_id if c.by else None for c in changes],
+        [c.by.name if c.by else None for c in changes],
+        [c.detail for c in changes],
+    ]
+    timers = [timer for alert in latest.values() if (timer := _timer_of(alert))]
+    return [
+        Write(SAVE, [[json_row(_row(alert)) for alert in latest.values()]]),
+        Write(SAVE_ACTIONS, actions),
+        *replacing_timers(kinds=TIMER_KINDS, keys=[str(alert_id) for alert_id in latest], timers=timers),
+    ]
 
 
 def _timer_of(alert: Alert) -> Timer | None:
@@ -311,7 +326,9 @@ async def load_alert_book(
     wanted = {*others, *((trigger.member_id, trigger.kind) for trigger in triggers)}
     if not wanted:
         return AlertBook(known=[], teams={})
-    await connection.execute(LOCK_RAISING, [pair[0] for pair in wanted], [pair[1] for pair in wanted])
+    contested = [pair for pair in wanted if pair[1] == RAISED_BY_SAFETY_GROUPS]
+    if contested:
+        await connection.execute(LOCK_RAISING, [pair[0] for pair in contested], [pair[1] for pair in contested])
     episodes = [(trigger.member_id, trigger.kind, trigger.episode_key) for trigger in triggers]
     known = await lock_standing_alerts(connection, of=wanted, episodes=episodes)
     # Read after the locks: a change of the team that they waited for counts.

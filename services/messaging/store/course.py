@@ -12,41 +12,46 @@ from services.messaging.domain.course import PainEpisode, PainReading, PlanSnaps
 from services.messaging.store.json_rows import json_row
 from shared.database import Connection
 from shared.events.vocabulary import PlanItem, Schedule
+from shared.writing import Write
 
 
-async def save_pain_readings(connection: Connection, readings: Sequence[PainReading]) -> None:
+def saving_pain_readings(readings: Sequence[PainReading]) -> Write:
     """Add readings; one that is there already stays as it is."""
-    await connection.execute(
+    return Write(
         """insert into pain_readings (member_id, source, event_id, context, felt_at, score)
         select * from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::int[])
         on conflict do nothing""",
-        [r.member_id for r in readings],
-        [r.source for r in readings],
-        [r.event_id for r in readings],
-        [r.context for r in readings],
-        [r.felt_at for r in readings],
-        [r.score for r in readings],
+        [
+            [r.member_id for r in readings],
+            [r.source for r in readings],
+            [r.event_id for r in readings],
+            [r.context for r in readings],
+            [r.felt_at for r in readings],
+            [r.score for r in readings],
+        ],
     )
 
 
-async def save_sessions(connection: Connection, sessions: Sequence[SessionDone]) -> None:
+def saving_sessions(sessions: Sequence[SessionDone]) -> Write:
     """Add sessions; one that is there already stays as it is."""
-    await connection.execute(
+    return Write(
         """insert into sessions (member_id, session_id, completed_at, duration_min, pain_during, exercises)
         select * from unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::int[], $5::int[], $6::int[])
         on conflict do nothing""",
-        [s.member_id for s in sessions],
-        [s.session_id for s in sessions],
-        [s.completed_at for s in sessions],
-        [s.duration_min for s in sessions],
-        [s.pain_during for s in sessions],
-        [s.exercises for s in sessions],
+        [
+            [s.member_id for s in sessions],
+            [s.session_id for s in sessions],
+            [s.completed_at for s in sessions],
+            [s.duration_min for s in sessions],
+            [s.pain_during for s in sessions],
+            [s.exercises for s in sessions],
+        ],
     )
 
 
-async def save_pain_spikes(connection: Connection, episodes: Sequence[PainEpisode]) -> None:
+def saving_pain_spikes(episodes: Sequence[PainEpisode]) -> Write:
     """Open episodes, or raise the peak of open ones. In log order; the first spike of an episode gives its start."""
-    await connection.execute(
+    return Write(
         """insert into pain_episodes (episode_id, member_id, started_at, baseline, score_max)
         select episode_id, (array_agg(member_id))[1], min(started_at), (array_agg(baseline order by started_at))[1],
             max(score_max)
@@ -55,25 +60,29 @@ async def save_pain_spikes(connection: Connection, episodes: Sequence[PainEpisod
         group by episode_id
         on conflict (episode_id) do update set
             score_max = greatest(pain_episodes.score_max, excluded.score_max)""",
-        [e.episode_id for e in episodes],
-        [e.member_id for e in episodes],
-        [e.started_at for e in episodes],
-        [e.baseline for e in episodes],
-        [e.score_max for e in episodes],
+        [
+            [e.episode_id for e in episodes],
+            [e.member_id for e in episodes],
+            [e.started_at for e in episodes],
+            [e.baseline for e in episodes],
+            [e.score_max for e in episodes],
+        ],
     )
 
 
-async def save_usual_pains(connection: Connection, levels: Sequence[UsualPain]) -> None:
+def saving_usual_pains(levels: Sequence[UsualPain]) -> Write:
     """Add what was told to be usual; what is there already stays as it is."""
-    await connection.execute(
+    return Write(
         """insert into usual_pain_levels (member_id, source, event_id, told_at, level)
         select * from unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[], $5::real[])
         on conflict do nothing""",
-        [level.member_id for level in levels],
-        [level.source for level in levels],
-        [level.event_id for level in levels],
-        [level.told_at for level in levels],
-        [level.level for level in levels],
+        [
+            [level.member_id for level in levels],
+            [level.source for level in levels],
+            [level.event_id for level in levels],
+            [level.told_at for level in levels],
+            [level.level for level in levels],
+        ],
     )
 
 
@@ -87,7 +96,7 @@ async def settle_pain_episodes(connection: Connection, settled_at: Mapping[UUID,
     )
 
 
-async def save_plan_snapshots(connection: Connection, snapshots: Sequence[PlanSnapshot]) -> None:
+def saving_plan_snapshots(snapshots: Sequence[PlanSnapshot]) -> Write:
     """Insert or replace plans. An event of the same plan with a lower version changes nothing."""
     latest = {snapshot.member_id: snapshot for snapshot in snapshots}
     rows = [
@@ -99,7 +108,7 @@ async def save_plan_snapshots(connection: Connection, snapshots: Sequence[PlanSn
         }
         for s in latest.values()
     ]
-    await connection.execute(
+    return Write(
         """insert into plan_snapshots select * from jsonb_populate_recordset(null::plan_snapshots, $1)
         on conflict (member_id) do update set plan_id = excluded.plan_id, version = excluded.version,
             pathway = excluded.pathway, elements = excluded.elements, items = excluded.items,
@@ -107,7 +116,9 @@ async def save_plan_snapshots(connection: Connection, snapshots: Sequence[PlanSn
             rule_id = excluded.rule_id, rule_version = excluded.rule_version, issued_at = excluded.issued_at,
             changed_at = excluded.changed_at
         where plan_snapshots.plan_id <> excluded.plan_id or plan_snapshots.version < excluded.version""",
-        rows,
+        [
+            rows,
+        ],
     )
 
 
@@ -115,12 +126,14 @@ def _fields(snapshot: PlanSnapshot) -> dict[str, Any]:
     return {name: getattr(snapshot, name) for name in PlanSnapshot.__dataclass_fields__}
 
 
-async def save_plan_steps(connection: Connection, steps: Sequence[PlanStep]) -> None:
+def saving_plan_steps(steps: Sequence[PlanStep]) -> Write:
     """Add what moved; what is there already stays as it is."""
-    await connection.execute(
+    return Write(
         """insert into plan_changes select * from jsonb_populate_recordset(null::plan_changes, $1)
         on conflict do nothing""",
-        [json_row(asdict(step)) for step in steps],
+        [
+            [json_row(asdict(step)) for step in steps],
+        ],
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from services.messaging.domain.feed import FeedEntry, FeedHead, NewFeedEntry, merge_entries
+from services.messaging.domain.feed import FeedEntry, FeedHead, FeedLook, NewFeedEntry, merge_entries
 from services.messaging.domain.people import ONCALL_AUDIENCE
 from shared.database import Connection
 
@@ -37,6 +37,16 @@ from audiences a join wanted w on w.position = a.position cross join head
 LOAD = """
 select number, kind, change, member_id, subject_id, entered_at from feed
 where audience = any($1::uuid[]) and number > $2 order by number limit $3
+"""
+
+COLUMNS = ("number", "kind", "change", "member_id", "subject_id", "entered_at")
+
+# One statement, one snapshot: the entries are all there are up to the end.
+LOOK = """
+select h.last_number, e.* from feed_head h left join lateral (
+    select audience, number, kind, change, member_id, subject_id, entered_at from feed
+    where audience = any($1::uuid[]) and number > $2 order by number limit $3
+) as e on true
 """
 
 # By their place: entries are never moved.
@@ -80,6 +90,20 @@ async def load_feed_entries(
     ONCALL_AUDIENCE for who holds that role."""
     rows = await connection.fetch(LOAD, list(audiences), after, limit)
     return merge_entries([FeedEntry(**dict(row)) for row in rows])
+
+
+async def look_at_feed(connection: Connection, *, audiences: Collection[UUID], after: int, limit: int) -> FeedLook:
+    """What these audiences have to read above `after`, and where the feed ends. Nobody's, where it is more than `limit`
+    rows: then each reads for itself."""
+    rows = await connection.fetch(LOOK, list(audiences), after, limit)
+    end = rows[0]["last_number"]  # the migration inserts the only row of the head
+    if len(rows) == limit:
+        return FeedLook(after=after, end=end, entries={})
+    entries: dict[UUID, list[FeedEntry]] = {audience: [] for audience in audiences}
+    for _, audience, *values in rows:
+        if audience is not None:
+            entries[audience].append(FeedEntry(**dict(zip(COLUMNS, values, strict=True))))
+    return FeedLook(after=after, end=end, entries=entries)
 
 
 async def load_feed_head(connection: Connection) -> FeedHead:

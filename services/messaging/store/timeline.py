@@ -6,27 +6,30 @@ from uuid import UUID
 
 from services.messaging.domain.timeline import TimelineEntry
 from shared.database import Connection
+from shared.writing import Write
 
 
-async def save_timeline(connection: Connection, entries: Sequence[TimelineEntry]) -> None:
+def saving_timeline(entries: Sequence[TimelineEntry]) -> Write | None:
     """Add events; one that is there already stays as it is."""
     if not entries:
-        return
-    await connection.execute(
+        return None
+    return Write(
         """insert into timeline (member_id, source, event_id, event_type, service, occurred_at, correlation_id,
             caused_by_source, caused_by_id, summary)
         select * from unnest($1::uuid[], $2::text[], $3::text[], $4::text[],
             $5::text[], $6::timestamptz[], $7::text[], $8::text[], $9::text[], $10::text[]) on conflict do nothing""",
-        [e.member_id for e in entries],
-        [e.source for e in entries],
-        [e.event_id for e in entries],
-        [e.event_type for e in entries],
-        [e.service for e in entries],
-        [e.occurred_at for e in entries],
-        [e.correlation_id for e in entries],
-        [e.caused_by_source for e in entries],
-        [e.caused_by_id for e in entries],
-        [e.summary for e in entries],
+        [
+            [e.member_id for e in entries],
+            [e.source for e in entries],
+            [e.event_id for e in entries],
+            [e.event_type for e in entries],
+            [e.service for e in entries],
+            [e.occurred_at for e in entries],
+            [e.correlation_id for e in entries],
+            [e.caused_by_source for e in entries],
+            [e.caused_by_id for e in entries],
+            [e.summary for e in entries],
+        ],
     )
 
 

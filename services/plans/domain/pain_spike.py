@@ -20,6 +20,11 @@ def detect_pain_spike(
     return None
 
 
+def least_spike(*, rules: PainRules) -> int:
+    """The lowest score that can be a spike, whatever is usual."""
+    return min(rules.spike.score_min, rules.ceiling.baseline_min + 1)
+
+
 def _is_spike(*, score: int, at_s: int, baseline: float, previous: tuple[int, float] | None, rule: SpikeRule) -> bool:
     if score < rule.score_min:
         return False

@@ -7,7 +7,7 @@ from uuid import UUID
 from services.plans.domain.announcements import decision_of, plan_revised
 from services.plans.domain.clinician import Override, override_item
 from services.plans.store.care_plans import load_care_plans, save_care_plans
-from services.plans.store.plan_revisions import PlanRevision, save_plan_revisions
+from services.plans.store.plan_revisions import PlanRevision
 from services.plans.store.rules import load_library
 from shared.database import Connection
 from shared.events.plans import PlanRevised, PlanRevisedData
@@ -56,6 +56,6 @@ async def override_plan(
         revised_by=practitioner_id,
     )
     outcomes.publish(PlanRevised, revised, because=command)
-    await save_care_plans(connection, plans=[revision.plan])
-    await save_plan_revisions(connection, revisions=[PlanRevision(member_id=member_id, decided_at=now, data=revised)])
+    told = PlanRevision(member_id=member_id, decided_at=now, data=revised)
+    await save_care_plans(connection, plans=[revision.plan], revisions=[told])
     return Overridden(outcomes=outcomes, revised=revised, version=revision.plan.version)

@@ -9,8 +9,7 @@ from services.plans.domain.announcements import decide, plan_issued, plan_revise
 from services.plans.domain.lapse import coming_lapse, expect_lapse
 from services.plans.domain.plan_issue import sign_phase
 from services.plans.store.care_plans import load_care_plans, save_care_plans
-from services.plans.store.lapse_timers import save_lapse_timers
-from services.plans.store.plan_revisions import PlanRevision, save_plan_revisions
+from services.plans.store.plan_revisions import PlanRevision
 from services.plans.store.rules import load_library
 from shared.database import Connection
 from shared.events.plans import PlanIssued, PlanIssuedData, PlanRevised, PlanRevisedData
@@ -65,8 +64,10 @@ async def sign_phases(
         outcomes.publish(PlanRevised, told, because=command)
     lapse = coming_lapse(plan=signed, now_s=now_s, rule=library.engagement.lapse)
     signed, moved = expect_lapse(plan=signed, lapse=lapse)
-    await save_care_plans(connection, plans=[signed])
-    await save_plan_revisions(connection, revisions=[PlanRevision(member_id=member_id, decided_at=now, data=told)])
-    if moved:
-        await save_lapse_timers(connection, timers={member_id: (signed.lapse_timer_s, command.cause)})
+    await save_care_plans(
+        connection,
+        plans=[signed],
+        revisions=[PlanRevision(member_id=member_id, decided_at=now, data=told)],
+        timers={member_id: (signed.lapse_timer_s, command.cause)} if moved else {},
+    )
     return Signed(outcomes=outcomes, told=told, version=signed.version)

@@ -1,11 +1,19 @@
 """Care plans, one row a member."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
 from uuid import UUID
 
 from services.plans.domain.care_plan import CarePlan
+from services.plans.store.lapse_timers import saving_lapse_timers
 from services.plans.store.packing import pack_plan, unpack_plan
+from services.plans.store.plan_revisions import PlanRevision, saving_plan_revisions
 from shared.database import Connection
+from shared.outcomes import Cause
+from shared.writing import Write, write
+
+NO_TIMERS: Final[Mapping[UUID, tuple[int | None, Cause]]] = MappingProxyType({})
 
 LOAD = "select member_id, plan_id, version, status, state from care_plans where member_id = any($1::uuid[])"
 
@@ -34,15 +42,22 @@ async def load_care_plans(connection: Connection, *, member_ids: Collection[UUID
     }
 
 
-async def save_care_plans(connection: Connection, *, plans: Iterable[CarePlan]) -> None:
-    """Save plans, each member at most once. The caller holds the members' locks."""
+async def save_care_plans(
+    connection: Connection,
+    *,
+    plans: Iterable[CarePlan],
+    revisions: Sequence[PlanRevision] = (),
+    timers: Mapping[UUID, tuple[int | None, Cause]] = NO_TIMERS,
+) -> None:
+    """Save plans, each member at most once, with their versions as they were told and their lapse timers. One
+    statement. The caller holds the members' locks."""
     chosen = list(plans)
-    if chosen:
-        await connection.execute(
-            SAVE,
-            [plan.member_id for plan in chosen],
-            [plan.plan_id for plan in chosen],
-            [plan.version for plan in chosen],
-            [plan.status for plan in chosen],
-            [pack_plan(plan) for plan in chosen],
-        )
+    columns = [
+        [plan.member_id for plan in chosen],
+        [plan.plan_id for plan in chosen],
+        [plan.version for plan in chosen],
+        [plan.status for plan in chosen],
+        [pack_plan(plan) for plan in chosen],
+    ]
+    saving = Write(SAVE, columns) if chosen else None
+    await write(connection, [saving, saving_plan_revisions(revisions), *saving_lapse_timers(timers)])

@@ -5,29 +5,26 @@ from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
-from shared.database import Connection
 from shared.outcomes import Cause, Timer
-from shared.timers import cancel_timers, save_timers
+from shared.timers import cancelling_timers, setting_timers
+from shared.writing import Write
 
 KIND: Final = "plan.lapse"
 
 
-async def save_lapse_timers(connection: Connection, *, timers: Mapping[UUID, tuple[int | None, Cause]]) -> None:
+def saving_lapse_timers(timers: Mapping[UUID, tuple[int | None, Cause]]) -> list[Write | None]:
     """Set each member's timer (Unix seconds), or cancel it where that is None. The cause is the last event that moved
     it."""
-    await save_timers(
-        connection,
-        [
-            Timer(
-                kind=KIND,
-                key=str(member_id),
-                member_id=member_id,
-                due_at=datetime.fromtimestamp(due_s, UTC),
-                cause=cause,
-            )
-            for member_id, (due_s, cause) in timers.items()
-            if due_s is not None
-        ],
-    )
+    due = [
+        Timer(
+            kind=KIND,
+            key=str(member_id),
+            member_id=member_id,
+            due_at=datetime.fromtimestamp(due_s, UTC),
+            cause=cause,
+        )
+        for member_id, (due_s, cause) in timers.items()
+        if due_s is not None
+    ]
     moot = [str(member_id) for member_id, (due_s, _) in timers.items() if due_s is None]
-    await cancel_timers(connection, kind=KIND, keys=moot)
+    return [setting_timers(due), cancelling_timers(kind=KIND, keys=moot)]

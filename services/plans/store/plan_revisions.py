@@ -8,6 +8,7 @@ from uuid import UUID
 
 from shared.database import Connection
 from shared.events.plans import PlanIssuedData, PlanRevisedData
+from shared.writing import Write
 
 SAVE = """
 insert into plan_revisions (plan_id, version, member_id, decided_at, event, data)
@@ -44,18 +45,21 @@ class PlanRevision:
     data: PlanIssuedData | PlanRevisedData
 
 
-async def save_plan_revisions(connection: Connection, *, revisions: Sequence[PlanRevision]) -> None:
+def saving_plan_revisions(revisions: Sequence[PlanRevision]) -> Write | None:
     """Add versions; one that exists raises: a version is told once."""
-    if revisions:
-        await connection.execute(
-            SAVE,
+    if not revisions:
+        return None
+    return Write(
+        SAVE,
+        [
             [one.data.plan_id for one in revisions],
             [one.data.version for one in revisions],
             [one.member_id for one in revisions],
             [one.decided_at for one in revisions],
             ["plan.issued" if isinstance(one.data, PlanIssuedData) else "plan.revised" for one in revisions],
             [one.data.model_dump_json(exclude_none=True) for one in revisions],
-        )
+        ],
+    )
 
 
 async def find_plan_revisions(

@@ -80,6 +80,10 @@ async def follow_members(connection: Connection, events: Sequence[MemberPaused],
     return Outcomes()
 
 
+def reports_nothing(value: bytes) -> bool:
+    return b'"findings":[]' in value
+
+
 def build(
     settings: ServiceSettings, *, activity: EventHandler = follow_activity, safety: EventHandler = raise_red_flags
 ) -> Service:
@@ -94,7 +98,7 @@ def build(
                 run=safety,
                 events=(PainReported,),
                 stateless=True,
-                patient=(b'"findings":[]',),
+                patient=reports_nothing,
             ),
             Subscription(topic=MEMBERS, group="probe.members", run=follow_members, events=(MemberPaused,)),
         ],

@@ -8,6 +8,7 @@ import pytest
 from aiokafka import TopicPartition
 
 from shared.lanes import MANY, Lane
+from shared.subscriptions import Patience, nothing
 
 LONG_S = 3600.0
 
@@ -22,7 +23,11 @@ def records(*offsets: int) -> Any:
     return cast(Any, [Logged(offset) for offset in offsets])
 
 
-def lane(start: int = 5, *, patient: tuple[bytes, ...] = ()) -> Lane:
+def is_calm(value: bytes) -> bool:
+    return b"calm" in value
+
+
+def lane(start: int = 5, *, patient: Patience = nothing) -> Lane:
     return Lane(TopicPartition("t", 0), start=start, cautious=False, patient=patient)
 
 
@@ -71,7 +76,7 @@ async def test_another_gap_begins_the_doubt_again() -> None:
 
 
 async def test_what_may_wait_does_for_as_long_as_patience_says() -> None:
-    one = lane(0, patient=(b"calm",))
+    one = lane(0, patient=is_calm)
     one.offer([*records(0)])
     assert await offsets_taken(one) == [0], "not recognised: it may not wait"
     one.offer(cast(Any, [Logged(1, b"a calm one")]))
@@ -85,19 +90,30 @@ async def test_what_may_wait_does_for_as_long_as_patience_says() -> None:
 
 
 @pytest.mark.parametrize("hurried", [Logged(2, b"help"), Logged(2, None)])
-async def test_what_may_not_wait_takes_along_what_is_before_it(hurried: Logged) -> None:
-    one = lane(0, patient=(b"calm",))
+async def test_what_may_not_wait_takes_along_what_is_before_it_and_leaves_what_is_behind_it(hurried: Logged) -> None:
+    one = lane(0, patient=is_calm)
     one.offer(cast(Any, [Logged(0, b"calm"), Logged(1, b"calm")]))
     taking = asyncio.create_task(offsets_taken(one))
     await asyncio.sleep(0)
     one.offer(cast(Any, [hurried, Logged(3, b"calm")]))
-    assert await taking == [0, 1, 2, 3]
+    assert await taking == [0, 1, 2]
+    assert one.waiting == 1
     one.offer(cast(Any, [Logged(4, b"calm")]))
     assert await is_kept_waiting(one), "the hurry is over with who was in one"
+    assert await offsets_taken(one, patience_s=0.0, hurried=False) == [3, 4]
+
+
+async def test_two_that_may_not_wait_are_taken_together() -> None:
+    one = lane(0, patient=is_calm)
+    one.offer(cast(Any, [Logged(0, b"help"), Logged(1, b"calm")]))
+    one.offer(cast(Any, [Logged(2, b"help"), Logged(3, b"calm")]))
+    assert await offsets_taken(one) == [0, 1, 2]
+    one.offer(cast(Any, [Logged(offset, b"calm") for offset in range(4, 4 + MANY)]))
+    assert len(await offsets_taken(one)) == MANY + 1, "who is behind leaves nothing"
 
 
 async def test_many_are_company_enough() -> None:
-    one = lane(0, patient=(b"calm",))
+    one = lane(0, patient=is_calm)
     one.offer(cast(Any, [Logged(offset, b"calm") for offset in range(MANY - 1)]))
     assert await is_kept_waiting(one)
     one.offer(cast(Any, [Logged(MANY - 1, b"calm")]))
@@ -105,14 +121,14 @@ async def test_many_are_company_enough() -> None:
 
 
 async def test_a_small_chunk_that_is_full_waits_for_nobody() -> None:
-    one = lane(0, patient=(b"calm",))
+    one = lane(0, patient=is_calm)
     one.offer(cast(Any, [Logged(offset, b"calm") for offset in range(3)]))
     sizes = [len((await asyncio.wait_for(one.next_chunk(1, patience=lambda: LONG_S), 20)).records) for _ in range(3)]
     assert sizes == [1, 1, 1]
 
 
 async def test_who_is_behind_does_not_wait_between_chunks() -> None:
-    one = lane(0, patient=(b"calm",))
+    one = lane(0, patient=is_calm)
     one.offer(cast(Any, [Logged(offset, b"calm") for offset in range(2 * MANY)]))
     taken = [await asyncio.wait_for(one.next_chunk(MANY // 2, patience=lambda: LONG_S), 20) for _ in range(4)]
     assert [len(chunk.records) for chunk in taken] == [MANY // 2] * 4

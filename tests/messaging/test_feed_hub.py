@@ -1,0 +1,145 @@
+"""The hub looks for all windows at once, and each of them still gets all it may see, in order, once."""
+
+import asyncio
+import random
+from collections.abc import Mapping, Sequence
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any, cast
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.messaging.api import feed as feed_module
+from services.messaging.api.feed import FeedHub
+from services.messaging.domain.feed import FeedEntry, FeedLook
+from services.messaging.domain.people import ONCALL_AUDIENCE
+from services.messaging.store.feed import look_at_feed, save_feed_entries
+from tests.fixtures.eventually import eventually
+from tests.messaging.conftest import Clinic
+from tests.messaging.given import COACH, MEMBER, NOW, PT, STRANGER
+from tests.messaging.test_feed import entry, head, read
+
+A, B, C = (UUID(int=number) for number in (1, 2, 3))
+
+
+def told(number: int) -> FeedEntry:
+    return FeedEntry(number=number, kind="alert", change="raised", member_id=A, subject_id=B, entered_at=NOW)
+
+
+def look(after: int, end: int, **numbers: Sequence[int]) -> FeedLook:
+    audiences: Mapping[str, UUID] = {"a": A, "b": B}
+    return FeedLook(after=after, end=end, entries={audiences[n]: [told(x) for x in xs] for n, xs in numbers.items()})
+
+
+def test_a_look_tells_only_those_whom_it_reaches() -> None:
+    one = look(5, 9, a=[6, 8], b=[6, 9])
+    assert one.since(4, [A]) is None, "who is further behind reads the table"
+    assert one.since(5, [C]) is None, "it was not asked for them"
+    assert one.since(5, [A, C]) is None
+    assert [e.number for e in one.since(5, [A, B]) or ()] == [6, 8, 9], "once each"
+    assert [e.number for e in one.since(6, [A]) or ()] == [8], "what was read before is left out"
+    assert one.since(9, [A]) == []
+
+
+@given(
+    feed=st.lists(st.sets(st.sampled_from((A, B))), max_size=20),
+    cuts=st.lists(st.integers(0, 20), max_size=6),
+    audiences=st.sampled_from(([A], [B], [A, B])),
+    start=st.integers(0, 20),
+)
+def test_looks_one_after_the_other_tell_everything_once(
+    feed: list[set[UUID]], cuts: list[int], audiences: list[UUID], start: int
+) -> None:
+    """From wherever a reader begins, as long as each look begins where the one before it ended."""
+    ends = sorted({min(cut, len(feed)) for cut in cuts} | {len(feed)})
+    position, got, after = min(start, len(feed)), list[int](), 0
+    begin = position
+    for end in ends:
+        found = FeedLook(
+            after=after,
+            end=end,
+            entries={a: [told(n) for n in range(after + 1, end + 1) if a in feed[n - 1]] for a in (A, B)},
+        ).since(position, audiences)
+        assert found is not None
+        got += [one.number for one in found]
+        position, after = max(position, end), end
+    assert got == [n for n in range(begin + 1, len(feed) + 1) if feed[n - 1] & set(audiences)]
+
+
+async def test_a_look_brings_what_each_audience_may_see_and_nothing_older(clinic: Clinic) -> None:
+    start = (await head(clinic)).last_number
+    async with clinic.transaction() as connection:
+        new = [entry(), entry(oncall=True), entry(also=(STRANGER.practitioner_id,))]
+        await save_feed_entries(connection, new, now=NOW)
+    audiences = [COACH.practitioner_id, ONCALL_AUDIENCE, STRANGER.practitioner_id, C]
+    async with clinic.database.acquire() as connection:
+        found = await look_at_feed(connection, audiences=audiences, after=start, limit=100)
+        nobody = await look_at_feed(connection, audiences=[], after=start, limit=100)
+        full = await look_at_feed(connection, audiences=audiences, after=start, limit=3)
+        none = await look_at_feed(connection, audiences=audiences, after=found.end, limit=100)
+    assert (found.after, found.end) == (start, start + 3)
+    numbers = {audience: [e.number - start for e in entries] for audience, entries in found.entries.items()}
+    assert list(numbers.values()) == [[1, 2, 3], [2], [3], []]
+    assert found.entries[COACH.practitioner_id] == await read(clinic, COACH.practitioner_id, after=start)
+    assert (nobody.end, nobody.entries) == (start + 3, {})
+    assert (full.end, full.since(start, audiences)) == (start + 3, None), "more than it can hold: each reads for itself"
+    assert none.since(found.end, audiences) == []
+
+
+@asynccontextmanager
+async def running_hub(clinic: Clinic) -> Any:
+    hub = FeedHub(connections_max=8)
+    service: Any = SimpleNamespace(database=clinic.database, health=SimpleNamespace(stopping=False))
+    watching = asyncio.create_task(hub._watch(service))
+    try:
+        yield hub, service
+    finally:
+        watching.cancel()
+        await asyncio.wait([watching])
+
+
+@pytest.mark.parametrize("look_max", [2_000, 4])
+async def test_every_window_gets_everything_in_order_once_whatever_it_misses(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch, look_max: int
+) -> None:
+    """Given writers that commit all the time and windows that come, go slowly or begin anew, then each has got what
+    the table holds for it."""
+    monkeypatch.setattr(feed_module, "LOOK_MAX", look_max)
+    chance = random.Random(7)
+    start = (await head(clinic)).last_number
+    got: dict[int, list[int]] = {}
+
+    async def write(hub: FeedHub) -> None:
+        for _ in range(40):
+            many = [entry(oncall=chance.random() < 0.3) for _ in range(chance.randrange(1, 4))]
+            async with clinic.transaction(MEMBER) as connection:
+                await save_feed_entries(connection, many, now=NOW)
+            hub.wake()
+
+    async def watch(hub: FeedHub, service: Any, number: int, *, oncall: bool, pause_s: float) -> None:
+        reader = COACH.practitioner_id if number % 2 else PT.practitioner_id
+        audiences = [reader, *([ONCALL_AUDIENCE] if oncall else [])]
+        got[number] = []
+        async for event in hub._counted(service, reader, audiences, start, float("inf")):
+            if event.event == "change":
+                got[number].append(int(cast(str, event.id)))
+                await asyncio.sleep(pause_s * chance.random())
+
+    async with running_hub(clinic) as (hub, service):
+        writers = [asyncio.create_task(write(hub)) for _ in range(2)]
+        windows = []
+        for number in range(6):
+            pace = watch(hub, service, number, oncall=number % 3 == 0, pause_s=0.01 if number > 3 else 0)
+            windows.append(asyncio.create_task(pace))
+            await asyncio.sleep(0.02)
+        await asyncio.gather(*writers)
+        expected = [e.number for e in await read(clinic, COACH.practitioner_id, after=start)]
+        assert len(expected) > 80
+        await eventually(lambda: all(numbers[-1:] == expected[-1:] for numbers in got.values()), within=20)
+        for window in windows:
+            window.cancel()
+        await asyncio.wait(windows)
+    assert all(numbers == expected for numbers in got.values())

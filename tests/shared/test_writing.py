@@ -1,0 +1,59 @@
+"""Writes in one statement do what each of them would have done alone."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import asyncpg
+import pytest
+
+from shared.writing import Write, write
+from tests.fixtures.databases import DatabaseFactory
+from tests.statements.counting import counting
+
+ADD = "insert into kept (name, at) select * from unnest($1::text[], $2::int[])"
+MOVE = "update kept set at = $2 where name = $1"
+DROP = "delete from kept where name = any($1::text[])"
+
+
+@pytest.fixture
+async def connection(database: DatabaseFactory) -> AsyncIterator[Any]:
+    connection = await asyncpg.connect(await database(None))
+    await connection.execute("create table kept (name text primary key, at int)")
+    await connection.execute("insert into kept values ('a', 1), ('b', 2)")
+    yield connection
+    await connection.close()
+
+
+async def kept(connection: Any) -> dict[str, int]:
+    return {row["name"]: row["at"] for row in await connection.fetch("select * from kept")}
+
+
+async def test_all_are_written_with_their_own_arguments_in_one_statement(connection: Any) -> None:
+    added = {f"n{n}": n for n in range(12)}
+    writes = [Write(MOVE, ["a", 7]), None, Write(DROP, [["b"]]), Write(ADD, [list(added), list(added.values())])]
+    async with counting(connection) as counted:
+        await write(connection, writes)
+    assert counted.total == 1
+    assert await kept(connection) == {"a": 7} | added
+
+
+async def test_placeholders_of_two_digits_keep_their_numbers(connection: Any) -> None:
+    numbers = " + ".join(f"${number}::int" for number in range(1, 11))
+    many = f"insert into kept select 'm' || $11::text, {numbers}"
+    await write(connection, [Write(MOVE, ["a", 5]), Write(many, [*range(1, 11), "x"]), Write(MOVE, ["b", 6])])
+    assert await kept(connection) == {"a": 5, "b": 6, "mx": 55}
+
+
+async def test_one_alone_is_sent_as_it_is_and_nothing_is_not_sent(connection: Any) -> None:
+    async with counting(connection) as counted:
+        await write(connection, [None, Write(MOVE, ["a", 3])])
+        await write(connection, [None])
+        await write(connection, [])
+    assert counted.texts == {MOVE: 1}
+    assert await kept(connection) == {"a": 3, "b": 2}
+
+
+async def test_where_one_fails_none_is_written(connection: Any) -> None:
+    with pytest.raises(asyncpg.NotNullViolationError):
+        await write(connection, [Write(MOVE, ["a", 9]), Write(ADD, [["c", None], [1, 2]])])
+    assert await kept(connection) == {"a": 1, "b": 2}
