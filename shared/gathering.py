@@ -13,8 +13,11 @@ from shared.clock import monotonic
 
 WINDOW_S = 0.2
 """How long events are counted before it is judged again."""
-ALONE_MS, ALONE_BYTES = 250, 1
-"""A fetch that finds nothing is answered after this time, one that finds so much at once."""
+ALONE_MS, ALONE_BYTES = 100, 1
+"""A fetch that finds nothing is answered after this time, one that finds so much at once. The client has one under way
+at a time: what was paused and may go on waits for it."""
+QUIET_MS = 400
+"""Instead, where nothing came for a while."""
 GATHER_BYTES = 64 * 1024
 SLACK_MS = 2
 """A fetch that gathers is answered so much later."""
@@ -34,7 +37,8 @@ class Gathering:
 
     def __init__(self, fetcher: Any, *, gather_ms: int, phase_s: float = 0.0) -> None:
         self._fetcher, self._gather_ms, self._phase_s = fetcher, gather_ms, phase_s
-        self._tell(ALONE_MS, ALONE_BYTES)
+        self._alone_ms = ALONE_MS
+        self._tell(self._alone_ms, ALONE_BYTES)
         self._since, self._count = monotonic(), 0
         self._has_company = False
         self.gathers = self.expects = False
@@ -49,10 +53,9 @@ class Gathering:
             self._since, self._count = now, 0
             self.expects = per_s * TICK_S >= 1
             self._has_company = per_s * self._gather_ms >= 1_000
-        gathers = records > 0 and self._has_company and not self.gathers
-        if gathers != self.gathers:
-            self.gathers = gathers
-            self._tell(self._gather_ms, GATHER_BYTES) if gathers else self._tell(ALONE_MS, ALONE_BYTES)
+            self._alone_ms = ALONE_MS if per_s else QUIET_MS
+        self.gathers = records > 0 and self._has_company and not self.gathers
+        self._tell(self._gather_ms, GATHER_BYTES) if self.gathers else self._tell(self._alone_ms, ALONE_BYTES)
 
     def poll_ms(self, longest: int) -> int:
         """How long a poll waits, at most `longest`: behind a fetch that gathers, until it must have been answered."""

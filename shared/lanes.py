@@ -82,12 +82,13 @@ class Lane:
             seen_before, self._doubted = self._doubted == first, first
             return "ask" if seen_before else "again"
         self._doubted = None
-        end = fresh[-1].offset + 1
+        end, hurry_end = fresh[-1].offset + 1, self._end_of_hurried(fresh)
         self._chunks.append(RawChunk(self.end, end, fresh))
         self.end = end
         self.waiting += len(fresh)
         self._filled.set()
-        hurry_end = end if self.waiting >= MANY else self._end_of_hurried(fresh)
+        if self.waiting >= MANY:
+            hurry_end = end
         if hurry_end is not None:
             self._hurry_end = hurry_end
             self._hurried.set()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from services.messaging.domain.feed import FeedEntry, FeedHead, NewFeedEntry, merge_entries, place_cursor
 from services.messaging.domain.people import ONCALL_AUDIENCE
-from services.messaging.store.feed import PRUNE, load_feed_entries, load_feed_head, prune_feed, save_feed_entries
+from services.messaging.store.feed import PRUNE, load_feed_head, look_at_feed, prune_feed, save_feed_entries
 from tests.fixtures.eventually import eventually
 from tests.messaging.conftest import Clinic
 from tests.messaging.given import COACH, DAY, MEMBER, NOW, PT, STRANGER
@@ -23,7 +23,10 @@ def entry(member_id: UUID = MEMBER, *, change: str = "raised", **values: Any) ->
 
 async def read(clinic: Clinic, *audiences: UUID, after: int = 0, limit: int = 1000) -> list[FeedEntry]:
     async with clinic.database.acquire() as connection:
-        return await load_feed_entries(connection, audiences=audiences, after=after, limit=limit)
+        look = await look_at_feed(connection, audiences=audiences, after=after, limit=limit)
+        found = look.since(after, audiences)
+        assert found is not None
+        return found
 
 
 async def head(clinic: Clinic) -> FeedHead:

@@ -31,7 +31,9 @@ def told(number: int) -> FeedEntry:
 
 def look(after: int, end: int, **numbers: Sequence[int]) -> FeedLook:
     audiences: Mapping[str, UUID] = {"a": A, "b": B}
-    return FeedLook(after=after, end=end, entries={audiences[n]: [told(x) for x in xs] for n, xs in numbers.items()})
+    return FeedLook(
+        after=after, end=end, head=end, entries={audiences[n]: [told(x) for x in xs] for n, xs in numbers.items()}
+    )
 
 
 def test_a_look_tells_only_those_whom_it_reaches() -> None:
@@ -42,6 +44,7 @@ def test_a_look_tells_only_those_whom_it_reaches() -> None:
     assert [e.number for e in one.since(5, [A, B]) or ()] == [6, 8, 9], "once each"
     assert [e.number for e in one.since(6, [A]) or ()] == [8], "what was read before is left out"
     assert one.since(9, [A]) == []
+    assert one.since(10, [A]) is None, "who is ahead of it reads the table"
 
 
 @given(
@@ -61,11 +64,16 @@ def test_looks_one_after_the_other_tell_everything_once(
         found = FeedLook(
             after=after,
             end=end,
+            head=len(feed),
             entries={a: [told(n) for n in range(after + 1, end + 1) if a in feed[n - 1]] for a in (A, B)},
         ).since(position, audiences)
+        after = end
+        if position > end:
+            assert found is None
+            continue
         assert found is not None
         got += [one.number for one in found]
-        position, after = max(position, end), end
+        position = end
     assert got == [n for n in range(begin + 1, len(feed) + 1) if feed[n - 1] & set(audiences)]
 
 
@@ -85,7 +93,8 @@ async def test_a_look_brings_what_each_audience_may_see_and_nothing_older(clinic
     assert list(numbers.values()) == [[1, 2, 3], [2], [3], []]
     assert found.entries[COACH.practitioner_id] == await read(clinic, COACH.practitioner_id, after=start)
     assert (nobody.end, nobody.entries) == (start + 3, {})
-    assert (full.end, full.since(start, audiences)) == (start + 3, None), "more than it can hold: each reads for itself"
+    assert (full.end, full.head) == (start + 1, start + 3), "a number is brought with all of its rows or not at all"
+    assert [e.number - start for e in full.since(start, audiences) or ()] == [1]
     assert none.since(found.end, audiences) == []
 
 
@@ -101,7 +110,7 @@ async def running_hub(clinic: Clinic) -> Any:
         await asyncio.wait([watching])
 
 
-@pytest.mark.parametrize("look_max", [2_000, 4])
+@pytest.mark.parametrize("look_max", [2_000, 8])
 async def test_every_window_gets_everything_in_order_once_whatever_it_misses(
     clinic: Clinic, monkeypatch: pytest.MonkeyPatch, look_max: int
 ) -> None:
@@ -143,3 +152,46 @@ async def test_every_window_gets_everything_in_order_once_whatever_it_misses(
             window.cancel()
         await asyncio.wait(windows)
     assert all(numbers == expected for numbers in got.values())
+
+
+async def test_a_database_that_was_set_back_leaves_no_window_behind(clinic: Clinic) -> None:
+    """Given windows that have seen what is no longer there, when the feed ends earlier than it did, then those are told
+    to begin anew, and they and who comes then get what is written from there on."""
+    told: dict[str, list[tuple[str, int]]] = {"before": [], "after": []}
+
+    async def write() -> int:
+        async with clinic.transaction(MEMBER) as connection:
+            await save_feed_entries(connection, [entry()], now=NOW)
+        return (await head(clinic)).last_number
+
+    async def watch(hub: FeedHub, service: Any, name: str, position: int | None) -> None:
+        async for event in hub._counted(
+            service, COACH.practitioner_id, [COACH.practitioner_id], position, float("inf")
+        ):
+            told[name].append((cast(str, event.event), int(cast(str, event.id))))
+
+    async with running_hub(clinic) as (hub, service):
+        start = (await head(clinic)).last_number
+        windows = [asyncio.create_task(watch(hub, service, "before", start))]
+        for _ in range(3):
+            last = await write()
+            hub.wake()
+        await eventually(lambda: told["before"][-1:] == [("change", last)], within=20)
+        async with clinic.transaction(MEMBER) as connection:
+            await connection.execute("delete from feed where number > $1", last - 2)
+            await connection.execute("update feed_head set last_number = $1", last - 2)
+        windows.append(asyncio.create_task(watch(hub, service, "after", None)))
+        await eventually(lambda: told["after"] == [("ready", last - 2)], within=20)
+        again = await write()
+        hub.wake()
+        assert again == last - 1
+        await eventually(lambda: told["after"][-1] == ("change", again), within=20)
+        await eventually(lambda: told["before"][-1] in (("reset", again), ("change", again)), within=20)
+        more = await write()
+        hub.wake()
+        await eventually(lambda: [of[-1] for of in told.values()] == [("change", more)] * 2, within=20)
+        assert "reset" in [kind for kind, _ in told["before"]]
+        assert "reset" not in [kind for kind, _ in told["after"]]
+        for window in windows:
+            window.cancel()
+        await asyncio.wait(windows)

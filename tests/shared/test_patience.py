@@ -1,6 +1,7 @@
 """What may wait for company, of what each service reads: never what somebody is alarmed by."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -23,11 +24,12 @@ from shared.events import (
     UsualPainChanged,
 )
 from shared.events.catalogue import SERVICES, TOPIC_OF
-from shared.events.codec import encode
+from shared.events.codec import Decoder, encode
 from shared.events.vocabulary import Finding
 from shared.subscriptions import Subscription, everything, nothing
 from tests.statements.chunks import subscriptions_of
 
+DECODER: Any = Decoder(TOPIC_OF["careloop.activity"])
 SUBSCRIPTIONS = {one.group: one for service in SERVICES for one in subscriptions_of(service)}
 HURRIED_PLANS = (PainSpiked, PainSettled, MemberLapsed)
 PATIENT_PLANS = (PlanIssued, PlanRevised, MilestoneReached, UsualPainChanged)
@@ -83,6 +85,9 @@ def test_no_findings_are_no_findings_however_an_app_says_so(left_out: bool) -> N
     assert b'"findings":[]' in value
     told = value.replace(b'"findings":[]', b'"extra":1' if left_out else b'"findings": [ ]')
     assert SUBSCRIPTIONS["plans.safety"].patient(told) == left_out, "not recognised: it hurries"
+    spelt = value.replace(b'"findings":[]', b'"f\\u0069ndings":["chest-pain-breathless"]')
+    assert DECODER.decode(spelt, ()).data.findings, "the same name to whoever reads JSON"
+    assert not SUBSCRIPTIONS["plans.safety"].patient(spelt)
 
 
 @given(

@@ -23,7 +23,7 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from services.messaging.api.access import Clinician, This
 from services.messaging.domain.feed import FeedLook, place_cursor
 from services.messaging.domain.people import ONCALL_AUDIENCE
-from services.messaging.store.feed import load_feed_entries, load_feed_head, look_at_feed, prune_feed
+from services.messaging.store.feed import load_feed_head, look_at_feed, prune_feed
 from shared.auth import authenticator_of
 from shared.clock import monotonic, wall_now
 from shared.database import is_transient
@@ -58,8 +58,8 @@ class FeedHub:
         self._audiences: Counter[UUID] = Counter()
         self._look, self._tell = asyncio.Event(), asyncio.Event()
         self._own = False
-        self._end = -1
-        """Where the feed ended at the last look."""
+        self._end = self._told = -1
+        """How far the last look reached, and where the feed ended when the others were told last."""
         self._next: asyncio.Future[FeedLook] | None = None
 
     # -- wake-ups
@@ -105,8 +105,11 @@ class FeedHub:
             if look.end != self._end:
                 self._end = look.end
                 self._show(look)
-                if own:
-                    self._tell.set()
+            if own and look.head != self._told:
+                self._told = look.head
+                self._tell.set()
+            if look.end < look.head:
+                self._look.set()
             await asyncio.sleep(max(REST_S, self._open.total() * REST_A_WINDOW_S))
 
     def _show(self, look: FeedLook) -> None:
@@ -180,23 +183,24 @@ class FeedHub:
         # Sent at once: a client that is cut off before the first change still knows where it stood.
         cursor = str(position)
         yield ServerSentEvent(event="reset" if afresh else "ready", id=cursor, data=cursor, retry=RETRY_MS)
-        look: FeedLook | None = None
+        shown: FeedLook | None = None
         while monotonic() < until and not service.health.stopping:
             following, end = self._following(), self._end  # before the table: what grows later is in what follows
-            entries = look.since(position, audiences) if look and look.end == end else None
-            is_shown = entries is not None
-            if entries is None:
+            look = shown if shown and shown.end == end else None
+            entries = look.since(position, audiences) if look else None
+            if look is None or entries is None:
                 async with service.database.acquire(timeout=10) as connection:
-                    entries = await load_feed_entries(connection, audiences=audiences, after=position, limit=BATCH)
+                    look = await look_at_feed(connection, audiences=audiences, after=position, limit=BATCH)
+                if look.head < position:  # the database was set back, and what this window has seen is not in it
+                    yield ServerSentEvent(event="reset", id=str(look.head), data=str(look.head))
+                entries = look.since(position, audiences) or []
             for entry in entries:
-                position = entry.number
                 data = orjson.dumps(entry.as_event()).decode()
                 yield ServerSentEvent(event="change", id=str(entry.number), data=data)
-            look = None
-            if is_shown or not entries:
-                position = max(position, end)
+            position, shown = look.end, None
+            if look.end >= look.head:
                 done, _ = await asyncio.wait([following], timeout=max(0.0, min(until - monotonic(), HEARTBEAT_S)))
-                look = following.result() if done else None
+                shown = following.result() if done else None
         yield ServerSentEvent(event="bye", data="sign-in ended" if monotonic() >= until else "restarting")
 
 

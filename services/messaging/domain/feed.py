@@ -60,12 +60,15 @@ class FeedLook:
 
     after: int
     end: int
+    head: int
+    """Where the feed ended then: beyond `end` where there was more than one look brings, before `after` where the
+    database was set back."""
     entries: Mapping[UUID, Sequence[FeedEntry]]
     """By audience, in order; an audience that was not asked for is missing."""
 
     def since(self, position: int, audiences: Collection[UUID]) -> list[FeedEntry] | None:
         """What a reader has not read who has read everything up to `position`; None where this look does not tell."""
-        if position < self.after or not self.entries.keys() >= set(audiences):
+        if not self.after <= position <= self.end or not self.entries.keys() >= set(audiences):
             return None
         found = [entry for audience in audiences for entry in self.entries[audience] if entry.number > position]
         return merge_entries(found)

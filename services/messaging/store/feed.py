@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from services.messaging.domain.feed import FeedEntry, FeedHead, FeedLook, NewFeedEntry, merge_entries
+from services.messaging.domain.feed import FeedEntry, FeedHead, FeedLook, NewFeedEntry
 from services.messaging.domain.people import ONCALL_AUDIENCE
 from shared.database import Connection
 
@@ -32,11 +32,6 @@ with wanted as (
 insert into feed (audience, number, kind, change, member_id, subject_id, entered_at)
 select a.audience, head.base + w.position, w.kind, w.change, w.member_id, w.subject_id, $10::timestamptz
 from audiences a join wanted w on w.position = a.position cross join head
-"""
-
-LOAD = """
-select number, kind, change, member_id, subject_id, entered_at from feed
-where audience = any($1::uuid[]) and number > $2 order by number limit $3
 """
 
 COLUMNS = ("number", "kind", "change", "member_id", "subject_id", "entered_at")
@@ -83,27 +78,19 @@ async def save_feed_entries(connection: Connection, entries: Sequence[NewFeedEnt
     )
 
 
-async def load_feed_entries(
-    connection: Connection, *, audiences: Collection[UUID], after: int, limit: int
-) -> list[FeedEntry]:
-    """Entries with a number above `after`, in order, at most `limit` rows. Audiences: the practitioner's own id, and
-    ONCALL_AUDIENCE for who holds that role."""
-    rows = await connection.fetch(LOAD, list(audiences), after, limit)
-    return merge_entries([FeedEntry(**dict(row)) for row in rows])
-
-
 async def look_at_feed(connection: Connection, *, audiences: Collection[UUID], after: int, limit: int) -> FeedLook:
-    """What these audiences have to read above `after`, and where the feed ends. Nobody's, where it is more than `limit`
-    rows: then each reads for itself."""
+    """What these audiences (a practitioner's own id, and ONCALL_AUDIENCE for who holds that role) have to read above
+    `after`, and where the feed ends. Where it is more than `limit` rows, the first of them: a number has a row for each
+    of its audiences, and the limit is to be far above that."""
     rows = await connection.fetch(LOOK, list(audiences), after, limit)
-    end = rows[0]["last_number"]  # the migration inserts the only row of the head
+    head = end = rows[0]["last_number"]  # the migration inserts the only row of the head
     if len(rows) == limit:
-        return FeedLook(after=after, end=end, entries={})
+        end = rows[-1]["number"] - 1  # of the last number there may be more
     entries: dict[UUID, list[FeedEntry]] = {audience: [] for audience in audiences}
     for _, audience, *values in rows:
-        if audience is not None:
+        if audience is not None and values[0] <= end:
             entries[audience].append(FeedEntry(**dict(zip(COLUMNS, values, strict=True))))
-    return FeedLook(after=after, end=end, entries=entries)
+    return FeedLook(after=after, end=end, head=head, entries=entries)
 
 
 async def load_feed_head(connection: Connection) -> FeedHead:

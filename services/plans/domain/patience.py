@@ -8,8 +8,9 @@ from services.plans.domain.rules import PainRules
 
 
 def reports_no_findings(value: bytes) -> bool:
-    """Whether a record has no warning sign that a member ticked."""
-    return b'"findings"' not in value or b'"findings":[]' in value
+    """Whether a record has no warning sign that a member ticked. One that holds an escape is not recognised: it could
+    spell the name otherwise."""
+    return b'"findings":[]' in value or (b'"findings"' not in value and b"\\" not in value)
 
 
 def is_calm(value: bytes, *, rules: PainRules) -> bool:
