@@ -97,6 +97,10 @@ from unnest($1::text[], $2::text[], $3::int[]) as f(kind, key, failures) where t
 
 COUNT_DUE = "select count(*) from delivery.timers where due_at <= $1 and kind = any($2::text[]) and failures < $3"
 
+IS_ANY_DUE = """
+select exists (select from delivery.timers where due_at <= $1 and kind = any($2::text[]) and failures < $3)
+"""
+
 COUNT_GIVEN_UP = "select count(*) from delivery.timers where due_at <= $1 and failures >= $2"
 
 
@@ -150,6 +154,12 @@ async def count_due(connection: Connection, *, kinds: Sequence[str], now: dateti
     """How many timers are due and not yet run."""
     count: int = await connection.fetchval(COUNT_DUE, now, kinds, FAILURES_MAX)
     return count
+
+
+async def is_any_due(connection: Connection, *, kinds: Sequence[str], now: datetime) -> bool:
+    """Whether there may be one to run. One statement, and no transaction while there is none."""
+    found: bool = await connection.fetchval(IS_ANY_DUE, now, kinds, FAILURES_MAX)
+    return found
 
 
 async def count_given_up(connection: Connection, *, now: datetime) -> int:

@@ -350,9 +350,9 @@ LIST: Sequence[Mutant] = (
         (
             Edit(
                 "shared.service",
-                "Service._run_timers",
-                "async with self.database.acquire(timeout=30) as connection, connection.transaction():",
-                "async with self.database.acquire(timeout=30) as connection:",
+                "Service._run_due",
+                "async with connection.transaction():",
+                "if True:",
             ),
         ),
         (),

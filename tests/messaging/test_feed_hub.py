@@ -195,3 +195,27 @@ async def test_a_database_that_was_set_back_leaves_no_window_behind(clinic: Clin
         for window in windows:
             window.cancel()
         await asyncio.wait(windows)
+
+
+async def test_the_first_look_does_not_read_the_whole_feed(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given a feed of weeks and a window that is there before the hub has looked, when it looks, then it knows the end
+    and has read nothing that is older."""
+    async with clinic.transaction(MEMBER) as connection:
+        await save_feed_entries(connection, [entry() for _ in range(20)], now=NOW)
+    looks: list[FeedLook] = []
+
+    async def note(*asked: Any, **named: Any) -> FeedLook:
+        looks.append(await look_at_feed(*asked, **named))
+        return looks[-1]
+
+    monkeypatch.setattr(feed_module, "look_at_feed", note)
+    hub = FeedHub(connections_max=8)
+    hub._audiences.update([COACH.practitioner_id])
+    service: Any = SimpleNamespace(database=clinic.database)
+    watching = asyncio.create_task(hub._watch(service))
+    hub.wake()
+    await eventually(lambda: looks, within=20)
+    watching.cancel()
+    await asyncio.wait([watching])
+    assert looks[0].end == looks[0].head == (await head(clinic)).last_number
+    assert looks[0].entries == {}

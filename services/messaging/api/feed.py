@@ -93,9 +93,9 @@ class FeedHub:
             own, self._own = self._own, False
             try:
                 async with service.database.acquire(timeout=10) as connection:
-                    look = await look_at_feed(
-                        connection, audiences=list(self._audiences), after=self._end, limit=LOOK_MAX
-                    )
+                    # The first look finds where the feed ends, not all that is in it.
+                    audiences = list(self._audiences) if self._end >= 0 else []
+                    look = await look_at_feed(connection, audiences=audiences, after=self._end, limit=LOOK_MAX)
             except Exception as error:
                 if not is_transient(error):
                     raise
