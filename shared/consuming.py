@@ -128,11 +128,15 @@ async def take_chunks(
     )
     work = _Sorted({partition: Counts() for partition in partitions})
     blocked = set() if subscription.stateless else set(inbox.blocked)
-    for arrival in fresh:
-        taken_before = inbox.known.get(arrival.identity)
-        if taken_before is None and first[arrival.identity] is not arrival:
-            taken_before = first[arrival.identity].digest
-        _sort(arrival, taken_before, work, subscription, blocked, at)
+    is_plain = not (inbox.known or blocked or subscription.events or len(first) < len(fresh))
+    if is_plain and all(arrival.fault is None for arrival in fresh):
+        work.to_run = fresh
+    else:
+        for arrival in fresh:
+            taken_before = inbox.known.get(arrival.identity)
+            if taken_before is None and first[arrival.identity] is not arrival:
+                taken_before = first[arrival.identity].digest
+            _sort(arrival, taken_before, work, subscription, blocked, at)
     taken = Taken(work.counts)
     told = await _run(connection, subscription, work, taken, isolated=isolated, service=service, now=at)
     settles = inbox.awaited and not subscription.stateless  # it may only be done under the members' locks

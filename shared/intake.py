@@ -1,27 +1,26 @@
 """From a consumer group to transactions: FastStream polls, a bounded lane per partition, a task per lane, one pool.
 
-FastStream gives the subscription, the group and the lifespan; records pass through it undecoded. What is ours is when a
-chunk is taken, tried again or found guilty. A failure never skips a record: the same chunk again, from its position.
+FastStream gives the subscription, the group, the loop around the poll and the lifespan; records go past it, undecoded.
+What is ours is when a chunk is taken, tried again or found guilty. A failure never skips a record: the same chunk
+again, from its position.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 from aiokafka import ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
-from faststream.kafka.message import KafkaMessage
 
 from shared.clock import Clock
 from shared.consuming import BehindBase, PositionMissing, SettleWaiting
 from shared.database import Database, is_transient
 from shared.ending import end_tasks
-from shared.gathering import ALONE_BYTES, ALONE_MS, Gathering, phase_of
+from shared.gathering import ALONE_MS, Gathering, phase_of
 from shared.isolating import describe_bug
 from shared.lanes import Lane
 from shared.parking import Room
@@ -95,33 +94,24 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
     def subscribe(self, broker: KafkaBroker) -> None:
         """Declare the subscription on the broker; it runs when the broker starts."""
 
-        async def pass_through(batch: Any) -> KafkaMessage:
-            return KafkaMessage(batch, batch, consumer=self._subscriber.consumer, correlation_id="-")
-
-        async def undecoded(message: Any) -> Any:
-            return message.raw_message
-
         self._subscriber = broker.subscriber(
             topic_name(self._settings.namespace, self.subscription.topic),
             group_id=group_name(self._settings.namespace, self.subscription.group),
             batch=True,
             fetch_max_wait_ms=ALONE_MS,
-            fetch_min_bytes=ALONE_BYTES,
             session_timeout_ms=self._settings.session_timeout_s * 1000,
             heartbeat_interval_ms=min(3_000, self._settings.session_timeout_s * 1000 // 3),
             auto_offset_reset="earliest",
             isolation_level="read_committed",
             ack_policy=AckPolicy.MANUAL,
             listener=self,
-            parser=pass_through,
-            decoder=undecoded,
         )
 
-        self._subscriber.get_msg = self._poll
-
         @self._subscriber  # type: ignore[untyped-decorator]
-        async def receive(records: Any) -> None:
-            self._receive(records)
+        async def unused(_: Any) -> None:
+            """A subscription needs one; `_poll` leaves nothing to it."""
+
+        self._subscriber.get_msg = self._poll
 
     @property
     def consumer(self) -> Any:
@@ -131,19 +121,16 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
 
     async def _poll(self, consumer: Any) -> Sequence[ConsumerRecord]:
         """Instead of FastStream's own, which sleeps for as long as it has waited whenever nothing came: what comes
-        meanwhile would wait as well. Raises what the client raises; FastStream's loop knows what to do."""
-        wait_ms = self.gathering.poll_ms(POLL_MS) if self.gathering else POLL_MS
-        found = await consumer.getmany(timeout_ms=wait_ms, max_records=POLL_RECORDS)
-        records = tuple(chain.from_iterable(found.values()))
+        meanwhile would wait as well. Records go to their lanes from here, and none is left for FastStream, whose way
+        to a handler costs more than that. Raises what the client raises; FastStream's loop knows what to do."""
+        found = await consumer.getmany(timeout_ms=POLL_MS, max_records=POLL_RECORDS)
         if self.gathering:
-            self.gathering.note(len(records))
-        return records
+            self.gathering.note(sum(map(len, found.values())))
+        self._receive(found)
+        return ()
 
-    def _receive(self, records: Sequence[ConsumerRecord]) -> None:
-        by_partition: dict[TopicPartition, list[ConsumerRecord]] = {}
-        for record in records:
-            by_partition.setdefault(TopicPartition(record.topic, record.partition), []).append(record)
-        for partition, batch in by_partition.items():
+    def _receive(self, found: Mapping[TopicPartition, list[ConsumerRecord]]) -> None:
+        for partition, batch in found.items():
             lane = self.lanes.get(partition)
             if lane is None:
                 continue  # polled before its position was sought

@@ -10,13 +10,14 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
+from shared.backoff import Backoff
 from shared.clock import monotonic
 from shared.database import Database, is_transient
 from shared.ending import end_tasks
@@ -77,38 +78,8 @@ def _columns(rows: Sequence[tuple[int, datetime]]) -> tuple[list[int], list[date
     return [outbox_id for outbox_id, _ in rows], [created_at for _, created_at in rows]
 
 
-Key = TypeVar("Key")
 Place = tuple[str, int]
 """A topic of the catalogue and the number of one of its partitions."""
-
-
-class Backoff(Generic[Key]):
-    """What has failed and when it is tried again, each at its own pace."""
-
-    def __init__(self, *, first_s: float, most_s: float) -> None:
-        self._first_s, self._most_s = first_s, most_s
-        self._failed: dict[Key, tuple[float, float]] = {}
-
-    def fail(self, key: Key) -> float:
-        """Note a failure; seconds until the next try."""
-        delay = min(self._most_s, 2 * self._failed[key][1]) if key in self._failed else self._first_s
-        self._failed[key] = (monotonic() + delay, delay)
-        return delay
-
-    def succeed(self, key: Key) -> None:
-        self._failed.pop(key, None)
-
-    def __contains__(self, key: object) -> bool:
-        """Whether its last try failed."""
-        return key in self._failed
-
-    def __len__(self) -> int:
-        return len(self._failed)
-
-    def waiting(self) -> set[Key]:
-        """What is not tried now."""
-        now = monotonic()
-        return {key for key, (until, _) in self._failed.items() if until > now}
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +100,9 @@ class Outflow:
     ) -> None:
         self.woken = asyncio.Event()
         self.stopping = False
+        self._may_find, self._read_at = True, monotonic()
+        """Whether there may be rows that no round has read, and when one read last: what is acknowledged only has to
+        be deleted."""
         self._namespace = settings.namespace
         self._database, self._is_leading = database, is_leading
         self._statement = READ.replace("{kind}", "urgent" if urgent else "not urgent")
@@ -141,8 +115,14 @@ class Outflow:
         self._topics: Backoff[str] = Backoff(first_s=0.5, most_s=5.0)
         self._places: Backoff[Place] = Backoff(first_s=0.5, most_s=5.0)
 
+    def wake(self) -> None:
+        """Something was committed."""
+        self._may_find = True
+        self.woken.set()
+
     async def run(self) -> None:
         """Hand over while this process leads, until it is stopped. Raises what the database raises."""
+        self._may_find = True
         while not self.stopping:
             self.woken.clear()
             if self._is_leading():
@@ -170,7 +150,13 @@ class Outflow:
             places=self._places.waiting() | self._sending.keys(),
         )
         await self._delete()
+        if not self._may_find and monotonic() < self._read_at + IDLE_S:
+            await self._idle()
+            return
+        self._may_find, self._read_at = False, monotonic()  # what is committed while it runs is read next time
         rows = await self._read(away)
+        if len(rows) == READ_MAX or away.members or away.topics or away.places:
+            self._may_find = True
         if not rows or not await self._connect():
             await self._idle()
             return
@@ -258,7 +244,7 @@ class Outflow:
         finally:
             self._take_note(topic, sent)
             del self._sending[place]
-            self.woken.set()
+            self.woken.set() if len(sent.acknowledged) == len(rows) else self.wake()
 
     def _look_for(self, topic: str) -> None:
         if topic not in self._looking and topic not in self._topics.waiting():
@@ -273,7 +259,7 @@ class Outflow:
             self._note("a topic is not there; its events wait", error, topic, delay)
         finally:
             del self._looking[topic]
-            self.woken.set()
+            self.wake()
 
     def _note(self, what: str, error: Exception, topic: str, delay: float) -> None:
         RELAY_FAILURES.labels(type(error).__name__).inc()
@@ -324,7 +310,7 @@ class Relay:
     def _wake(self, *, urgent: bool) -> None:
         for outflow in (self._urgent, self._bulk) if urgent else (self._bulk,):
             if outflow is not None:
-                outflow.woken.set()
+                outflow.wake()
 
     async def _tell_leader(self, urgent: bool) -> None:
         database = self._safety if urgent else self._database

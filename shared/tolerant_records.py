@@ -24,7 +24,7 @@ class TolerantRecords(_MemoryRecordsPy):  # type: ignore[misc]  # the library ha
 
 
 class _TolerantBatch:
-    """A batch whose records are read fast, and slowly from the first one that cannot be."""
+    """A batch whose records are read fast, and slowly where one of them cannot be."""
 
     __slots__ = ("_batch", "_raw")
 
@@ -40,17 +40,10 @@ class _TolerantBatch:
         return next(self._batch)
 
     def __iter__(self) -> Iterator[Any]:
-        read = 0
         try:
-            for record in self._batch:
-                yield record
-                read += 1
-            return
+            return iter(list(self._batch))
         except UnicodeDecodeError:
-            pass
-        for position, record in enumerate(_lenient(self._raw)):
-            if position >= read:
-                yield record
+            return iter(_lenient(self._raw))
 
 
 def _lenient(raw: memoryview) -> Any:

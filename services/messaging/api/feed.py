@@ -32,7 +32,7 @@ from shared.service import Service
 
 POLL_S: Final = 1.0
 """How often the feed is looked at without a wake-up: how late an entry can be while Valkey is down."""
-REST_S: Final = 0.003
+REST_S: Final = 0.001
 """Between two looks: a burst of commits is one look."""
 REST_A_WINDOW_S: Final = 0.00002
 """What a look finds goes to every open window that it is for."""
@@ -141,7 +141,9 @@ class FeedHub:
             await self._tell.wait()
             self._tell.clear()
             with suppress(RedisError, OSError, TimeoutError):
-                await valkey.publish(_channel(service), self._name)
+                listening = await valkey.publish(_channel(service), self._name)
+                if listening <= 1:  # nobody but this process; whoever comes looks by itself for as long
+                    await asyncio.sleep(POLL_S)
 
     # -- readers
 

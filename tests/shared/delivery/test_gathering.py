@@ -1,5 +1,6 @@
 """A fetch waits for company while much comes, and only then."""
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
@@ -7,20 +8,17 @@ from uuid import uuid4
 import pytest
 
 from shared import gathering
-from shared.gathering import ALONE_BYTES, ALONE_MS, GATHER_BYTES, QUIET_MS, SLACK_MS, TICK_S, Gathering
+from shared.gathering import ALONE_MS, QUIET_MS, TICK_S, Gathering
 from tests.fixtures.eventually import eventually
 from tests.fixtures.services import Consume, Publish, RunningService
 from tests.shared.delivery.probe import ACTIVITY, pain
 
-ALONE, TOGETHER, QUIET = (ALONE_MS, ALONE_BYTES), (30, GATHER_BYTES), (QUIET_MS, ALONE_BYTES)
-
 
 class Fetcher(SimpleNamespace):
-    _fetch_max_wait_ms, _fetch_min_bytes = ALONE
+    _fetch_max_wait_ms = ALONE_MS
 
-    @property
-    def waits(self) -> tuple[int, int]:
-        return self._fetch_max_wait_ms, self._fetch_min_bytes
+    async def _proc_fetch_request(self, *request: Any) -> Any:
+        return request
 
 
 def test_a_fetch_waits_behind_one_that_brought_something_while_many_come(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,43 +26,62 @@ def test_a_fetch_waits_behind_one_that_brought_something_while_many_come(monkeyp
     monkeypatch.setattr(gathering, "monotonic", lambda: time)
     fetcher = Fetcher()
     one = Gathering(fetcher, gather_ms=30)
-    one.note(500)
-    assert fetcher.waits == ALONE, "too early to tell"
+
+    def gathers_behind(records: int) -> bool:
+        one.note(records)
+        return one.gathers
+
+    assert not gathers_behind(500), "too early to tell"
     assert one.patience_s() == 0
     time += 1.0
-    one.note(1)
-    assert fetcher.waits == TOGETHER
-    assert one.poll_ms(500) == 30 + SLACK_MS
+    assert gathers_behind(1)
     assert 0 < one.patience_s() <= TICK_S
-    one.note(3)
-    assert fetcher.waits == ALONE, "what comes next is not kept waiting for what may come behind it"
-    assert one.poll_ms(500) == 500
-    one.note(1)
-    assert fetcher.waits == TOGETHER
-    one.note(0)
-    assert fetcher.waits == ALONE, "nothing came meanwhile"
+    assert not gathers_behind(0), "nothing came meanwhile: what comes next is not kept waiting"
     other = Gathering(Fetcher(), gather_ms=30, phase_s=0.03)
     other.expects = True
     assert (other.patience_s() - one.patience_s()) % TICK_S == pytest.approx(TICK_S - 0.03), "groups take turns"
     assert (time + one.patience_s()) / TICK_S == pytest.approx(round((time + one.patience_s()) / TICK_S))
     time += 1.0
-    one.note(20)
-    assert fetcher.waits == ALONE, "no other one is to be expected within 30 ms"
-    assert one.patience_s() > 0, "but within a tick"
+    assert not gathers_behind(20), "no other one is to be expected within 30 ms"
+    assert one.patience_s() > 0, "but soon"
     time += 1.0
     one.note(5)
     assert one.patience_s() == 0, "nor that"
+    assert fetcher._fetch_max_wait_ms == ALONE_MS
     time += 1.0
     one.note(0)
-    assert fetcher.waits == QUIET
+    assert fetcher._fetch_max_wait_ms == QUIET_MS
     time += 1.0
     one.note(1)
-    assert fetcher.waits == ALONE
+    assert fetcher._fetch_max_wait_ms == ALONE_MS
 
 
-def test_a_client_that_calls_it_otherwise_is_noticed_at_once() -> None:
+async def test_a_fetch_that_gathers_is_sent_later_and_one_that_is_cancelled_brings_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) > 1:
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr(gathering, "asyncio", SimpleNamespace(sleep=sleep, CancelledError=asyncio.CancelledError))
+    fetcher = Fetcher()
+    one = Gathering(fetcher, gather_ms=30)
+    assert await fetcher._proc_fetch_request("assignment", 1, "request") == ("assignment", 1, "request")
+    assert slept == []
+    one.gathers = True
+    assert await fetcher._proc_fetch_request("assignment", 1, "request") == ("assignment", 1, "request")
+    assert slept == [0.03]
+    assert await fetcher._proc_fetch_request("assignment", 1, "request") is False, "as the client's own"
+
+
+@pytest.mark.parametrize("missing", ["_fetch_max_wait_ms", "_proc_fetch_request"])
+def test_a_client_that_calls_it_otherwise_is_noticed_at_once(missing: str) -> None:
+    names = {"_fetch_max_wait_ms", "_proc_fetch_request"} - {missing}
     with pytest.raises(AttributeError):
-        Gathering(SimpleNamespace(fetch_max_wait_ms=100), gather_ms=30)
+        Gathering(SimpleNamespace(**dict.fromkeys(names)), gather_ms=30)
 
 
 async def test_the_client_fetches_as_it_was_told(
@@ -79,19 +96,19 @@ async def test_the_client_fetches_as_it_was_told(
         await publish(ACTIVITY, *(pain(uuid4(), 1) for _ in range(100)))
         return intake.gathering is not None and intake.gathering.expects
 
-    asked: list[tuple[int, int]] = []
+    asked: list[tuple[int, bool]] = []
     send = fetcher._client.send
 
     async def sending(node: int, request: Any, **options: Any) -> Any:
-        if type(request).__name__.startswith("FetchRequest"):
-            asked.append((fetcher._fetch_max_wait_ms, fetcher._fetch_min_bytes))
+        if type(request).__name__.startswith("FetchRequest") and intake.gathering:
+            asked.append((fetcher._fetch_max_wait_ms, intake.gathering.gathers))
         return await send(node, request, **options)
 
     monkeypatch.setattr(fetcher._client, "send", sending)
     await eventually(much_comes, within=20)
-    await eventually(lambda: {*asked} >= {ALONE, TOGETHER}, within=20)
+    await eventually(lambda: {*asked} >= {(ALONE_MS, True), (ALONE_MS, False)}, within=20)
     await eventually(lambda: not intake.gathering or not intake.gathering.expects, within=20)
-    await eventually(lambda: asked[-2:] == [QUIET, QUIET], within=20)
+    await eventually(lambda: asked[-2:] == [(QUIET_MS, False)] * 2, within=20)
 
 
 async def test_what_may_wait_does_until_what_may_not_comes(

@@ -187,10 +187,10 @@ async def test_what_was_polled_before_the_position_was_sought_is_dropped(
             intake.consumer.pause(*partitions)
         return await locate(intake, partitions, count_start=count_start)
 
-    def note(intake: Intake, records: Any) -> None:
+    def note(intake: Intake, found: Any) -> None:
         if intake.subscription.group == "probe.activity" and not intake.lanes:
-            polled.extend(record.offset for record in records)
-        receive(intake, records)
+            polled.extend(record.offset for records in found.values() for record in records)
+        receive(intake, found)
 
     monkeypatch.setattr(Intake, "_locate", locate_late)
     monkeypatch.setattr(Intake, "_receive", note)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Container, Sequence
+from typing import Any
 from unittest.mock import patch
 from uuid import UUID
 
@@ -11,10 +12,11 @@ from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from shared import relay
+from shared import backoff, relay
+from shared.backoff import Backoff
 from shared.outbox import OutboxRow, insert_rows
 from shared.partitioning import key_of
-from shared.relay import GIVE_BACK_LEASE, HOLD_LEASE, LEASE_S, Backoff, Outflow
+from shared.relay import GIVE_BACK_LEASE, HOLD_LEASE, LEASE_S, Outflow
 from shared.sending import Sent
 from shared.settings import ServiceSettings
 from tests.shared.machines.on_database import Stage, explore
@@ -87,9 +89,9 @@ class Relaying(RuleBasedStateMachine):
         super().__init__()
         self.stage, self.at = stage, 1_000.0
         self.written: list[tuple[str, UUID, bytes]] = []
-        self.clock = patch.object(relay, "monotonic", lambda: self.at)
-        self.patience = (patch.object(relay, "PATIENCE_S", 0.002), patch.object(relay, "IDLE_S", 0.001))
-        for patched in (self.clock, *self.patience):
+        self.patches: list[Any] = [patch.object(module, "monotonic", lambda: self.at) for module in (backoff, relay)]
+        self.patches += (patch.object(relay, "PATIENCE_S", 0.002), patch.object(relay, "IDLE_S", 0.001))
+        for patched in self.patches:
             patched.start()
         self.stage.run(self._open())
 
@@ -102,7 +104,7 @@ class Relaying(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.stage.run(self._close())
-        for patched in (self.clock, *self.patience):
+        for patched in self.patches:
             patched.stop()
 
     @rule(rows=st.lists(st.tuples(topics, members), min_size=1, max_size=6))
@@ -110,6 +112,7 @@ class Relaying(RuleBasedStateMachine):
         new = [(topic, member, str(len(self.written) + n).encode()) for n, (topic, member) in enumerate(rows)]
         self.stage.run(insert_rows(self.stage.pool, [OutboxRow(*row, key_of(row[1]).hash) for row in new]))
         self.written += new
+        self.outflows[0].wake()  # the other replica does not hear of it
 
     @rule(
         rounds=st.lists(st.sampled_from([0, 0, 0, 1]), min_size=1, max_size=4), passed=st.sampled_from([0.0, 0.6, 70.0])
@@ -216,7 +219,7 @@ class Backing(RuleBasedStateMachine):
         self.at = 50.0
         self.backoff: Backoff[int] = Backoff(first_s=1.0, most_s=8.0)
         self.failed: dict[int, tuple[float, int]] = {}
-        self.clock = patch.object(relay, "monotonic", lambda: self.at)
+        self.clock = patch.object(backoff, "monotonic", lambda: self.at)
         self.clock.start()
 
     def teardown(self) -> None:
