@@ -10,7 +10,7 @@ from shared.events.codec import Decoder, Undecodable, body_digest
 from shared.events.envelope import CloudEvent
 from shared.held_events import HeldEvent, HeldState
 from shared.inbox import coordinates_identity, inbox_identity
-from shared.partitioning import key_of
+from shared.partitioning import Key, key_of
 
 AHEAD_MAX = timedelta(minutes=5)
 """A phone's clock may be this far ahead."""
@@ -59,12 +59,16 @@ class Fault:
 @dataclass(slots=True)
 class Arrival:
     record: RawRecord
-    member_id: UUID | None
-    """From the event, or from the record's key where the event cannot be read."""
+    key: Key | None
+    """The member's, from the event, or from the record's key where the event cannot be read."""
     event: CloudEvent | None
     fault: Fault | None
     identity: bytes
     digest: bytes
+
+    @property
+    def member_id(self) -> UUID | None:
+        return self.key.member_id if self.key is not None else None
 
 
 WRONG_KEY = Fault("wrong-key", "the key of the record is not the subject of the event", blocks=False, is_harmless=True)
@@ -114,9 +118,9 @@ def read_arrivals(
         except Undecodable as error:
             arrivals.append(_unreadable(record, error, group=group, topic=topic))
             continue
-        identity = inbox_identity(group, event.source, event.id)
-        arrival = Arrival(record, event.subject, event, None, identity, body_digest(event))
-        if record.key != key_of(event.subject).raw and read_key(record.key) != event.subject:
+        identity, key = inbox_identity(group, event.source, event.id), key_of(event.subject)
+        arrival = Arrival(record, key, event, None, identity, body_digest(event))
+        if record.key != key.raw and read_key(record.key) != event.subject:
             arrival.fault = WRONG_KEY
         elif event.time > latest:
             arrival.fault = TIME_AHEAD
@@ -129,10 +133,15 @@ def read_arrivals(
 
 
 def _unreadable(record: RawRecord, error: Undecodable, *, group: str, topic: str) -> Arrival:
-    member_id = read_key(record.key)
+    key = _key_of(record)
     coordinates = identity_of_place(record, group=group, topic=topic)
-    blocks = member_id is not None and error.reason in REPAIRABLE
-    return Arrival(record, member_id, None, Fault(error.reason, error.detail, blocks), coordinates, coordinates)
+    blocks = key is not None and error.reason in REPAIRABLE
+    return Arrival(record, key, None, Fault(error.reason, error.detail, blocks), coordinates, coordinates)
+
+
+def _key_of(record: RawRecord) -> Key | None:
+    member_id = read_key(record.key)
+    return key_of(member_id) if member_id is not None else None
 
 
 def _is_too_old(time: datetime, record: RawRecord, *, now: datetime, wall: datetime) -> bool:
@@ -163,7 +172,7 @@ def without_headers(arrival: Arrival, *, group: str, topic: str) -> Arrival:
     r = arrival.record
     bare = BareRecord(r.partition, r.offset, r.key, r.value, r.timestamp)
     place = identity_of_place(bare, group=group, topic=topic)
-    return Arrival(bare, read_key(r.key), None, UNSTORABLE, place, place)
+    return Arrival(bare, _key_of(bare), None, UNSTORABLE, place, place)
 
 
 def to_held(

@@ -110,7 +110,8 @@ async def take_chunks(
     """
     group = subscription.group
     partitions = [chunk.partition for chunk in chunks]
-    members = {one.member_id for chunk in chunks for one in chunk.arrivals if one.member_id is not None}
+    keys = [one.key for chunk in chunks for one in chunk.arrivals if one.key is not None]
+    members = list({key.raw: key.member_id for key in keys}.values())  # bytes know their hash, UUIDs do not
     to_lock = () if subscription.stateless else members  # a red flag waits for nobody's lock
     positions = await lock_positions(connection, group, topic, partitions, members=to_lock, lock_timeout=lock_timeout)
     fresh = _fresh(chunks, positions, group)
@@ -124,7 +125,7 @@ async def take_chunks(
         topic=topic,
         identities=list(first),
         digests=[arrival.digest for arrival in first.values()],
-        member_ids=list(members),
+        member_ids=members,
     )
     work = _Sorted({partition: Counts() for partition in partitions})
     blocked = set() if subscription.stateless else set(inbox.blocked)
@@ -154,7 +155,7 @@ async def take_chunks(
     # Held under the identity of its place, and read once more since it can be read: it takes its own at a replay.
     await give_back(connection, await hold_events(connection, group=group, topic=topic, held=held))
     if settles:
-        taken.published += await settle_waiting(connection, list(members), at)
+        taken.published += await settle_waiting(connection, members, at)
     advances = [(chunk.partition, chunk.end, work.counts[chunk.partition]) for chunk in chunks]
     outbox = inserting_rows(told, urgent=subscription.stateless)
     await write(connection, [outbox, advancing_positions(group, topic, advances)])

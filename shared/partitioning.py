@@ -4,6 +4,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from aiokafka.partitioner import murmur2
+from asyncpg.pgproto import pgproto
 
 MEMO_MAX = 200_000
 """Members whose key is remembered: the library's murmur2 is pure Python and costs more than the rest of a send."""
@@ -15,6 +16,8 @@ class Key(NamedTuple):
     raw: bytes
     hash: int
     """Of 2^31 partitions a member's would have this number."""
+    member_id: UUID
+    """As the database driver makes it, which writes such a one in half the time."""
 
 
 _keys: dict[int, Key] = {}
@@ -27,7 +30,7 @@ def key_of(member_id: UUID) -> Key:
         if len(_keys) >= MEMO_MAX:
             _keys.clear()
         raw = str(member_id).encode()
-        key = _keys[member_id.int] = Key(raw, murmur2(raw) & 0x7FFFFFFF)
+        key = _keys[member_id.int] = Key(raw, murmur2(raw) & 0x7FFFFFFF, pgproto.UUID(member_id.bytes))
     return key
 
 

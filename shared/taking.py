@@ -18,7 +18,6 @@ from shared.inbox import LateConflict
 from shared.isolating import describe_bug
 from shared.lanes import Lane, RawChunk
 from shared.parking import Full, NoRoom, Room
-from shared.partitioning import key_of
 from shared.positions import record_attempt
 from shared.replaying import Reader
 from shared.sharing import LOCK_PATIENCE, SHORT_PATIENCE, SMALL, Load, SharedTransactions
@@ -200,11 +199,8 @@ class ChunkTaker:
 
     def _count_misplaced(self, arrivals: list[Arrival], partition: int) -> None:
         """A publisher with another partitioner: the members' locks keep the effects exact, but somebody should know."""
-        misplaced = sum(
-            1
-            for arrival in arrivals
-            if arrival.event is not None and key_of(arrival.event.subject).hash % self._partitions != partition
-        )
+        keys = [arrival.key for arrival in arrivals if arrival.event is not None]
+        misplaced = sum(1 for key in keys if key is not None and key.hash % self._partitions != partition)
         if misplaced:
             WRONG_PARTITION.labels(self.subscription.topic).inc(misplaced)
 
