@@ -204,7 +204,7 @@ LIST: Sequence[Mutant] = (
         "unreadable-goes-by",
         "an unreadable record whose key can be read does not park its member",
         (26,),
-        (Edit("shared.arrivals", "_unreadable", "member_id is not None and error.reason in REPAIRABLE", "False"),),
+        (Edit("shared.arrivals", "_unreadable", "key is not None and error.reason in REPAIRABLE", "False"),),
         (),
         ("held", "plans"),
     ),

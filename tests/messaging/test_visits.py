@@ -34,6 +34,7 @@ from services.messaging.store.visits import (
     hold_visits,
     load_calendars,
     load_member_visits,
+    load_visits,
     save_absences,
     save_practitioner_hours,
 )
@@ -285,13 +286,33 @@ async def test_a_move_is_told_once_however_often_it_is_sent(clinic: Clinic) -> N
     ]  # fmt: skip
 
 
+async def test_a_move_that_comes_late_does_not_undo_the_next_one(clinic: Clinic) -> None:
+    """Given a move whose answer was lost and a second one, when the first is sent again and says what it saw, then it
+    is refused; without saying so it would move the visit back."""
+    visit = await book(clinic)
+    values: dict[str, Any] = {"visit_id": visit.visit_id, "practitioner_id": PT.practitioner_id, "by_member": True}
+    first = {**values, "starts_at": TUESDAY_10 + HOUR, "moved_from": TUESDAY_10}
+    await clinic.command(reschedule_visit, MEMBER, **first)
+    assert (await clinic.command(reschedule_visit, MEMBER, **first)).visit.starts_at == TUESDAY_10 + HOUR
+    second = {**values, "starts_at": TUESDAY_10 + 2 * HOUR, "moved_from": TUESDAY_10 + HOUR}
+    await clinic.command(reschedule_visit, MEMBER, **second)
+    late = await clinic.command(reschedule_visit, MEMBER, **first)
+    assert late.reason == "moved-meanwhile"
+    async with clinic.database.acquire() as connection:
+        standing = (await load_visits(connection, visit_ids=[visit.visit_id]))[visit.visit_id]
+    assert standing.starts_at == TUESDAY_10 + 2 * HOUR
+
+
 async def test_a_cancelled_time_is_free_and_never_missed(clinic: Clinic) -> None:
     visit = await book(clinic)
     await clinic.command(cancel_booking, visit_id=visit.visit_id, by_member=False)
     assert clinic.published[-1].data.cancelled_by == "practitioner"
     assert TUESDAY_10 in [slot.starts_at for slot in await slots(clinic)]
     assert await clinic.pass_time(3 * DAY) == []
-    assert (await clinic.command(cancel_booking, visit_id=visit.visit_id, by_member=True)).reason == "not-booked"
+    told = len(clinic.published)
+    again = await clinic.command(cancel_booking, visit_id=visit.visit_id, by_member=True)
+    assert again.visit.status == "cancelled"
+    assert len(clinic.published) == told, "it is told once however often it is sent"
 
 
 async def test_a_visit_nobody_completes_is_missed_alerts_and_may_be_documented_late(clinic: Clinic) -> None:
@@ -304,6 +325,12 @@ async def test_a_visit_nobody_completes_is_missed_alerts_and_may_be_documented_l
     assert raised.causationid == missed.id
     done = await clinic.command(complete_booking, visit_id=visit.visit_id, recommendation=advice, note="She did come.")
     assert done.visit.status == "completed"
+    told = len(clinic.published)
+    same: dict[str, Any] = {"visit_id": visit.visit_id, "recommendation": advice, "note": "She did come."}
+    assert (await clinic.command(complete_booking, **same)).visit == done.visit
+    assert len(clinic.published) == told, "it is told once however often it is sent"
+    assert (await clinic.command(complete_booking, **{**same, "note": "He did."})).reason == "not-booked"
+    assert (await clinic.command(cancel_booking, visit_id=visit.visit_id, by_member=True)).reason == "not-booked"
     async with clinic.database.acquire() as connection:
         (alert,) = await load_member_alerts(connection, member_ids=[MEMBER])
     assert (alert.status, alert.outcome) == ("resolved", "reached-member")

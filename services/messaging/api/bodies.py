@@ -53,6 +53,8 @@ class NewVisit(Body):
 class NewTime(Body):
     practitioner_id: UUID
     starts_at: AwareDatetime
+    moved_from: AwareDatetime | None = None
+    """The start that the caller saw: a move that comes late, or again, does not undo a later one."""
 
 
 class Completion(Body):

@@ -141,7 +141,8 @@ async def post_visit(member_id: UUID, new: NewVisit, caller: Anyone, service: Th
 
 @router.post("/visits/{visit_id}/reschedule")
 async def post_reschedule(visit_id: UUID, new: NewTime, caller: Anyone, service: This, request: Request) -> VisitAnswer:
-    """To another time, with the same or another of the care team. Sent again while it is there, it is the same move."""
+    """To another time, with the same or another of the care team. Sent again while it is there, it is the same move;
+    409 `moved-meanwhile` where it is no longer at `moved_from`, if that is named."""
     member_id, is_member = await member_of_visit(service, caller, visit_id)
     async with service.command("reschedule-visit", member_ids=[member_id], request=request) as work:
         answer = await reschedule_visit(
@@ -149,6 +150,7 @@ async def post_reschedule(visit_id: UUID, new: NewTime, caller: Anyone, service:
             visit_id=visit_id,
             practitioner_id=new.practitioner_id,
             starts_at=new.starts_at,
+            moved_from=new.moved_from,
             by_member=is_member,
             command=work.command,
             now=work.now,
@@ -161,7 +163,7 @@ async def post_reschedule(visit_id: UUID, new: NewTime, caller: Anyone, service:
 
 @router.post("/visits/{visit_id}/cancel")
 async def post_cancel(visit_id: UUID, caller: Anyone, service: This, request: Request) -> VisitAnswer:
-    """Cancel a booked visit that has not begun."""
+    """Cancel a booked visit that has not begun. Sent again it is the same cancellation."""
     member_id, is_member = await member_of_visit(service, caller, visit_id)
     async with service.command("cancel-visit", member_ids=[member_id], request=request) as work:
         answer = await cancel_booking(
@@ -177,7 +179,8 @@ async def post_cancel(visit_id: UUID, caller: Anyone, service: This, request: Re
 async def post_complete(
     visit_id: UUID, done: Completion, caller: Clinician, service: This, request: Request
 ) -> VisitAnswer:
-    """Document the visit: the recommendation revises the plan, the note stays here."""
+    """Document the visit: the recommendation revises the plan, the note stays here. Sent again with the same words it
+    is the same completion."""
     member_id, is_member = await member_of_visit(service, caller, visit_id)
     if is_member:
         raise not_found()

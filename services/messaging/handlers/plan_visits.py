@@ -148,9 +148,11 @@ async def reschedule_visit(
     by_member: bool,
     command: Command,
     now: datetime,
+    moved_from: datetime | None = None,
 ) -> VisitPlanned | Refusal:
-    """To another time; asked again while it is there, the same move: nobody else has taken its time. Refusals:
-    no-such-visit, not-their-team, not-booked, already-started, too-soon, too-far, slot-taken."""
+    """To another time; asked again while it is there, the same move: nobody else has taken its time. `moved_from`: the
+    start that the caller saw. Refusals: no-such-visit, moved-meanwhile, not-their-team, not-booked, already-started,
+    too-soon, too-far, slot-taken."""
     visit = await _find(connection, visit_id, command)
     if isinstance(visit, Refusal):
         return visit
@@ -159,6 +161,8 @@ async def reschedule_visit(
         starts_at,
     ):
         return VisitPlanned(visit=visit, outcomes=Outcomes())
+    if moved_from is not None and visit.status == "booked" and visit.starts_at != moved_from:
+        return Refusal("moved-meanwhile", "The visit is not where it was; look at it again.")
     profile = (await load_member_profiles(connection, member_ids=[visit.member_id])).get(visit.member_id)
     practitioner = _on_team(profile, practitioner_id)
     if practitioner is None:
@@ -176,10 +180,12 @@ async def reschedule_visit(
 async def cancel_booking(
     connection: Connection, *, visit_id: UUID, by_member: bool, command: Command, now: datetime
 ) -> VisitPlanned | Refusal:
-    """Refusals: no-such-visit, not-booked, already-started."""
+    """Asked again, whoever asked first, the same cancellation. Refusals: no-such-visit, not-booked, already-started."""
     visit = await _find(connection, visit_id, command)
     if isinstance(visit, Refusal):
         return visit
+    if visit.status == "cancelled":
+        return VisitPlanned(visit=visit, outcomes=Outcomes())
     cancelled = cancel_visit(visit=visit, now=now)
     if isinstance(cancelled, Refusal):
         return cancelled
@@ -195,11 +201,13 @@ async def complete_booking(
     command: Command,
     now: datetime,
 ) -> VisitPlanned | Refusal:
-    """What came of the visit. The note stays here; the recommendation revises the plan.
-    Refusals: no-such-visit, not-booked, not-started."""
+    """What came of the visit; asked again with the same words, the same completion. The note stays here; the
+    recommendation revises the plan. Refusals: no-such-visit, not-booked, not-started."""
     visit = await _find(connection, visit_id, command)
     if isinstance(visit, Refusal):
         return visit
+    if visit.status == "completed" and (visit.recommendation, visit.note) == (recommendation, note):
+        return VisitPlanned(visit=visit, outcomes=Outcomes())
     done = complete_visit(visit=visit, recommendation=recommendation, note=note, now=now)
     if isinstance(done, Refusal):
         return done
