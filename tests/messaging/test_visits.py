@@ -310,7 +310,7 @@ async def test_a_cancelled_time_is_free_and_never_missed(clinic: Clinic) -> None
     assert TUESDAY_10 in [slot.starts_at for slot in await slots(clinic)]
     assert await clinic.pass_time(3 * DAY) == []
     told, again = len(clinic.published), await clinic.command(cancel_booking, visit_id=visit.visit_id, by_member=True)
-    assert (again.visit.status, len(clinic.published)) == ("cancelled", told), "it is told once however often it is sent"
+    assert (again.visit.status, len(clinic.published)) == ("cancelled", told), "told once"
 
 
 async def test_a_visit_nobody_completes_is_missed_alerts_and_may_be_documented_late(clinic: Clinic) -> None:
