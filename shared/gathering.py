@@ -40,9 +40,9 @@ class Gathering:
         self._fetch, fetcher._proc_fetch_request = fetcher._proc_fetch_request, self._fetch_when_gathered
         self._wait_at_most(ALONE_MS)
         self._since, self._count = monotonic(), 0
-        self._has_company = False
-        self.gathers = self.expects = False
-        """Whether the next fetch waits for company, and whether what may wait for longer does."""
+        self._has_company, self._not_before = False, 0.0
+        self.expects = False
+        """Whether what may wait for longer does."""
 
     def note(self, records: int) -> None:
         """A poll brought so many records; none, when only time has passed. Before the client fetches again."""
@@ -54,7 +54,11 @@ class Gathering:
             self.expects = per_s >= COMPANY_PER_S
             self._has_company = per_s * self._gather_ms >= 1_000
             self._wait_at_most(ALONE_MS if per_s else QUIET_MS)
-        self.gathers = records > 0 and self._has_company
+        self._not_before = now + self._gather_ms / 1000 if records > 0 and self._has_company else 0.0
+
+    def gathers_for_s(self) -> float:
+        """How long a fetch that is sent now waits for company."""
+        return max(0.0, self._not_before - monotonic())
 
     def patience_s(self) -> float:
         """How long what may wait does: not at all while little comes."""
@@ -63,9 +67,9 @@ class Gathering:
     async def _fetch_when_gathered(self, *request: Any) -> Any:
         """In the place of the client's own. Where it is cancelled, as at a rebalance, it answers as that one does:
         nothing has come."""
-        if self.gathers:
+        if (wait_s := self.gathers_for_s()) > 0:
             try:
-                await asyncio.sleep(self._gather_ms / 1000)
+                await asyncio.sleep(wait_s)
             except asyncio.CancelledError:
                 return False
         return await self._fetch(*request)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiokafka import ConsumerRebalanceListener, ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import ConsumerStoppedError, KafkaError
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 
@@ -36,6 +36,8 @@ STALLED_STARTS_MAX = 3
 """After so many starts without a committed chunk, records are taken one by one and each attempt is counted."""
 POLL_MS, POLL_RECORDS = 500, 2_000
 """How long a poll waits when there is nothing, and how much it brings at most."""
+POLL_AGAIN_S = 1.0
+"""After a bug of ours, or of the client, in a poll."""
 DRAIN_S = 5.0
 """How long a revoked partition may finish the chunk in hand."""
 log = logger("intake")
@@ -123,11 +125,27 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         """Instead of FastStream's own, which sleeps for as long as it has waited whenever nothing came: what comes
         meanwhile would wait as well. Records go to their lanes from here, and none is left for FastStream, whose way
         to a handler costs more than that. Raises what the client raises; FastStream's loop knows what to do."""
-        found = await consumer.getmany(timeout_ms=POLL_MS, max_records=POLL_RECORDS)
-        if self.gathering:
-            self.gathering.note(sum(map(len, found.values())))
-        self._receive(found)
+        try:
+            found = await consumer.getmany(timeout_ms=POLL_MS, max_records=POLL_RECORDS)
+            if self.gathering:
+                self.gathering.note(sum(map(len, found.values())))
+            self._receive(found)
+        except ConsumerStoppedError:
+            raise
+        except Exception as error:
+            self._seek_again()
+            if isinstance(error, KafkaError):
+                raise
+            BUGS.labels(self.subscription.group).inc()
+            log.exception("a poll failed", group=self.subscription.group, error=describe_bug(error))
+            await asyncio.sleep(POLL_AGAIN_S)
         return ()
+
+    def _seek_again(self) -> None:
+        """A poll that failed may have taken records of one partition from the client before another one failed."""
+        for partition, lane in self.lanes.items():
+            with suppress(KafkaError):  # it has just been revoked
+                self.consumer.seek(partition, lane.end)
 
     def _receive(self, found: Mapping[TopicPartition, list[ConsumerRecord]]) -> None:
         for partition, batch in found.items():

@@ -150,8 +150,9 @@ class Outflow:
             places=self._places.waiting() | self._sending.keys(),
         )
         await self._delete()
-        if not self._may_find and monotonic() < self._read_at + IDLE_S:
-            await self._idle()
+        rest = self._read_at + IDLE_S - monotonic()
+        if not self._may_find and rest > 0:
+            await self._idle(rest)
             return
         self._may_find, self._read_at = False, monotonic()  # what is committed while it runs is read next time
         rows = await self._read(away)
@@ -166,9 +167,9 @@ class Outflow:
         else:
             await self._idle()
 
-    async def _idle(self) -> None:
+    async def _idle(self, seconds: float = IDLE_S) -> None:
         with suppress(TimeoutError):
-            async with asyncio.timeout(IDLE_S):
+            async with asyncio.timeout(seconds):
                 await self.woken.wait()
 
     async def _delete(self) -> None:
@@ -293,7 +294,9 @@ class Relay:
         self._leading_until = 0.0
         self._urgent: Outflow | None = None
         self._bulk: Outflow | None = None
-        self._notify: asyncio.Task[None] | None = None
+        self._untold: set[bool] = set()
+        """Whether the leader is to be told of something, urgent or not."""
+        self._telling: dict[bool, asyncio.Task[None]] = {}
 
     @property
     def leading(self) -> bool:
@@ -304,8 +307,10 @@ class Relay:
         """Something was committed to the outbox. Cheap; a wake-up only, never the truth."""
         if self.leading:
             self._wake(urgent=urgent)
-        elif self._notify is None or self._notify.done():
-            self._notify = asyncio.create_task(self._tell_leader(urgent))
+            return
+        self._untold.add(urgent)
+        if urgent not in self._telling:
+            self._telling[urgent] = asyncio.create_task(self._tell_leader(urgent))
 
     def _wake(self, *, urgent: bool) -> None:
         for outflow in (self._urgent, self._bulk) if urgent else (self._bulk,):
@@ -313,9 +318,15 @@ class Relay:
                 outflow.wake()
 
     async def _tell_leader(self, urgent: bool) -> None:
+        """Once more where something was committed meanwhile: the leader may have read before that."""
         database = self._safety if urgent else self._database
-        with suppress(Exception):  # the leader looks by itself soon enough
-            await database.execute("select pg_notify($1, $2)", CHANNEL, URGENT if urgent else "")
+        try:
+            while urgent in self._untold:
+                self._untold.remove(urgent)
+                with suppress(Exception):  # the leader looks by itself soon enough
+                    await database.execute("select pg_notify($1, $2)", CHANNEL, URGENT if urgent else "")
+        finally:
+            del self._telling[urgent]
 
     async def run(self) -> None:
         """Take the lease when it is free and relay while it is held."""

@@ -7,11 +7,15 @@ bytes that are no text replaced, so that it arrives like any other and is judged
 """
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from aiokafka.consumer import fetcher
 from aiokafka.record.default_records import DefaultRecordBatch, _DefaultRecordBatchPy
 from aiokafka.record.memory_records import _MemoryRecordsPy
+
+AT_ONCE = 500
+"""Records that are read ahead: a batch may hold very many small ones."""
 
 
 class TolerantRecords(_MemoryRecordsPy):  # type: ignore[misc]  # the library has no types
@@ -24,7 +28,7 @@ class TolerantRecords(_MemoryRecordsPy):  # type: ignore[misc]  # the library ha
 
 
 class _TolerantBatch:
-    """A batch whose records are read fast, and slowly where one of them cannot be."""
+    """A batch whose records are read fast, and slowly from where one of them cannot be."""
 
     __slots__ = ("_batch", "_raw")
 
@@ -40,10 +44,15 @@ class _TolerantBatch:
         return next(self._batch)
 
     def __iter__(self) -> Iterator[Any]:
+        records, read = (record for record in self._batch), 0  # the batch itself may be asked for its records once
         try:
-            return iter(list(self._batch))
+            while some := list(islice(records, AT_ONCE)):
+                yield from some
+                read += len(some)
+            return
         except UnicodeDecodeError:
-            return iter(_lenient(self._raw))
+            pass
+        yield from islice(_lenient(self._raw), read, None)
 
 
 def _lenient(raw: memoryview) -> Any:

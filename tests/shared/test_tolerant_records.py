@@ -9,6 +9,7 @@ from aiokafka.consumer import fetcher
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 from aiokafka.record.memory_records import MemoryRecords
 
+from shared import tolerant_records
 from shared.clock import monotonic
 from shared.tolerant_records import tolerate_header_names
 from tests.fixtures.servers import RunningServers
@@ -75,10 +76,18 @@ async def read_all(servers: RunningServers, partition: TopicPartition, count: in
         await consumer.stop()
 
 
+@pytest.mark.parametrize("at_once", [1, 2, 3, 500])
 @pytest.mark.parametrize("compression", COMPRESSIONS.values(), ids=COMPRESSIONS)
 async def test_a_broken_header_name_stops_nobody(
-    servers: RunningServers, producer: AIOKafkaProducer, partition: TopicPartition, compression: int, tolerant: None
+    servers: RunningServers,
+    producer: AIOKafkaProducer,
+    partition: TopicPartition,
+    compression: int,
+    at_once: int,
+    tolerant: None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(tolerant_records, "AT_ONCE", at_once)
     await publish_broken(producer, partition, compression)
     records = await read_all(servers, partition, 5)
 

@@ -57,7 +57,8 @@ class FeedHub:
         """Windows by reader."""
         self._audiences: Counter[UUID] = Counter()
         self._look, self._tell = asyncio.Event(), asyncio.Event()
-        self._own = False
+        self._own = self._hears = False
+        """Whether this process committed something, and whether it is told of others that do."""
         self._end = self._told = -1
         """How far the last look reached, and where the feed ended when the others were told last."""
         self._next: asyncio.Future[FeedLook] | None = None
@@ -128,12 +129,14 @@ class FeedHub:
             try:
                 async with valkey.pubsub() as subscription:
                     await subscription.subscribe(_channel(service))
+                    self._hears = True
                     self._look.set()  # whatever was announced before we listened
                     while True:
                         message = await subscription.get_message(ignore_subscribe_messages=True, timeout=2.0)
                         if message is not None and message["data"] != self._name:
                             self._look.set()
             except (RedisError, OSError, TimeoutError):
+                self._hears = False
                 await asyncio.sleep(POLL_S)
 
     async def _announce(self, service: Service, valkey: Redis) -> None:
@@ -142,7 +145,7 @@ class FeedHub:
             self._tell.clear()
             with suppress(RedisError, OSError, TimeoutError):
                 listening = await valkey.publish(_channel(service), self._name)
-                if listening <= 1:  # nobody but this process; whoever comes looks by itself for as long
+                if listening <= self._hears:  # nobody but this process; whoever comes looks by itself for as long
                     await asyncio.sleep(POLL_S)
 
     # -- readers

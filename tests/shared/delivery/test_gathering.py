@@ -8,6 +8,7 @@ from uuid import uuid4
 import pytest
 
 from shared import gathering
+from shared.clock import monotonic
 from shared.gathering import ALONE_MS, QUIET_MS, TICK_S, Gathering
 from tests.fixtures.eventually import eventually
 from tests.fixtures.services import Consume, Publish, RunningService
@@ -29,13 +30,16 @@ def test_a_fetch_waits_behind_one_that_brought_something_while_many_come(monkeyp
 
     def gathers_behind(records: int) -> bool:
         one.note(records)
-        return one.gathers
+        return one.gathers_for_s() > 0
 
     assert not gathers_behind(500), "too early to tell"
     assert one.patience_s() == 0
     time += 1.0
     assert gathers_behind(1)
     assert 0 < one.patience_s() <= TICK_S
+    time += 0.031
+    assert one.gathers_for_s() == 0, "its time is over, whatever came of it"
+    assert gathers_behind(1)
     assert not gathers_behind(0), "nothing came meanwhile: what comes next is not kept waiting"
     other = Gathering(Fetcher(), gather_ms=30, phase_s=0.03)
     other.expects = True
@@ -71,9 +75,9 @@ async def test_a_fetch_that_gathers_is_sent_later_and_one_that_is_cancelled_brin
     one = Gathering(fetcher, gather_ms=30)
     assert await fetcher._proc_fetch_request("assignment", 1, "request") == ("assignment", 1, "request")
     assert slept == []
-    one.gathers = True
+    one._not_before = monotonic() + 0.03
     assert await fetcher._proc_fetch_request("assignment", 1, "request") == ("assignment", 1, "request")
-    assert slept == [0.03]
+    assert slept == [pytest.approx(0.03, abs=0.02)]
     assert await fetcher._proc_fetch_request("assignment", 1, "request") is False, "as the client's own"
 
 
@@ -96,19 +100,24 @@ async def test_the_client_fetches_as_it_was_told(
         await publish(ACTIVITY, *(pain(uuid4(), 1) for _ in range(100)))
         return intake.gathering is not None and intake.gathering.expects
 
-    asked: list[tuple[int, bool]] = []
-    send = fetcher._client.send
+    asked, waited = list[int](), list[float]()
+    send, gathers_for_s = fetcher._client.send, intake.gathering.gathers_for_s
 
     async def sending(node: int, request: Any, **options: Any) -> Any:
-        if type(request).__name__.startswith("FetchRequest") and intake.gathering:
-            asked.append((fetcher._fetch_max_wait_ms, intake.gathering.gathers))
+        if type(request).__name__.startswith("FetchRequest"):
+            asked.append(fetcher._fetch_max_wait_ms)
         return await send(node, request, **options)
 
+    def waiting() -> float:
+        waited.append(gathers_for_s())
+        return waited[-1]
+
     monkeypatch.setattr(fetcher._client, "send", sending)
+    monkeypatch.setattr(intake.gathering, "gathers_for_s", waiting)
     await eventually(much_comes, within=20)
-    await eventually(lambda: {*asked} >= {(ALONE_MS, True), (ALONE_MS, False)}, within=20)
+    await eventually(lambda: ALONE_MS in asked and max(waited) > 0, within=20)
     await eventually(lambda: not intake.gathering or not intake.gathering.expects, within=20)
-    await eventually(lambda: asked[-2:] == [(QUIET_MS, False)] * 2, within=20)
+    await eventually(lambda: (asked[-2:], waited[-2:]) == ([QUIET_MS] * 2, [0.0] * 2), within=20)
 
 
 async def test_what_may_wait_does_until_what_may_not_comes(

@@ -2,11 +2,15 @@
 finds goes to the lanes and nowhere else."""
 
 from collections.abc import Coroutine
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.errors import CorruptRecordException, KafkaError
 
+from shared import intake as intake_module
+from tests.fixtures.eventually import eventually
 from tests.fixtures.services import RunningService
 
 FIRST, SECOND = TopicPartition("careloop.activity", 0), TopicPartition("careloop.activity", 3)
@@ -55,3 +59,38 @@ async def test_it_is_this_poll_that_the_loop_of_faststream_uses(probe: RunningSe
         intake._subscriber.get_msg, intake._subscriber.running = own, True
     assert own == intake._poll
     assert polled == [intake.consumer]
+
+
+class Broken:
+    """A client whose poll fails, after it has taken records of other partitions."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    async def getmany(self, **_: Any) -> dict[TopicPartition, list[str]]:
+        raise self._error
+
+
+@pytest.mark.parametrize("error", [CorruptRecordException(), ValueError()])
+async def test_after_a_poll_that_failed_every_lane_is_read_from_its_end(
+    probe: RunningService, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a client that raises in the middle of a poll, then nothing that it had taken by then is passed over; what
+    Kafka's client raises is FastStream's to judge, and a bug ends nobody's polling."""
+    intake, sought, slept = probe.service.intakes[0], dict[TopicPartition, int](), list[float]()
+    await eventually(lambda: intake.lanes, within=20)
+    lanes = {partition: lane.end for partition, lane in intake.lanes.items()}
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    monkeypatch.setattr(intake.consumer, "seek", sought.__setitem__)
+    monkeypatch.setattr(intake_module, "asyncio", SimpleNamespace(sleep=sleep))
+    if isinstance(error, KafkaError):
+        with pytest.raises(CorruptRecordException):
+            intake._poll(Broken(error)).send(None)
+        assert slept == []
+    else:
+        assert run_without_waiting(intake._poll(Broken(error))) == ()
+        assert slept == [intake_module.POLL_AGAIN_S]
+    assert sought == lanes

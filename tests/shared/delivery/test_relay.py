@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 import pytest
@@ -17,7 +17,7 @@ from shared.kafka import new_producer
 from shared.migrating import migrate
 from shared.outbox import OutboxRow, insert_rows
 from shared.partitioning import key_of, partition_of
-from shared.relay import Relay
+from shared.relay import URGENT, Relay
 from shared.settings import ServiceSettings
 from shared.telemetry import RELAY_BACKOFF, RELAY_FAILURES
 from tests.fixtures.databases import DatabaseFactory
@@ -323,3 +323,28 @@ async def test_a_refused_record_leaves_the_rest_of_its_partition_alone(
     read = await consume(ACTIVITY, count=24)
     for member in (refused, *others):
         assert ids_of(read, member) == numbers(6)
+
+
+async def test_the_leader_is_told_again_of_what_was_committed_while_it_was_told() -> None:
+    """Given a process that does not lead, when it commits again before the first notice is on its way, then there is a
+    second one; and a red flag is told beside the rest, which may be waiting for a connection."""
+    told, may_go = list[str](), asyncio.Event()
+
+    class Telling:
+        async def execute(self, _statement: str, _channel: str, what: str) -> None:
+            told.append(what)
+            if not what:
+                await may_go.wait()
+
+    settings = ServiceSettings(database_url="postgresql://not.used", namespace="test", port=0)
+    relay = Relay(settings, cast(Any, Telling()))
+    relay.wake()
+    await eventually(lambda: told == [""], within=5)
+    relay.wake()
+    relay.wake()
+    relay.wake(urgent=True)
+    await eventually(lambda: told == ["", URGENT], within=5)
+    may_go.set()
+    await eventually(lambda: told == ["", URGENT, ""], within=5)
+    relay.wake()
+    await eventually(lambda: told == ["", URGENT, "", ""], within=5)
