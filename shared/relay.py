@@ -129,7 +129,7 @@ class Outflow:
                 await self._round()
             else:
                 await self._delete()  # what was under way when this process led
-                await self._idle()
+                await self._idle(IDLE_S)
 
     async def close(self) -> None:
         """End what is under way; what was acknowledged by then is deleted."""
@@ -159,15 +159,15 @@ class Outflow:
         if len(rows) == READ_MAX or away.members or away.topics or away.places:
             self._may_find = True
         if not rows or not await self._connect():
-            await self._idle()
+            await self._idle(IDLE_S)
             return
         promising = self._hand_over(rows, away)
         if promising:
             await asyncio.wait(promising, timeout=PATIENCE_S)
         else:
-            await self._idle()
+            await self._idle(IDLE_S)
 
-    async def _idle(self, seconds: float = IDLE_S) -> None:
+    async def _idle(self, seconds: float) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self.woken.wait()
