@@ -129,6 +129,7 @@ async def take_chunks(
     )
     work = _Sorted({partition: Counts() for partition in partitions})
     blocked = set() if subscription.stateless else set(inbox.blocked)
+    # Nearly every chunk: there is nothing to sort.
     is_plain = not (inbox.known or blocked or subscription.events or len(first) < len(fresh))
     if is_plain and all(arrival.fault is None for arrival in fresh):
         work.to_run = fresh

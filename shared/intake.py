@@ -137,7 +137,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             if isinstance(error, KafkaError):
                 raise
             BUGS.labels(self.subscription.group).inc()
-            log.exception("a poll failed", group=self.subscription.group, error=describe_bug(error))
+            log.error("a poll failed", group=self.subscription.group, error=describe_bug(error))
             await asyncio.sleep(POLL_AGAIN_S)
         return ()
 
