@@ -16,7 +16,7 @@ from shared.arrivals import IDENTITY_CONFLICT, Arrival, identity_of_place, to_he
 from shared.database import LOCK_TIMEOUT, Connection
 from shared.events.envelope import CloudEvent
 from shared.held_events import HeldEvent, hold_events
-from shared.inbox import Outcome, give_back, record_outcomes, take_again, take_into_inbox
+from shared.inbox import Findings, Outcome, give_back, record_outcomes, take_again, take_into_inbox
 from shared.isolating import run_isolated
 from shared.outbox import OutboxRow, finish_events, insert_rows, inserting_rows, put_in_outbox
 from shared.outcomes import Outcomes
@@ -127,18 +127,7 @@ async def take_chunks(
         digests=[arrival.digest for arrival in first.values()],
         member_ids=members,
     )
-    work = _Sorted({partition: Counts() for partition in partitions})
-    blocked = set() if subscription.stateless else set(inbox.blocked)
-    # Nearly every chunk: there is nothing to sort.
-    is_plain = not (inbox.known or blocked or subscription.events or len(first) < len(fresh))
-    if is_plain and all(arrival.fault is None for arrival in fresh):
-        work.to_run = fresh
-    else:
-        for arrival in fresh:
-            taken_before = inbox.known.get(arrival.identity)
-            if taken_before is None and first[arrival.identity] is not arrival:
-                taken_before = first[arrival.identity].digest
-            _sort(arrival, taken_before, work, subscription, blocked, at)
+    work = _sort_all(fresh, first, inbox, subscription, {partition: Counts() for partition in partitions}, at)
     taken = Taken(work.counts)
     told = await _run(connection, subscription, work, taken, isolated=isolated, service=service, now=at)
     settles = inbox.awaited and not subscription.stateless  # it may only be done under the members' locks
@@ -174,6 +163,30 @@ def _fresh(chunks: Sequence[Chunk], positions: Mapping[int, int], group: str) ->
             raise BehindBase(group)
         fresh += [arrival for arrival in chunk.arrivals if arrival.record.offset >= next_offset]
     return fresh
+
+
+def _sort_all(
+    fresh: list[Arrival],
+    first: Mapping[bytes, Arrival],
+    inbox: Findings,
+    subscription: Subscription,
+    counts: dict[int, Counts],
+    now: datetime,
+) -> _Sorted:
+    """Where each record goes; `first` is the first one under each identity."""
+    work = _Sorted(counts)
+    blocked = set() if subscription.stateless else set(inbox.blocked)
+    # Nearly every chunk: there is nothing to sort.
+    is_plain = not (inbox.known or blocked or subscription.events or len(first) < len(fresh))
+    if is_plain and all(arrival.fault is None for arrival in fresh):
+        work.to_run = fresh
+        return work
+    for arrival in fresh:
+        taken_before = inbox.known.get(arrival.identity)
+        if taken_before is None and first[arrival.identity] is not arrival:
+            taken_before = first[arrival.identity].digest
+        _sort(arrival, taken_before, work, subscription, blocked, now)
+    return work
 
 
 def _sort(

@@ -66,7 +66,7 @@ RETENTION_DAYS = 35
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class Findings:
     known: dict[bytes, bytes]
     """Identities that an earlier chunk has taken, with the digest of the body it took."""
     blocked: frozenset[UUID]
@@ -95,7 +95,7 @@ async def take_into_inbox(
     identities: Sequence[bytes],
     digests: Sequence[bytes],
     member_ids: Sequence[UUID],
-) -> Taken:
+) -> Findings:
     """Take events (each identity once) and read, after the members' locks, what diverts them. One statement."""
     row = await connection.fetchrow(TAKE, identities, digests, member_ids, group, topic)
     assert row is not None
@@ -103,7 +103,7 @@ async def take_into_inbox(
     if row["taken"] + len(known) < len(identities):
         # Another member's event with the same identity was committed while this statement waited for it.
         raise LateConflict(len(identities) - row["taken"] - len(known))
-    return Taken(known, frozenset(row["blocked"]), row["awaited"])
+    return Findings(known, frozenset(row["blocked"]), row["awaited"])
 
 
 class LateConflict(Exception):

@@ -48,7 +48,7 @@ LIST: Sequence[Mutant] = (
         "no-inbox",
         "the inbox is not asked: what was taken is taken again",
         (16,),
-        (Edit(CONSUMING, "take_chunks", "taken_before = inbox.known.get(arrival.identity)", "taken_before = None"),),
+        (Edit(CONSUMING, "_sort_all", "taken_before = inbox.known.get(arrival.identity)", "taken_before = None"),),
         (),
         ("plans", "counts", "events"),
     ),
@@ -59,7 +59,7 @@ LIST: Sequence[Mutant] = (
         (
             Edit(
                 CONSUMING,
-                "take_chunks",
+                "_sort_all",
                 "if taken_before is None and first[arrival.identity] is not arrival:",
                 "if False:",
             ),
@@ -192,7 +192,7 @@ LIST: Sequence[Mutant] = (
         (
             Edit(
                 CONSUMING,
-                "take_chunks",
+                "_sort_all",
                 "blocked = set() if subscription.stateless else set(inbox.blocked)",
                 "blocked = set()",
             ),

@@ -24,7 +24,9 @@ def client_log() -> Iterator[None]:
 
 
 @pytest.fixture
-async def complaints(client_log: None) -> Complaints:
+async def complaints(client_log: None, caplog: pytest.LogCaptureFixture) -> Complaints:
+    gc.collect()  # what producers of tests before have left is told now, by loops that are closed
+    caplog.clear()
     made = Complaints()
     made.count()
     return made
