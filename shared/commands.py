@@ -23,8 +23,9 @@ class Work:
     outcomes: Outcomes = field(default_factory=Outcomes)
 
     def take(self, outcomes: Outcomes) -> None:
-        """Publish what the handler decided, when this transaction commits."""
+        """Publish what the handler decided, and write what it left, when this transaction commits."""
         self.outcomes.published += outcomes.published
+        self.outcomes.writes += outcomes.writes
 
 
 def new_command(

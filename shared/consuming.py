@@ -1,8 +1,8 @@
 """Chunks of one partition or of several, taken exactly once, in one transaction.
 
 The order of the statements is the protocol (docs/delivery.md has the reason of each):
-position locks, member locks -> inbox and queues -> handler (load, decide, save) -> what waited -> outbox and
-positions.
+position locks, member locks -> inbox and queues -> handler (load, decide, save) -> what waited ->
+what the handler left, outbox and positions.
 """
 
 from collections import Counter
@@ -18,8 +18,8 @@ from shared.events.envelope import CloudEvent
 from shared.held_events import HeldEvent, hold_events
 from shared.inbox import Findings, Outcome, give_back, record_outcomes, take_again, take_into_inbox
 from shared.isolating import run_isolated
-from shared.outbox import OutboxRow, finish_events, insert_rows, inserting_rows, put_in_outbox
-from shared.outcomes import Outcomes
+from shared.outbox import finish_events, inserting_rows, write_outcomes
+from shared.outcomes import Outcomes, Write
 from shared.parking import Room, require_room
 from shared.positions import Counts, advancing_positions, lock_positions, sum_counts
 from shared.subscriptions import Subscription
@@ -129,11 +129,11 @@ async def take_chunks(
     )
     work = _sort_all(fresh, first, inbox, subscription, {partition: Counts() for partition in partitions}, at)
     taken = Taken(work.counts)
-    told = await _run(connection, subscription, work, taken, isolated=isolated, service=service, now=at)
+    left = await _run(connection, subscription, work, taken, isolated=isolated, service=service, now=at)
     settles = inbox.awaited and not subscription.stateless  # it may only be done under the members' locks
     if settles or work.conflicts:  # what they lead to comes behind
-        await insert_rows(connection, told, urgent=subscription.stateless)
-        told = ()
+        await write(connection, left)
+        left = []
     if work.conflicts:
         await take_again(connection, [arrival.identity for arrival in work.conflicts])
         await _run_again(connection, subscription, work, taken, service=service, now=at)
@@ -147,8 +147,7 @@ async def take_chunks(
     if settles:
         taken.published += await settle_waiting(connection, members, at)
     advances = [(chunk.partition, chunk.end, work.counts[chunk.partition]) for chunk in chunks]
-    outbox = inserting_rows(told, urgent=subscription.stateless)
-    await write(connection, [outbox, advancing_positions(group, topic, advances)])
+    await write(connection, [*left, advancing_positions(group, topic, advances)])
     return taken
 
 
@@ -238,10 +237,10 @@ async def _run(
     isolated: bool,
     service: str,
     now: datetime,
-) -> Sequence[OutboxRow]:
-    """Run the handler over what is to run and note how that ended; what there is to publish."""
+) -> list[Write | None]:
+    """Run the handler over what is to run and note how that ended; what is left to write, the events with it."""
     if not work.to_run:
-        return ()
+        return []
     if isolated:
         outcomes = await _run_isolated(connection, subscription, work, taken, service=service, now=now)
     else:
@@ -249,7 +248,7 @@ async def _run(
     _apply_outcomes(outcomes, work, subscription, now)
     told = finish_events(outcomes.published, service=service, scope=subscription.group, now=now)
     taken.published = len(told)
-    return told
+    return [*outcomes.writes, inserting_rows(told, urgent=subscription.stateless)]
 
 
 async def _run_again(
@@ -265,9 +264,8 @@ async def _run_again(
             taken.bugs.append(bug)
             continue
         scope = f"{subscription.group} {arrival.identity.hex()}"
-        published = isolated.outcomes.published
-        taken.published += await put_in_outbox(
-            connection, published, service=service, scope=scope, now=now, urgent=subscription.stateless
+        taken.published += await write_outcomes(
+            connection, isolated.outcomes, service=service, scope=scope, now=now, urgent=subscription.stateless
         )
         work.count(arrival).new += 1
 

@@ -27,7 +27,7 @@ from shared.held_events import (
 from shared.inbox import Late, Outcome, give_back, inbox_identity, record_outcomes, take_late
 from shared.isolating import Isolated, ref_of, run_isolated
 from shared.member_locks import lock_members
-from shared.outbox import put_in_outbox
+from shared.outbox import write_outcomes
 from shared.replaying import Drained, Fate, Queue, Reader, drain_queue, settle_waiting
 
 RECORD = "insert into delivery.operations (done_by, action, reason, details) values ($1, $2, $3, $4::text::jsonb)"
@@ -291,9 +291,9 @@ class _Alone:
         an identity of its own, as in consuming.py."""
         group, row = self.reader.subscription.group, self.row
         scope = group if identity is not None else f"{group} {row.identity.hex()}"
-        published = await put_in_outbox(
+        published = await write_outcomes(
             self.connection,
-            isolated.outcomes.published,
+            isolated.outcomes,
             service=self.bench.service,
             scope=scope,
             now=self.bench.now,

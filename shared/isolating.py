@@ -14,6 +14,7 @@ from shared.events.envelope import CloudEvent
 from shared.outbox import finish_events
 from shared.outcomes import Outcomes
 from shared.subscriptions import Subscription
+from shared.writing import write
 
 Ref = tuple[str, str]
 
@@ -21,6 +22,7 @@ Ref = tuple[str, str]
 @dataclass(slots=True)
 class Isolated:
     outcomes: Outcomes = field(default_factory=Outcomes)
+    """Of the others. Nothing of it is left to write but the events."""
     guilty: dict[Ref, str] = field(default_factory=dict)
     """Events whose handling raised, with the exception's type and place: never its text, which may hold health data."""
     behind: set[Ref] = field(default_factory=set)
@@ -109,6 +111,8 @@ class _Search:
                 # What cannot be built or encoded is this handler's bug: inside the savepoint, like any other.
                 scope = self.subscription.group
                 finish_events(outcomes.published, service=self.service, scope=scope, now=self.now)
+                await write(self.connection, outcomes.writes)
+                outcomes.writes.clear()
                 return outcomes
         except Exception as error:
             if is_transient(error):

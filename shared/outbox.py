@@ -10,13 +10,13 @@ from uuid import UUID
 
 from pydantic import TypeAdapter
 
-from shared.database import Connection, Database
+from shared.database import Connection
 from shared.events.catalogue import TOPIC_OF_CLASS
 from shared.events.codec import encode_made
 from shared.events.envelope import EventId, Instant, SourceUri, Traceparent, derive_id
-from shared.outcomes import Draft, cause_of, service_source, step_of, trace_of
+from shared.outcomes import Draft, Outcomes, Write, cause_of, service_source, step_of, trace_of
 from shared.partitioning import key_of
-from shared.writing import Write, write
+from shared.writing import write
 
 _INSTANT: TypeAdapter[datetime] = TypeAdapter(Instant)
 _CAUSE: TypeAdapter[tuple[str, str, str, str | None]] = TypeAdapter(
@@ -72,22 +72,17 @@ def finish_events(drafts: Sequence[Draft], *, service: str, scope: str, now: dat
     return rows
 
 
-async def put_in_outbox(
-    connection: Connection, drafts: Sequence[Draft], *, service: str, scope: str, now: datetime, urgent: bool = False
+async def write_outcomes(
+    connection: Connection, outcomes: Outcomes, *, service: str, scope: str, now: datetime, urgent: bool = False
 ) -> int:
-    """Write the events of a decision, in the order decided; how many. The caller holds their members' locks, unless
-    they are `urgent`: what a safety group decides is in order by its partitions and overtakes everything else."""
-    if drafts:
-        rows = finish_events(drafts, service=service, scope=scope, now=now)
-        await insert_rows(connection, rows, urgent=urgent)
-    return len(drafts)
-
-
-async def insert_rows(connection: "Connection | Database", rows: Sequence[OutboxRow], *, urgent: bool = False) -> None:
-    """Write rows in this order."""
-    await write(connection, [inserting_rows(rows, urgent=urgent)])
+    """Write what a decision leaves to be written, and its events in the order decided; how many. One statement. The
+    caller holds their members' locks, unless they are `urgent`: what a safety group decides is in order by its
+    partitions and overtakes everything else."""
+    rows = finish_events(outcomes.published, service=service, scope=scope, now=now)
+    await write(connection, [*outcomes.writes, inserting_rows(rows, urgent=urgent)])
+    return len(rows)
 
 
 def inserting_rows(rows: Sequence[OutboxRow], *, urgent: bool = False) -> Write | None:
-    """As `insert_rows`, to be written together with something else."""
+    """Put rows in the outbox, in this order."""
     return Write(INSERT, [*zip(*rows, strict=True), urgent]) if rows else None

@@ -1,11 +1,12 @@
-"""What a handler answers: events to publish, refusals with their reason, events that must wait.
+"""What a handler answers: events to publish, refusals with their reason, events that must wait, and what is left to
+write.
 
 A handler never publishes, commits or catches. It returns these values; the runtime records each outcome and puts the
 events in the outbox in the same transaction as the handler's own writes.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -111,6 +112,16 @@ class Refusal:
     detail: str = ""
 
 
+class Write(NamedTuple):
+    """An insert, update or delete, and the arguments of its placeholders from $1 on."""
+
+    statement: str
+    """Without a `with` of its own."""
+    arguments: Sequence[Any]
+    parts: str = ""
+    """What comes before the statement: `name as (...), ...`, with names that nothing beside it has."""
+
+
 @dataclass(slots=True)
 class Outcomes:
     """Collects what a handler decided about the events it was given. Not mentioned = applied."""
@@ -118,6 +129,8 @@ class Outcomes:
     published: list[Draft] = field(default_factory=list)
     refused: dict[tuple[str, str], Refusal] = field(default_factory=dict)
     waiting: dict[tuple[str, str], str] = field(default_factory=dict)
+    writes: list[Write | None] = field(default_factory=list)
+    """What the handler leaves to be written: last, and in one statement with the events (shared/writing.py)."""
 
     def publish(
         self,

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from shared.database import Connection
 from shared.member_locks import LOCK_MEMBERS
-from shared.writing import Write
+from shared.outcomes import Write
 
 # The positions first: the members are only asked for once all of them are counted. What holds for the transaction comes
 # with them, so that it costs no round trip of its own: the limit on waiting for locks, and one plan for all values, as

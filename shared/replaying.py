@@ -28,7 +28,7 @@ from shared.held_events import (
 )
 from shared.inbox import Late, Outcome, give_back, inbox_identity, record_outcomes, take_late
 from shared.isolating import Isolated, ref_of, run_isolated
-from shared.outbox import put_in_outbox
+from shared.outbox import write_outcomes
 from shared.subscriptions import Subscription
 
 QUEUE_PAGE = 1_000
@@ -175,9 +175,7 @@ async def _drain(
     to_run = [item.event for item in items if item.fault is None and item.late != "duplicate"]
     events = [event for event in to_run if subscription.wants(event)]
     isolated = await run_isolated(connection, subscription, events, service=service, now=now)
-    published = await put_in_outbox(
-        connection, isolated.outcomes.published, service=service, scope=subscription.group, now=now
-    )
+    published = await write_outcomes(connection, isolated.outcomes, service=service, scope=subscription.group, now=now)
     recording = _Recording(subscription, isolated, now, replay_head, rest_at or now)
     for queue in queues:
         recording.note(queue)

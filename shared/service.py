@@ -37,7 +37,7 @@ from shared.isolating import describe_bug
 from shared.lag import LogEnds, Positions
 from shared.member_locks import lock_members
 from shared.migrating import missing_migrations
-from shared.outbox import put_in_outbox
+from shared.outbox import write_outcomes
 from shared.outcomes import Cause
 from shared.relay import Relay
 from shared.replaying import Reader, settle_waiting
@@ -144,9 +144,7 @@ class Service:
             await lock_members(connection, member_ids)
             work = Work(connection, self.clock.now(), command)
             yield work
-            published = await put_in_outbox(
-                connection, work.outcomes.published, service=self.name, scope=name, now=work.now
-            )
+            published = await write_outcomes(connection, work.outcomes, service=self.name, scope=name, now=work.now)
             published += await self.settle_waiting(connection, list(member_ids), work.now)
         self.committed(published)
 

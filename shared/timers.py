@@ -20,11 +20,11 @@ from shared.clock import monotonic
 from shared.database import Connection, is_transient
 from shared.isolating import describe_bug
 from shared.member_locks import claim_members
-from shared.outbox import put_in_outbox
-from shared.outcomes import Cause, Timer
+from shared.outbox import write_outcomes
+from shared.outcomes import Cause, Timer, Write
 from shared.subscriptions import TimerHandler
 from shared.telemetry import TIMERS_GIVEN_UP
-from shared.writing import Write, write
+from shared.writing import write
 
 CLAIM_MAX = 500
 """Timers taken in one transaction."""
@@ -357,8 +357,8 @@ class _Batch:
                 outcomes = await self.handlers[timers[0].kind](self.connection, timers, now=self.now)
                 # In here, as an event that cannot be built or encoded is the fault of whose handler drafted it. Ids
                 # derive from the timer, so it makes no difference in which batch one is.
-                self.result.published += await put_in_outbox(
-                    self.connection, outcomes.published, service=self.service, scope=timers[0].kind, now=self.now
+                self.result.published += await write_outcomes(
+                    self.connection, outcomes, service=self.service, scope=timers[0].kind, now=self.now
                 )
             return []
         except Exception as error:

@@ -20,7 +20,7 @@ from shared.events.catalogue import TOPIC_OF
 from shared.events.codec import Decoder, body_digest
 from shared.events.envelope import CloudEvent
 from shared.inbox import inbox_identity
-from shared.outbox import put_in_outbox
+from shared.outbox import write_outcomes
 from shared.outcomes import Outcomes
 from shared.settings import ServiceSettings
 from shared.topics import topic_name
@@ -61,7 +61,7 @@ async def take(
         events = [event for identity, event in by_identity.items() if identity in fresh]
         await connection.fetch(lock, list({event.subject for event in events}))
         outcomes: Outcomes = await run(connection, events, now=now)
-        await put_in_outbox(connection, outcomes.published, service="bench", scope=GROUP, now=now)
+        await write_outcomes(connection, outcomes, service="bench", scope=GROUP, now=now)
         ends: dict[int, tuple[int, int]] = {}
         for record in records:
             ends[record.partition] = (record.offset + 1, ends.get(record.partition, (0, 0))[1] + 1)

@@ -19,12 +19,13 @@ from aiokafka import AIOKafkaProducer
 from shared.clock import monotonic
 from shared.database import open_database
 from shared.events.codec import HEADERS
-from shared.outbox import OutboxRow, insert_rows
+from shared.outbox import OutboxRow, inserting_rows
 from shared.partitioning import key_of
 from shared.relay import Relay
 from shared.settings import ServiceSettings
 from shared.telemetry import RELAYED
 from shared.topics import topic_name
+from shared.writing import write
 from tests.bench.job import TOPIC
 from tests.bench.profiles import describe_profile
 from tests.bench.sessions import make_members, make_topic, sessions
@@ -74,7 +75,7 @@ async def ours(settings: ServiceSettings, rows: list[OutboxRow]) -> float:
         settings.database_url.get_secret_value(), connections=settings.database_connections, application="bench relay"
     )
     for start in range(0, len(rows), FILL):
-        await insert_rows(database, rows[start : start + FILL])
+        await write(database, [inserting_rows(rows[start : start + FILL])])
     await database.execute("vacuum analyze delivery.outbox")
     relay = Relay(settings, database)
     began = monotonic()

@@ -23,6 +23,7 @@ from shared.member_locks import lock_members
 from shared.migrating import migrate
 from tests.bench.job import TABLES
 from tests.bench.sessions import Kind, Log, fill, make_members
+from tests.fixtures.carrying_out import carry_out
 from tests.fixtures.databases import with_database
 from tests.fixtures.eventually import eventually
 
@@ -122,7 +123,7 @@ async def enroll(url: str, members: list[UUID]) -> None:
         events = [_enrolled(member, now) for member in members[start : start + 500]]
         async with database.acquire() as connection, connection.transaction():
             await lock_members(connection, [event.subject for event in events])
-            await follow_members(connection, events, now=now)
+            await carry_out(follow_members, connection, events, now=now)
     await database.close()
 
 

@@ -247,8 +247,8 @@ LIST: Sequence[Mutant] = (
             Edit(
                 "shared.replaying",
                 "_drain",
-                "connection, isolated.outcomes.published, service=service",
-                "connection, [], service=service",
+                "connection, isolated.outcomes, service=service",
+                "connection, type(isolated.outcomes)(), service=service",
             ),
         ),
         (),

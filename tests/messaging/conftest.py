@@ -20,6 +20,8 @@ from shared.events import CloudEvent
 from shared.member_locks import lock_members
 from shared.outcomes import Command, Outcomes
 from shared.timers import claim_timers
+from shared.writing import write
+from tests.fixtures.carrying_out import carry_out
 from tests.fixtures.databases import DatabaseFactory
 from tests.fixtures.published import published_events
 from tests.messaging.given import MEMBER, NOW, contact, enrolled, team_assigned
@@ -48,7 +50,7 @@ class Clinic:
     async def take(self, handler: Callable[..., Awaitable[Outcomes]], *events: CloudEvent) -> list[Any]:
         """Events into a handler; what it published, already followed by messaging itself as from the topic."""
         async with self.transaction(*{event.subject for event in events}) as connection:
-            outcomes = await handler(connection, events, now=self.now)
+            outcomes = await carry_out(handler, connection, events, now=self.now)
         return await self.follow(outcomes, scope=handler.__name__)
 
     async def command(self, handler: Callable[..., Awaitable[Any]], member_id: UUID = MEMBER, **values: Any) -> Any:
@@ -56,6 +58,7 @@ class Clinic:
         command = self.new_command(handler.__name__, member_id)
         async with self.transaction(member_id) as connection:
             answer = await handler(connection, command=command, now=self.now, **values)
+            await write(connection, getattr(answer, "outcomes", Outcomes()).writes)
         if hasattr(answer, "outcomes"):
             await self.follow(answer.outcomes, scope=command.name)
         return answer
@@ -96,7 +99,7 @@ class Clinic:
         handlers = {timer.kind: timer.run for timer in TIMERS}
         async with self.database.acquire() as connection, connection.transaction():
             claimed = [timer for timer, _ in await claim_timers(connection, kinds=list(handlers), now=self.now)]
-            ran = [(t, await handlers[t.kind](connection, [t], now=self.now)) for t in claimed]
+            ran = [(t, await carry_out(handlers[t.kind], connection, [t], now=self.now)) for t in claimed]
         for timer, outcomes in ran:
             await self.follow(outcomes, scope=timer.kind)
 

@@ -27,7 +27,9 @@ from services.messaging.store.rules import load_alert_rules, load_trigger_rules
 from services.messaging.subscriptions import SUBSCRIPTIONS
 from shared.database import Connection
 from shared.events.vocabulary import Practitioner
-from shared.outcomes import Refusal
+from shared.outcomes import Outcomes, Refusal
+from shared.writing import write
+from tests.fixtures.carrying_out import carry_out
 from tests.fixtures.eventually import eventually
 from tests.messaging.conftest import Clinic
 from tests.messaging.given import (
@@ -72,7 +74,7 @@ async def meanwhile(clinic: Clinic, work: Awaitable[Any]) -> asyncio.Task[Any]:
 
 async def flag(clinic: Clinic, *events: Any) -> None:
     async with no_member_lock(clinic) as connection:
-        await raise_safety_alerts(connection, events, now=clinic.now)
+        await carry_out(raise_safety_alerts, connection, events, now=clinic.now)
 
 
 async def alerts(clinic: Clinic, member_id: UUID = MEMBER) -> Sequence[Alert]:
@@ -127,7 +129,7 @@ async def test_an_emergency_that_joins_while_somebody_acts_is_not_lost(clinic: C
     await flag(clinic, flagged("clinician-72h", "night-pain"))
     alert = await the_alert(clinic)
     async with no_member_lock(clinic) as safety:
-        await raise_safety_alerts(safety, [flagged("emergency", "chest-pain-breathless")], now=clinic.now)
+        await carry_out(raise_safety_alerts, safety, [flagged("emergency", "chest-pain-breathless")], now=clinic.now)
         late = await meanwhile(clinic, command(clinic, alert.alert_id, alert.repeats))
     answer = await late
     assert isinstance(answer, Refusal)
@@ -141,7 +143,7 @@ async def test_who_does_not_say_what_they_saw_cannot_close_it_either(clinic: Cli
     alert = await the_alert(clinic)
     await to_acknowledge(clinic, alert.alert_id, None)
     async with no_member_lock(clinic) as safety:
-        await raise_safety_alerts(safety, [flagged("emergency", "chest-pain-breathless")], now=clinic.now)
+        await carry_out(raise_safety_alerts, safety, [flagged("emergency", "chest-pain-breathless")], now=clinic.now)
         late = await meanwhile(clinic, command(clinic, alert.alert_id, None))
     assert (await late).reason == "not-seen"
     await assert_it_asks(clinic, repeats=1)
@@ -151,7 +153,7 @@ async def test_who_acknowledges_without_saying_what_they_saw_takes_it_on_as_it_i
     await flag(clinic, flagged("clinician-72h", "night-pain"))
     alert = await the_alert(clinic)
     async with no_member_lock(clinic) as safety:
-        await raise_safety_alerts(safety, [flagged("emergency", "chest-pain-breathless")], now=clinic.now)
+        await carry_out(raise_safety_alerts, safety, [flagged("emergency", "chest-pain-breathless")], now=clinic.now)
         late = await meanwhile(clinic, to_acknowledge(clinic, alert.alert_id, None))
     await late
     alert = await the_alert(clinic)
@@ -206,7 +208,7 @@ async def test_words_and_a_red_flag_at_once_are_one_alert_that_counts_both(
     if is_open_before:
         await flag(clinic, flagged("clinician-72h", "night-pain"))
     async with no_member_lock(clinic) as safety:
-        await raise_safety_alerts(safety, [flagged("same-day", "locked-knee")], now=clinic.now)
+        await carry_out(raise_safety_alerts, safety, [flagged("same-day", "locked-knee")], now=clinic.now)
         late = await meanwhile(clinic, phrase(clinic))
         assert not late.done()
     assert (await late).screening.disposition == "emergency"
@@ -233,7 +235,7 @@ async def test_the_same_alert_inserted_twice_at_once_keeps_both_triggers(
     first, second = (flagged(disposition, "night-pain") for disposition in dispositions)
     second = second.model_copy(update={"id": first.id})
     async with no_member_lock(clinic) as one:
-        await raise_safety_alerts(one, [first], now=clinic.now)
+        await carry_out(raise_safety_alerts, one, [first], now=clinic.now)
         late = await meanwhile(clinic, flag(clinic, second))
         assert not late.done()
     await late
@@ -261,7 +263,9 @@ async def test_a_timer_does_not_wait_for_a_red_flag_and_neither_is_lost(clinic: 
         assert kind in await clinic.due_timers(), "it is tried again"
         changes = raise_alerts(triggers=[trigger], known=book.known, teams=book.teams, rules=RULES, now=clinic.now)
         async with asyncio.timeout(TOO_LONG_S):
-            await save_alert_changes(safety, changes, now=clinic.now)
+            outcomes = Outcomes()
+            await save_alert_changes(safety, changes, outcomes=outcomes, now=clinic.now)
+            await write(safety, outcomes.writes)
     asked = await the_alert(clinic)
     assert (asked.status, asked.priority, asked.repeats) == ("open", "emergency", 1)
     assert (await clinic.due_timers())["alert.escalation"] == asked.respond_by
@@ -279,7 +283,9 @@ async def test_a_red_flag_that_fails_leaves_the_timer_that_gave_way_to_it(clinic
     async with clinic.database.acquire() as connection:
         safety = connection.transaction()
         await safety.start()
-        await raise_safety_alerts(connection, [flagged("emergency", "chest-pain-breathless")], now=clinic.now)
+        await carry_out(
+            raise_safety_alerts, connection, [flagged("emergency", "chest-pain-breathless")], now=clinic.now
+        )
         timers = await meanwhile(clinic, clinic.run_due())
         await safety.rollback()
     await timers
@@ -291,7 +297,7 @@ async def test_an_escalation_at_the_moment_of_a_red_flag_asks_with_the_new_urgen
     await flag(clinic, flagged("clinician-72h", "night-pain"))
     clinic.now = (await the_alert(clinic)).respond_by
     async with no_member_lock(clinic) as safety:
-        await raise_safety_alerts(safety, [flagged("emergency", "chest-pain-breathless")], now=clinic.now)
+        await carry_out(raise_safety_alerts, safety, [flagged("emergency", "chest-pain-breathless")], now=clinic.now)
         timers = await meanwhile(clinic, clinic.run_due())
     await timers
     await clinic.run_due()
@@ -305,11 +311,11 @@ async def test_a_red_flag_at_the_moment_of_a_new_team_asks_the_new_one(clinic: C
     change, red_flag = team_assigned(pt=NEW_PT, at=clinic.now), flagged("clinician-72h", "night-pain")
     if flag_is_first:
         async with no_member_lock(clinic) as safety:
-            await raise_safety_alerts(safety, [red_flag], now=clinic.now)
+            await carry_out(raise_safety_alerts, safety, [red_flag], now=clinic.now)
             late = await meanwhile(clinic, clinic.take(follow_members, change))
     else:
         async with clinic.transaction(MEMBER) as connection:
-            await follow_members(connection, [change], now=clinic.now)
+            await carry_out(follow_members, connection, [change], now=clinic.now)
             late = await meanwhile(clinic, flag(clinic, red_flag))
     await late
     alert = await the_alert(clinic)

@@ -13,6 +13,7 @@ from services.messaging.store.timeline import load_chain, load_timeline
 from shared.events import CloudEvent, ConsentChanged, MemberDisenrolled, MemberPaused, MemberResumed
 from shared.events.members import ConsentChangedData, MemberDisenrolledData, MemberPausedData, MemberResumedData
 from shared.events.vocabulary import Practitioner
+from tests.fixtures.carrying_out import carry_out
 from tests.messaging.conftest import Clinic
 from tests.messaging.given import (
     COACH,
@@ -144,7 +145,7 @@ async def test_the_number_of_statements_does_not_grow_with_the_chunk(clinic: Cli
         asked: list[str] = []
         async with clinic.transaction(*ids) as connection:
             with connection.query_logger(lambda record: asked.append(record.query)):
-                await follow_plans(connection, events, now=NOW)
+                await carry_out(follow_plans, connection, events, now=NOW)
         return len(asked)
 
     await statements(1)

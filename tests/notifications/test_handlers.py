@@ -14,6 +14,7 @@ from services.notifications.handlers.follow_visits import follow_visits
 from shared.events import Decision
 from shared.events.notifications import NotificationSuppressedData
 from shared.outcomes import Outcomes, cause_of
+from tests.fixtures.carrying_out import carry_out
 from tests.notifications.conftest import Desk, published
 from tests.notifications.journal import MONDAY_8, Journal
 
@@ -383,12 +384,12 @@ async def test_a_chunk_of_many_members_takes_few_statements(desk: Desk) -> None:
         async with desk.database.acquire() as connection, connection.transaction():
             connection.add_query_logger(count)
             now = desk.clock.now()
-            await follow_members(connection, [one.enrolled() for one in chunk], now=now)
-            await follow_contacts(connection, [one.contact() for one in chunk], now=now)
-            await follow_plans(connection, [e for one in chunk for e in (one.plan(), one.lapsed())], now=now)
-            await follow_activity(connection, [one.session() for one in chunk], now=now)
+            await carry_out(follow_members, connection, [one.enrolled() for one in chunk], now=now)
+            await carry_out(follow_contacts, connection, [one.contact() for one in chunk], now=now)
+            await carry_out(follow_plans, connection, [e for one in chunk for e in (one.plan(), one.lapsed())], now=now)
+            await carry_out(follow_activity, connection, [one.session() for one in chunk], now=now)
             visits = [one.booked(uuid4(), MONDAY_8 + timedelta(days=3)) for one in chunk]
-            await follow_visits(connection, visits, now=now)
+            await carry_out(follow_visits, connection, visits, now=now)
             connection.remove_query_logger(count)
         counts.append(statements)
     assert counts[1] == counts[2] <= 30

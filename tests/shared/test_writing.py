@@ -6,7 +6,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from shared.writing import Write, write
+from shared.outcomes import Write
+from shared.writing import write
 from tests.fixtures.databases import DatabaseFactory
 from tests.statements.counting import counting
 
@@ -35,6 +36,15 @@ async def test_all_are_written_with_their_own_arguments_in_one_statement(connect
         await write(connection, writes)
     assert counted.total == 1
     assert await kept(connection) == {"a": 7} | added
+
+
+async def test_parts_of_a_write_come_before_it_and_have_its_arguments(connection: Any) -> None:
+    top = "top as (update kept set at = at + $2 where name = $1 returning at)"
+    counted_up = Write("insert into kept select $3::text, at from top", ["a", 10, "c"], top)
+    await write(connection, [Write(MOVE, ["b", 6]), counted_up, Write(ADD, [["d"], [4]])])
+    assert await kept(connection) == {"a": 11, "b": 6, "c": 11, "d": 4}
+    await write(connection, [counted_up._replace(arguments=["a", 10, "e"])])
+    assert await kept(connection) == {"a": 21, "b": 6, "c": 11, "d": 4, "e": 21}
 
 
 async def test_placeholders_of_two_digits_keep_their_numbers(connection: Any) -> None:

@@ -19,10 +19,11 @@ from shared.database import Database
 from shared.ending import end_tasks
 from shared.events import VisitBooked
 from shared.member_locks import lock_members
-from shared.outbox import OutboxRow, insert_rows, put_in_outbox
+from shared.outbox import OutboxRow, inserting_rows, write_outcomes
 from shared.partitioning import key_of
 from shared.relay import Outflow
 from shared.settings import ServiceSettings
+from shared.writing import write
 from tests.fixtures.eventually import eventually
 from tests.fixtures.tokens import Tokens
 from tests.statements.chunks import Desk
@@ -70,7 +71,7 @@ async def count_rounds(settings: ServiceSettings, database: Database, numbers: S
     outflow = Outflow(settings, database, urgent=False, is_leading=lambda: True)
     most = Counted()
     try:
-        await insert_rows(database, rows)
+        await write(database, [inserting_rows(rows)])
         while await database.fetchval("select exists (select from delivery.outbox)"):
             async with counting_all(database) as counted:
                 await outflow._round()
@@ -129,7 +130,7 @@ async def count_sends(desk: Desk, numbers: Sequence[int]) -> tuple[Counted, Coun
             connection, notification_ids=[one for one, _ in due], channels=frozenset({"email"}), mailboxes={},
             answer_within=timedelta(minutes=5), now=due_at,
         )  # fmt: skip
-        await put_in_outbox(connection, claimed.outcomes.published, service=desk.service, scope="claim", now=due_at)
+        await write_outcomes(connection, claimed.outcomes, service=desk.service, scope="claim", now=due_at)
     assert len(claimed.attempts) == len(numbers)
     answers = [
         Answer(notification_id=one.notification.notification_id, attempt=one.number, result=Accepted())
@@ -138,5 +139,5 @@ async def count_sends(desk: Desk, numbers: Sequence[int]) -> tuple[Counted, Coun
     async with transaction(desk.database) as (connection, recording):
         await lock_members(connection, [one.notification.member_id for one in claimed.attempts])
         outcomes = await record_sends(connection, answers=answers, now=due_at)
-        await put_in_outbox(connection, outcomes.published, service=desk.service, scope="record", now=due_at)
+        await write_outcomes(connection, outcomes, service=desk.service, scope="record", now=due_at)
     return claiming, recording

@@ -17,9 +17,10 @@ from services.messaging.store.rules import load_alert_rules
 from services.messaging.store.visits import HOLD, MISSED, hold_visits, save_visits
 from shared.commands import new_command
 from shared.events import MemberEnrolled, PainSpiked, PlanIssued, VisitBooked
-from shared.outcomes import Cause, Timer
+from shared.outcomes import Cause, Outcomes, Timer
 from shared.replaying import settle_waiting
 from shared.timers import Caution, run_timers, save_timers
+from shared.writing import write
 from tests.statements.chunks import Desk
 from tests.statements.counting import Counted, transaction
 from tests.statements.enrolling import ENROLLING
@@ -87,7 +88,9 @@ async def _with_alert(desk: Desk, numbers: Sequence[int], decide: Callable[..., 
             change = decide(alert=alert, by=PT, seen=alert.repeats, because=command, now=now)
             assert isinstance(change, AlertChange), change
             changes.append(change)
-        await save_alert_changes(connection, changes, now=now)
+        outcomes = Outcomes()
+        await save_alert_changes(connection, changes, outcomes=outcomes, now=now)
+        await write(connection, outcomes.writes)
     assert len(alerts) == len(numbers)
 
 

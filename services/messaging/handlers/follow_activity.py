@@ -41,5 +41,5 @@ async def follow_activity(
         saving_sessions([session_of(event=event) for event in sessions]),
         saving_timeline([describe_event(event, service="apps") for event in events]),
     ]
-    await save_alert_changes(connection, changes, now=now, feed=feed, also=kept)
+    await save_alert_changes(connection, changes, outcomes=outcomes, now=now, feed=feed, also=kept)
     return outcomes

@@ -32,7 +32,6 @@ from shared.events import CareTeamAssigned, CloudEvent, MemberDisenrolled, Membe
 from shared.events.vocabulary import AlertKind
 from shared.outcomes import Outcomes
 from shared.timers import cancel_timers
-from shared.writing import write
 
 
 async def follow_members(connection: Connection, events: Sequence[CloudEvent], /, *, now: datetime) -> Outcomes:
@@ -41,7 +40,7 @@ async def follow_members(connection: Connection, events: Sequence[CloudEvent], /
     outcomes = Outcomes()
     teams = {event.subject: event for event in events if isinstance(event, CareTeamAssigned)}
     former = await _keep_profiles(connection, events, teams)
-    await write(connection, [saving_timeline([describe_event(event, service="enrollment") for event in events])])
+    timeline = saving_timeline([describe_event(event, service="enrollment") for event in events])
 
     rules, trigger_rules = load_alert_rules(), load_trigger_rules()
     asked = [on_member_screened(event=e, rules=trigger_rules) for e in events if isinstance(e, MemberScreened)]
@@ -65,7 +64,7 @@ async def follow_members(connection: Connection, events: Sequence[CloudEvent], /
         )
         for member in dict.fromkeys(event.subject for event in events)
     ]
-    await save_alert_changes(connection, changes, now=now, feed=feed)
+    await save_alert_changes(connection, changes, outcomes=outcomes, now=now, feed=feed, also=[timeline])
     return outcomes
 
 

@@ -27,8 +27,8 @@ from services.messaging.store.timeline import saving_timeline
 from shared.database import Connection
 from shared.events import CloudEvent, MemberLapsed, PainSettled, PainSpiked, PlanIssued, PlanRevised, UsualPainChanged
 from shared.events.vocabulary import AlertKind
-from shared.outcomes import Outcomes
-from shared.writing import Write, write
+from shared.outcomes import Outcomes, Write
+from shared.writing import write
 
 FRAGMENTS = {
     PlanIssued.NAME: "plan",
@@ -55,7 +55,7 @@ async def follow_plans(connection: Connection, events: Sequence[CloudEvent], /, 
     announce_alerts(outcomes=outcomes, changes=changes)
     shown = dict.fromkeys((event.subject, FRAGMENTS.get(event.NAME, "timeline")) for event in events)
     feed = [NewFeedEntry(kind="member", change=part, member_id=m, subject_id=m) for m, part in shown]
-    await save_alert_changes(connection, changes, now=now, feed=feed, also=kept)
+    await save_alert_changes(connection, changes, outcomes=outcomes, now=now, feed=feed, also=kept)
     return outcomes
 
 

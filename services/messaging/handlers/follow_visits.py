@@ -34,7 +34,7 @@ async def follow_visits(connection: Connection, events: Sequence[CloudEvent], /,
     members = dict.fromkeys(event.subject for event in events)
     feed = [NewFeedEntry(kind="member", change="timeline", member_id=m, subject_id=m) for m in members]
     timeline = saving_timeline([describe_event(event, service="messaging") for event in events])
-    await save_alert_changes(connection, changes, now=now, feed=feed, also=[timeline])
+    await save_alert_changes(connection, changes, outcomes=outcomes, now=now, feed=feed, also=[timeline])
     return outcomes
 
 

@@ -141,5 +141,5 @@ async def _handle(
         return change
     outcomes = Outcomes()
     announce_alerts(outcomes=outcomes, changes=[change])
-    await save_alert_changes(connection, [change], now=now)
+    await save_alert_changes(connection, [change], outcomes=outcomes, now=now)
     return AlertHandled(alert=change.alert, outcomes=outcomes)

@@ -21,5 +21,5 @@ async def raise_safety_alerts(connection: Connection, events: Sequence[SafetyFla
     book = await load_alert_book(connection, triggers=triggers, now=now)
     changes = raise_alerts(triggers=triggers, known=book.known, teams=book.teams, rules=load_alert_rules(), now=now)
     announce_alerts(outcomes=outcomes, changes=changes)
-    await save_alert_changes(connection, changes, now=now)
+    await save_alert_changes(connection, changes, outcomes=outcomes, now=now)
     return outcomes

@@ -16,7 +16,7 @@ from services.messaging.domain.visit import miss_visit
 from services.messaging.domain.visit_events import announce_visit
 from services.messaging.store.alerts import claim_alerts, load_alert_book, save_alert_changes
 from services.messaging.store.conversations import load_conversations
-from services.messaging.store.feed import save_feed_entries
+from services.messaging.store.feed import saving_feed_entries
 from services.messaging.store.members import load_care_teams
 from services.messaging.store.rules import load_alert_rules, load_trigger_rules, load_visit_rules
 from services.messaging.store.visits import delete_holds, load_visits, save_visits
@@ -58,7 +58,7 @@ async def _move_alerts(
             change = decide(alert=alert, team=team, because=because, rules=rules, now=now)
             changes += [change] if change else []
     announce_alerts(outcomes=outcomes, changes=changes)
-    await save_alert_changes(connection, changes, now=now)
+    await save_alert_changes(connection, changes, outcomes=outcomes, now=now)
     return outcomes
 
 
@@ -77,8 +77,7 @@ async def release_holds(connection: Connection, timers: Sequence[Timer], /, *, n
         )
         for visit in over
     ]
-    await save_feed_entries(connection, feed, now=now)
-    return Outcomes()
+    return Outcomes(writes=[saving_feed_entries(feed, now=now)])
 
 
 async def miss_visits(connection: Connection, timers: Sequence[Timer], /, *, now: datetime) -> Outcomes:
@@ -103,7 +102,7 @@ async def miss_visits(connection: Connection, timers: Sequence[Timer], /, *, now
         )
         for visit in missed
     ]
-    await save_feed_entries(connection, feed, now=now)
+    outcomes.writes.append(saving_feed_entries(feed, now=now))
     return outcomes
 
 
@@ -132,5 +131,5 @@ async def ask_for_answers(connection: Connection, timers: Sequence[Timer], /, *,
     book = await load_alert_book(connection, triggers=triggers, now=now)
     changes = raise_alerts(triggers=triggers, known=book.known, teams=book.teams, rules=rules, now=now)
     announce_alerts(outcomes=outcomes, changes=changes)
-    await save_alert_changes(connection, changes, now=now)
+    await save_alert_changes(connection, changes, outcomes=outcomes, now=now)
     return outcomes

@@ -148,7 +148,7 @@ async def _tell(
         also=(sender.sender_id,) if sender.role != "member" else (),
         oncall="oncall" in recipients,
     )
-    await save_alert_changes(connection, changes, now=now, feed=[entry])
+    await save_alert_changes(connection, changes, outcomes=outcomes, now=now, feed=[entry])
     return MessageTaken(
         message=message, conversation_id=conversation.conversation_id, screening=screening, outcomes=outcomes
     )

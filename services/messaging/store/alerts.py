@@ -18,16 +18,16 @@ from services.messaging.domain.alert import Alert, AlertChange, Owner, Trigger
 from services.messaging.domain.alert_view import AlertStep
 from services.messaging.domain.feed import NewFeedEntry
 from services.messaging.domain.people import CareTeam
-from services.messaging.store.feed import save_feed_entries
+from services.messaging.store.feed import saving_feed_entries
 from services.messaging.store.json_rows import json_row
-from services.messaging.store.members import load_care_teams
+from services.messaging.store.members import CARE_TEAMS, care_teams_of
 from services.messaging.store.rules import load_alert_rules
 from shared.database import Connection
 from shared.events.envelope import Decision, EventRef
 from shared.events.vocabulary import AlertKind, Practitioner
-from shared.outcomes import Cause, Timer
+from shared.outcomes import Cause, Outcomes, Timer, Write
 from shared.timers import replacing_timers
-from shared.writing import Write, write
+from shared.writing import write
 
 ESCALATION = "alert.escalation"
 """Timer kind; key: the alert's id; due when nobody acknowledged in time."""
@@ -59,6 +59,14 @@ select * from alerts where alert_id in (
         (select * from unnest($3::uuid[], $4::text[], $5::text[]))
 ) order by alert_id for update
 """
+
+# One statement for both: who is asked may change only under the member's lock and, for a red flag, under the lock to
+# raise one, and whoever comes here holds one of them since before.
+LOCK_BOOK = f"""
+with standing as materialized ({LOCK_STANDING}),
+teams as ({CARE_TEAMS.format(members="$6::uuid[]", now="$7::timestamptz")})
+select * from standing s full join teams t on t.team_of = s.member_id order by s.alert_id
+"""  # noqa: S608 - only our own parts
 
 SAVE = """
 insert into alerts select * from jsonb_populate_recordset(null::alerts, $1)
@@ -204,15 +212,18 @@ async def lock_standing_alerts(
     """All unresolved alerts of these (member, kind), and the alerts (resolved too) of these (member, kind, episode
     key), to change them: nobody else does until the transaction ends.
     Always in the same order: the identity of what is published about them follows from it."""
-    rows = await connection.fetch(
-        LOCK_STANDING,
-        [pair[0] for pair in of],
-        [pair[1] for pair in of],
-        [e[0] for e in episodes],
-        [e[1] for e in episodes],
-        [e[2] for e in episodes],
-    )
-    # One that was unresolved when it was found may have been resolved while this waited for its lock.
+    return _standing(await connection.fetch(LOCK_STANDING, *_columns(of, episodes)), episodes)
+
+
+def _columns(
+    of: Collection[tuple[UUID, AlertKind]], episodes: Collection[tuple[UUID, AlertKind, str]]
+) -> list[list[Any]]:
+    pairs, triples = list(of), list(episodes)
+    return [*([pair[n] for pair in pairs] for n in range(2)), *([triple[n] for triple in triples] for n in range(3))]
+
+
+def _standing(rows: Sequence[asyncpg.Record], episodes: Collection[tuple[UUID, AlertKind, str]]) -> list[Alert]:
+    """One that was unresolved when it was found may have been resolved while this waited for its lock."""
     known, asked = [_alert(row) for row in rows], set(episodes)
     return [a for a in known if a.status != "resolved" or (a.member_id, a.kind, a.episode_key) in asked]
 
@@ -250,15 +261,16 @@ async def save_alert_changes(
     connection: Connection,
     changes: Sequence[AlertChange],
     *,
+    outcomes: Outcomes,
     now: datetime,
     feed: Sequence[NewFeedEntry] = (),
     also: Sequence[Write | None] = (),
 ) -> None:
-    """Write the alerts as they are after these changes (the last one of each wins), every step of their history, their
-    timers, and the feed entries for who must see it. `feed` and `also` hold what else the transaction has to write: the
-    feed is written once, last, and the rest in one statement."""
+    """Write the alerts as they are after these changes (the last one of each wins), every step of their history and
+    their timers, and leave the feed entries for who must see it to `outcomes`. `feed` and `also` hold what else the
+    transaction has to write: the feed once, last, and the rest in one statement."""
     await write(connection, [*also, *(_saving(changes, now=now) if changes else ())])
-    await save_feed_entries(connection, [_entry(change) for change in changes] + list(feed), now=now)
+    outcomes.writes.append(saving_feed_entries([*map(_entry, changes), *feed], now=now))
 
 
 def _saving(changes: Sequence[AlertChange], *, now: datetime) -> list[Write | None]:
@@ -330,8 +342,7 @@ async def load_alert_book(
     if contested:
         await connection.execute(LOCK_RAISING, [pair[0] for pair in contested], [pair[1] for pair in contested])
     episodes = [(trigger.member_id, trigger.kind, trigger.episode_key) for trigger in triggers]
-    known = await lock_standing_alerts(connection, of=wanted, episodes=episodes)
-    # Read after the locks: a change of the team that they waited for counts.
     members = {trigger.member_id for trigger in triggers}
-    teams = await load_care_teams(connection, member_ids=members, now=now) if members else {}
-    return AlertBook(known=known, teams=teams)
+    rows = await connection.fetch(LOCK_BOOK, *_columns(wanted, episodes), list(members), now)
+    known = _standing([row for row in rows if row["alert_id"] is not None], episodes)
+    return AlertBook(known=known, teams=care_teams_of(rows))

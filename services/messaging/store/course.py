@@ -12,7 +12,7 @@ from services.messaging.domain.course import PainEpisode, PainReading, PlanSnaps
 from services.messaging.store.json_rows import json_row
 from shared.database import Connection
 from shared.events.vocabulary import PlanItem, Schedule
-from shared.writing import Write
+from shared.outcomes import Write
 
 
 def saving_pain_readings(readings: Sequence[PainReading]) -> Write:

@@ -2,8 +2,8 @@
 
 Numbers come from one row, taken in the writing transaction and locked until it commits. A second writer waits for the
 first, so a number is never visible before a smaller one: a reader's cursor cannot step over a row that commits late.
-A sequence, or a transaction id, does not promise that. The lock is held from here to the commit; handlers therefore
-write the feed last.
+A sequence, or a transaction id, does not promise that. The lock is held from here to the commit; the feed is therefore
+what handlers leave to be written last.
 """
 
 from collections.abc import Collection, Sequence
@@ -13,25 +13,30 @@ from uuid import UUID
 from services.messaging.domain.feed import FeedEntry, FeedHead, FeedLook, NewFeedEntry
 from services.messaging.domain.people import ONCALL_AUDIENCE
 from shared.database import Connection
+from shared.outcomes import Write
+from shared.writing import write
 
-SAVE = """
-with wanted as (
+# Names that no other write of the same statement has.
+PARTS = """
+feed_wanted as (
     select w.*, row_number() over (order by place) as position
     from unnest($1::text[], $2::text[], $3::uuid[], $4::uuid[], $5::boolean[]) with ordinality
         as w(kind, change, member_id, subject_id, oncall, place)
-), head as (
+), feed_top as (
     update feed_head set last_number = last_number + $8 returning last_number - $8 as base
-), audiences as (
+), feed_audiences as (
     select w.position, a.audience
-    from wanted w left join member_profiles p using (member_id),
+    from feed_wanted w left join member_profiles p using (member_id),
         lateral (values (p.pt_id), (p.coach_id), (case when w.oncall then $7::uuid end)) as a(audience)
     where a.audience is not null
     union
     select e.place, e.audience from unnest($6::int[], $9::uuid[]) as e(place, audience)
 )
+"""
+SAVE = """
 insert into feed (audience, number, kind, change, member_id, subject_id, entered_at)
-select a.audience, head.base + w.position, w.kind, w.change, w.member_id, w.subject_id, $10::timestamptz
-from audiences a join wanted w on w.position = a.position cross join head
+select a.audience, t.base + w.position, w.kind, w.change, w.member_id, w.subject_id, $10::timestamptz
+from feed_audiences a join feed_wanted w on w.position = a.position cross join feed_top t
 """
 
 COLUMNS = ("number", "kind", "change", "member_id", "subject_id", "entered_at")
@@ -59,12 +64,17 @@ select count(*) from old
 
 
 async def save_feed_entries(connection: Connection, entries: Sequence[NewFeedEntry], *, now: datetime) -> None:
-    """Append entries for the care team of their members, and whoever else each names: a transaction's last write."""
+    """Append entries, as the last write of a transaction."""
+    await write(connection, [saving_feed_entries(entries, now=now)])
+
+
+def saving_feed_entries(entries: Sequence[NewFeedEntry], *, now: datetime) -> Write | None:
+    """Append entries for the care team of their members, as it is before the statement, and for whoever else each
+    names."""
     if not entries:
-        return
+        return None
     extra = [(place, person) for place, entry in enumerate(entries, 1) for person in entry.also]
-    await connection.execute(
-        SAVE,
+    columns = [
         [e.kind for e in entries],
         [e.change for e in entries],
         [e.member_id for e in entries],
@@ -75,7 +85,8 @@ async def save_feed_entries(connection: Connection, entries: Sequence[NewFeedEnt
         len(entries),
         [person for _, person in extra],
         now,
-    )
+    ]
+    return Write(SAVE, columns, PARTS)
 
 
 async def look_at_feed(connection: Connection, *, audiences: Collection[UUID], after: int, limit: int) -> FeedLook:

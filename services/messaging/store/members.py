@@ -1,6 +1,6 @@
 """Members as the care team sees them, and who may see whom."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -39,6 +39,17 @@ on conflict (member_id) do update set (status, state, time_zone, language, cause
     excluded.usual_pain,
     excluded.days_per_week, excluded.enrolled_at, excluded.paused_until, excluded.consents, excluded.pt_id,
     excluded.coach_id, excluded.team_reason)
+"""
+
+CARE_TEAMS = """
+select p.member_id as team_of, pt.practitioner_id as pt_id, pt.role as pt_role, pt.name as pt_name,
+    coach.practitioner_id as coach_id, coach.role as coach_role, coach.name as coach_name,
+    array(select distinct a.practitioner_id from practitioner_absences a
+        where a.practitioner_id in (p.pt_id, p.coach_id) and a.during @> {now}) as absent
+from member_profiles p
+left join practitioners pt on pt.practitioner_id = p.pt_id
+left join practitioners coach on coach.practitioner_id = p.coach_id
+where p.member_id = any({members}) and coalesce(p.pt_id, p.coach_id) is not null
 """
 
 SAVE_PRACTITIONERS = """
@@ -143,26 +154,22 @@ async def load_care_teams(
     connection: Connection, *, member_ids: Collection[UUID], now: datetime
 ) -> dict[UUID, CareTeam]:
     """The care team of each member that has one, with who of it is absent now."""
-    rows = await connection.fetch(
-        """select p.member_id, pt.practitioner_id as pt_id, pt.role as pt_role, pt.name as pt_name,
-            coach.practitioner_id as coach_id, coach.role as coach_role, coach.name as coach_name,
-            array(select distinct a.practitioner_id from practitioner_absences a
-                where a.practitioner_id in (p.pt_id, p.coach_id) and a.during @> $2::timestamptz) as absent
-        from member_profiles p
-        left join practitioners pt on pt.practitioner_id = p.pt_id
-        left join practitioners coach on coach.practitioner_id = p.coach_id
-        where p.member_id = any($1::uuid[]) and coalesce(p.pt_id, p.coach_id) is not null""",
-        list(member_ids),
-        now,
-    )
+    statement = CARE_TEAMS.format(members="$1::uuid[]", now="$2::timestamptz")
+    return care_teams_of(await connection.fetch(statement, list(member_ids), now))
+
+
+def care_teams_of(rows: Iterable[asyncpg.Record]) -> dict[UUID, CareTeam]:
+    """Rows of CARE_TEAMS, or that hold some, by member."""
     teams: dict[UUID, CareTeam] = {}
     for row in rows:
+        if row["team_of"] is None or row["team_of"] in teams:
+            continue
         people = {
             role: Practitioner(practitioner_id=row[f"{role}_id"], role=row[f"{role}_role"], name=row[f"{role}_name"])
             for role in ("pt", "coach")
             if row[f"{role}_id"]
         }
-        teams[row["member_id"]] = CareTeam(**people, absent=frozenset(row["absent"]))
+        teams[row["team_of"]] = CareTeam(**people, absent=frozenset(row["absent"]))
     return teams
 
 

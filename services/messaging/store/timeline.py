@@ -6,7 +6,7 @@ from uuid import UUID
 
 from services.messaging.domain.timeline import TimelineEntry
 from shared.database import Connection
-from shared.writing import Write
+from shared.outcomes import Write
 
 
 def saving_timeline(entries: Sequence[TimelineEntry]) -> Write | None:

@@ -18,7 +18,7 @@ from services.plans.domain.care_plan import CarePlan
 from services.plans.domain.lapse import expect_lapse, follow_session
 from services.plans.domain.progression import Result
 from services.plans.domain.rules import Library
-from services.plans.store.care_plans import load_care_plans, save_care_plans
+from services.plans.store.care_plans import load_care_plans, saving_care_plans
 from services.plans.store.plan_revisions import PlanRevision
 from services.plans.store.rules import load_library
 from shared.database import Connection
@@ -57,7 +57,7 @@ async def follow_activity(
             timers[event.subject] = (after.lapse_timer_s, cause_of(event))
         plans[event.subject] = saved[event.subject] = after
         _tell(taken=taken, event=event, now=now, library=library, outcomes=outcomes, revisions=revisions)
-    await save_care_plans(connection, plans=saved.values(), revisions=revisions, timers=timers)
+    outcomes.writes += saving_care_plans(plans=saved.values(), revisions=revisions, timers=timers)
     return outcomes
 
 

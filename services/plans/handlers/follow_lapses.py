@@ -9,7 +9,7 @@ from services.plans.domain.care_plan import CarePlan, Lapse
 from services.plans.domain.ladder import Change, step_back
 from services.plans.domain.lapse import expect_lapse, next_lapse, reached_lapse
 from services.plans.domain.rules import DAY_S, Library
-from services.plans.store.care_plans import load_care_plans, save_care_plans
+from services.plans.store.care_plans import load_care_plans, saving_care_plans
 from services.plans.store.plan_revisions import PlanRevision
 from services.plans.store.rules import load_library
 from shared.database import Connection
@@ -53,7 +53,7 @@ async def follow_lapses(connection: Connection, timers: Sequence[Timer], /, *, n
         saved[plan.member_id], moved = expect_lapse(plan=plan, lapse=coming)
         if moved:
             again[plan.member_id] = (saved[plan.member_id].lapse_timer_s, cause)
-    await save_care_plans(connection, plans=saved.values(), revisions=revisions, timers=again)
+    outcomes.writes += saving_care_plans(plans=saved.values(), revisions=revisions, timers=again)
     return outcomes
 
 

@@ -8,7 +8,7 @@ from services.plans.domain.announcements import plan_issued
 from services.plans.domain.care_plan import CarePlan, Status
 from services.plans.domain.lapse import coming_lapse, expect_lapse
 from services.plans.domain.plan_issue import Intake, issue_plan
-from services.plans.store.care_plans import load_care_plans, save_care_plans
+from services.plans.store.care_plans import load_care_plans, saving_care_plans
 from services.plans.store.care_teams import Team, save_care_teams
 from services.plans.store.plan_revisions import PlanRevision
 from services.plans.store.rules import load_library
@@ -52,7 +52,7 @@ async def follow_members(connection: Connection, events: Sequence[MemberEvent], 
             timers[event.subject] = (after.lapse_timer_s, cause_of(event))
         plans[event.subject] = saved[event.subject] = after
     await save_care_teams(connection, teams=teams.values())
-    await save_care_plans(connection, plans=saved.values(), revisions=revisions, timers=timers)
+    outcomes.writes += saving_care_plans(plans=saved.values(), revisions=revisions, timers=timers)
     return outcomes
 
 

@@ -8,7 +8,7 @@ from services.plans.domain.announcements import decision_of, pain_settled, plan_
 from services.plans.domain.clinician import Revision, follow_visit
 from services.plans.domain.lapse import coming_lapse, expect_lapse
 from services.plans.domain.rules import Library
-from services.plans.store.care_plans import load_care_plans, save_care_plans
+from services.plans.store.care_plans import load_care_plans, saving_care_plans
 from services.plans.store.plan_revisions import PlanRevision
 from services.plans.store.rules import load_library
 from shared.database import Connection
@@ -52,7 +52,7 @@ async def follow_visits(connection: Connection, events: Sequence[VisitCompleted]
             if moved:
                 timers[event.subject] = (after.lapse_timer_s, cause_of(event))
         plans[event.subject] = after
-    await save_care_plans(connection, plans=plans.values(), revisions=revisions, timers=timers)
+    outcomes.writes += saving_care_plans(plans=plans.values(), revisions=revisions, timers=timers)
     return outcomes
 
 

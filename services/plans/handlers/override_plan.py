@@ -6,7 +6,7 @@ from uuid import UUID
 
 from services.plans.domain.announcements import decision_of, plan_revised
 from services.plans.domain.clinician import Override, override_item
-from services.plans.store.care_plans import load_care_plans, save_care_plans
+from services.plans.store.care_plans import load_care_plans, saving_care_plans
 from services.plans.store.plan_revisions import PlanRevision
 from services.plans.store.rules import load_library
 from shared.database import Connection
@@ -57,5 +57,5 @@ async def override_plan(
     )
     outcomes.publish(PlanRevised, revised, because=command)
     told = PlanRevision(member_id=member_id, decided_at=now, data=revised)
-    await save_care_plans(connection, plans=[revision.plan], revisions=[told])
+    outcomes.writes += saving_care_plans(plans=[revision.plan], revisions=[told])
     return Overridden(outcomes=outcomes, revised=revised, version=revision.plan.version)

@@ -8,7 +8,7 @@ from uuid import UUID
 from services.plans.domain.announcements import decide, plan_issued, plan_revised
 from services.plans.domain.lapse import coming_lapse, expect_lapse
 from services.plans.domain.plan_issue import sign_phase
-from services.plans.store.care_plans import load_care_plans, save_care_plans
+from services.plans.store.care_plans import load_care_plans, saving_care_plans
 from services.plans.store.plan_revisions import PlanRevision
 from services.plans.store.rules import load_library
 from shared.database import Connection
@@ -64,8 +64,7 @@ async def sign_phases(
         outcomes.publish(PlanRevised, told, because=command)
     lapse = coming_lapse(plan=signed, now_s=now_s, rule=library.engagement.lapse)
     signed, moved = expect_lapse(plan=signed, lapse=lapse)
-    await save_care_plans(
-        connection,
+    outcomes.writes += saving_care_plans(
         plans=[signed],
         revisions=[PlanRevision(member_id=member_id, decided_at=now, data=told)],
         timers={member_id: (signed.lapse_timer_s, command.cause)} if moved else {},

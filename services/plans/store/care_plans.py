@@ -10,8 +10,7 @@ from services.plans.store.lapse_timers import saving_lapse_timers
 from services.plans.store.packing import pack_plan, unpack_plan
 from services.plans.store.plan_revisions import PlanRevision, saving_plan_revisions
 from shared.database import Connection
-from shared.outcomes import Cause
-from shared.writing import Write, write
+from shared.outcomes import Cause, Write
 
 NO_TIMERS: Final[Mapping[UUID, tuple[int | None, Cause]]] = MappingProxyType({})
 
@@ -42,15 +41,14 @@ async def load_care_plans(connection: Connection, *, member_ids: Collection[UUID
     }
 
 
-async def save_care_plans(
-    connection: Connection,
+def saving_care_plans(
     *,
     plans: Iterable[CarePlan],
     revisions: Sequence[PlanRevision] = (),
     timers: Mapping[UUID, tuple[int | None, Cause]] = NO_TIMERS,
-) -> None:
-    """Save plans, each member at most once, with their versions as they were told and their lapse timers. One
-    statement. The caller holds the members' locks."""
+) -> list[Write | None]:
+    """Save plans, each member at most once, with their versions as they were told and their lapse timers. The caller
+    holds the members' locks."""
     chosen = list(plans)
     columns = [
         [plan.member_id for plan in chosen],
@@ -60,4 +58,4 @@ async def save_care_plans(
         [pack_plan(plan) for plan in chosen],
     ]
     saving = Write(SAVE, columns) if chosen else None
-    await write(connection, [saving, saving_plan_revisions(revisions), *saving_lapse_timers(timers)])
+    return [saving, saving_plan_revisions(revisions), *saving_lapse_timers(timers)]

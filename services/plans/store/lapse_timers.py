@@ -5,9 +5,8 @@ from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
-from shared.outcomes import Cause, Timer
+from shared.outcomes import Cause, Timer, Write
 from shared.timers import cancelling_timers, setting_timers
-from shared.writing import Write
 
 KIND: Final = "plan.lapse"
 

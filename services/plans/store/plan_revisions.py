@@ -8,7 +8,7 @@ from uuid import UUID
 
 from shared.database import Connection
 from shared.events.plans import PlanIssuedData, PlanRevisedData
-from shared.writing import Write
+from shared.outcomes import Write
 
 SAVE = """
 insert into plan_revisions (plan_id, version, member_id, decided_at, event, data)

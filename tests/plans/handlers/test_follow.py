@@ -24,6 +24,7 @@ from shared.events import MemberDisenrolled, MemberPaused, MemberResumed
 from shared.events.members import MemberDisenrolledData, MemberPausedData, MemberResumedData, Surgery
 from shared.outcomes import Outcomes, Timer
 from shared.timers import claim_timers
+from tests.fixtures.carrying_out import carry_out
 from tests.fixtures.databases import DatabaseFactory
 from tests.plans.given import (
     COACH,
@@ -52,7 +53,7 @@ def told(outcomes: Outcomes) -> list[str]:
 
 async def enrolled(connection: Connection, **data: Any) -> UUID:
     member_id = uuid4()
-    await follow_members(connection, [member_enrolled(member_id, **data)], now=MONDAY)
+    await carry_out(follow_members, connection, [member_enrolled(member_id, **data)], now=MONDAY)
     return member_id
 
 
@@ -81,7 +82,7 @@ async def due(connection: Connection, *, now: datetime) -> list[Timer]:
 async def test_a_member_who_enrols_gets_a_plan_and_a_lapse_timer(connection: Connection) -> None:
     member_id = uuid4()
     events: list[Any] = [member_enrolled(member_id), care_team_assigned(member_id)]
-    outcomes = await follow_members(connection, events, now=MONDAY)
+    outcomes = await carry_out(follow_members, connection, events, now=MONDAY)
     assert told(outcomes) == ["plan.issued"]
     care_plan = await plan_of(connection, member_id)
     assert outcomes.published[0].data.plan_id == care_plan.plan_id  # type: ignore[attr-defined]
@@ -100,13 +101,13 @@ async def test_nobody_gets_two_plans_or_one_with_a_red_flag_open_and_who_comes_b
     member_id = await enrolled(connection)
     first = await plan_of(connection, member_id)
     again, blocked = member_enrolled(member_id), member_enrolled(uuid4(), disposition="same-day")
-    outcomes = await follow_members(connection, [again, blocked], now=MONDAY)
+    outcomes = await carry_out(follow_members, connection, [again, blocked], now=MONDAY)
     assert [refusal.reason for refusal in outcomes.refused.values()] == ["already-has-a-plan", "red-flag-open"]
     left = MemberDisenrolled(
         id="left", source="urn:careloop:enrollment", time=MONDAY, subject=member_id,
         data=MemberDisenrolledData(reason="member-left", effective_on=MONDAY.date()),
     )  # fmt: skip
-    outcomes = await follow_members(connection, [left, member_enrolled(member_id)], now=MONDAY)
+    outcomes = await carry_out(follow_members, connection, [left, member_enrolled(member_id)], now=MONDAY)
     assert told(outcomes) == ["plan.issued"]
     assert (await plan_of(connection, member_id)).plan_id != first.plan_id
 
@@ -115,9 +116,9 @@ async def test_after_surgery_no_plan_is_issued_and_pain_is_followed_all_the_same
     surgery = Surgery(procedure="total knee replacement", performed_on=MONDAY.date() - 40 * DAY, surgeon_cleared=True)
     member_id = uuid4()
     event = member_enrolled(member_id, cause="post-surgical", surgery=surgery)
-    assert told(await follow_members(connection, [event], now=MONDAY)) == []
+    assert told(await carry_out(follow_members, connection, [event], now=MONDAY)) == []
     assert await due(connection, now=MONDAY + 99 * DAY) == []
-    spiked = await follow_activity(connection, [pain_reported(member_id, at=MONDAY, score=8)], now=MONDAY)
+    spiked = await carry_out(follow_activity, connection, [pain_reported(member_id, at=MONDAY, score=8)], now=MONDAY)
     assert told(spiked) == ["pain.spiked"]
 
 
@@ -125,12 +126,12 @@ async def test_who_pauses_does_not_lapse_and_counts_anew_from_the_end_of_the_pau
     member_id = await enrolled(connection)
     envelope: dict[str, Any] = {"source": "urn:careloop:enrollment", "subject": member_id}
     paused = MemberPaused(id="p", time=MONDAY, data=MemberPausedData(reason="holiday"), **envelope)
-    await follow_members(connection, [paused], now=MONDAY)
+    await carry_out(follow_members, connection, [paused], now=MONDAY)
     assert (await plan_of(connection, member_id)).status == "paused"
     assert await due(connection, now=MONDAY + 99 * DAY) == []
     back = MONDAY + 20 * DAY
     resumed = MemberResumed(id="r", time=back, data=MemberResumedData(reason="back"), **envelope)
-    await follow_members(connection, [resumed], now=back)
+    await carry_out(follow_members, connection, [resumed], now=back)
     assert await coming(connection, member_id) == (3, "2026-09-28")
     assert len(await due(connection, now=MONDAY + 99 * DAY)) == 1
 
@@ -138,7 +139,7 @@ async def test_who_pauses_does_not_lapse_and_counts_anew_from_the_end_of_the_pau
 async def test_two_good_sessions_and_a_calm_morning_move_the_plan_with_evidence(connection: Connection) -> None:
     member_id = await enrolled(connection)
     events = [session_completed(member_id, at=MONDAY + n * DAY) for n in (0, 2, 4)]
-    outcomes = await follow_activity(connection, events, now=MONDAY + 4 * DAY)
+    outcomes = await carry_out(follow_activity, connection, events, now=MONDAY + 4 * DAY)
     assert told(outcomes) == ["milestone.reached", "usual-pain.changed", "plan.revised", "milestone.reached"]
     revised: Any = outcomes.published[2].data
     assert revised.version == 2
@@ -160,8 +161,10 @@ async def test_a_chunk_is_taken_as_event_by_event(connection: Connection) -> Non
         return [*sessions, pain_reported(member_id, at=MONDAY + 17 * DAY, score=9)]
 
     now = MONDAY + 18 * DAY
-    at_once = await follow_activity(connection, lives(one), now=now)
-    singly = [name for event in lives(other) for name in told(await follow_activity(connection, [event], now=now))]
+    at_once = await carry_out(follow_activity, connection, lives(one), now=now)
+    singly = [
+        name for event in lives(other) for name in told(await carry_out(follow_activity, connection, [event], now=now))
+    ]
     assert told(at_once) == singly
     a, b = await plan_of(connection, one), await plan_of(connection, other)
     assert [item.step for item in a.items] == [item.step for item in b.items]
@@ -175,7 +178,7 @@ async def test_a_chunk_costs_the_same_few_statements_however_many_events(connect
     async def statements(events: Sequence[Any]) -> int:
         seen: list[str] = []
         with connection.query_logger(lambda query: seen.append(query.query)):
-            await follow_activity(connection, events, now=MONDAY)
+            await carry_out(follow_activity, connection, events, now=MONDAY)
         return len(seen)
 
     few = await statements([session_completed(members[0], at=MONDAY, pain_during=7)])
@@ -187,7 +190,9 @@ async def test_a_chunk_costs_the_same_few_statements_however_many_events(connect
 async def test_an_early_event_waits_and_keeps_nobody_else_from_going_on(connection: Connection) -> None:
     known, unknown = await enrolled(connection), uuid4()
     early: list[Any] = [session_completed(unknown, at=MONDAY), pain_reported(unknown, at=MONDAY, score=3)]
-    outcomes = await follow_activity(connection, [early[0], session_completed(known, at=MONDAY), early[1]], now=MONDAY)
+    outcomes = await carry_out(
+        follow_activity, connection, [early[0], session_completed(known, at=MONDAY), early[1]], now=MONDAY
+    )
     assert outcomes.waiting[(early[0].source, early[0].id)] == "care-plan"
     assert told(outcomes) == ["milestone.reached"]
     assert (await plan_of(connection, known)).adherence.sessions == 1
@@ -196,7 +201,7 @@ async def test_an_early_event_waits_and_keeps_nobody_else_from_going_on(connecti
 async def test_a_spike_comes_before_the_change_it_leads_to(connection: Connection) -> None:
     member_id = await enrolled(connection)
     event = session_completed(member_id, at=MONDAY, pain_during=7)
-    outcomes = await follow_activity(connection, [event], now=MONDAY)
+    outcomes = await carry_out(follow_activity, connection, [event], now=MONDAY)
     assert told(outcomes) == ["pain.spiked", "plan.revised", "milestone.reached"]
     spiked: Any = outcomes.published[0].data
     assert (spiked.score, spiked.baseline, spiked.repeated) == (7, 3, False)
@@ -212,23 +217,25 @@ async def test_red_flags_are_told_without_any_state(connection: Connection) -> N
         pain_reported(stranger, at=MONDAY, score=2, findings=("age-55-plus",)),
         pain_reported(stranger, at=MONDAY, score=9),
     ]
-    outcomes = await raise_red_flags(connection, events, now=MONDAY)
+    outcomes = await carry_out(raise_red_flags, connection, events, now=MONDAY)
     flagged: list[Any] = [draft.data for draft in outcomes.published]
     assert [one.disposition for one in flagged] == ["emergency", "pt-72h"]
     assert flagged[0].decision.evidence[0].id == events[0].id
-    again: list[Any] = [draft.data for draft in (await raise_red_flags(connection, events, now=MONDAY)).published]
+    again: list[Any] = [
+        draft.data for draft in (await carry_out(raise_red_flags, connection, events, now=MONDAY)).published
+    ]
     assert [one.flag_id for one in again] == [one.flag_id for one in flagged]
 
 
 async def test_a_red_flag_stops_sessions_until_a_visit_clears_it(connection: Connection) -> None:
     member_id = await enrolled(connection)
     flagged = pain_reported(member_id, at=MONDAY, score=3, findings=("locked-knee",))
-    await follow_activity(connection, [flagged], now=MONDAY)
+    await carry_out(follow_activity, connection, [flagged], now=MONDAY)
     care_plan = await plan_of(connection, member_id)
     assert care_plan.safety == ("same-day", (flagged.source, flagged.id))
     assert await due(connection, now=MONDAY + 99 * DAY) == []
     seen = MONDAY + 20 * DAY
-    await follow_visits(connection, [visit_completed(member_id, at=seen, action="continue")], now=seen)
+    await carry_out(follow_visits, connection, [visit_completed(member_id, at=seen, action="continue")], now=seen)
     assert (await plan_of(connection, member_id)).safety is None
     assert await coming(connection, member_id) == (3, "2026-09-28")
     assert len(await due(connection, now=MONDAY + 99 * DAY)) == 1
@@ -239,7 +246,7 @@ async def test_a_visit_revises_the_plan_in_the_therapists_name_and_a_coachs_does
     by_coach = visit_completed(member_id, at=MONDAY, action="step-back", role="coach")
     by_pt = visit_completed(member_id, at=MONDAY, action="step-back", exercises=("bridge",))
     early = visit_completed(uuid4(), at=MONDAY, action="continue")
-    outcomes = await follow_visits(connection, [by_coach, by_pt, early], now=MONDAY)
+    outcomes = await carry_out(follow_visits, connection, [by_coach, by_pt, early], now=MONDAY)
     assert [refusal.reason for refusal in outcomes.refused.values()] == ["not-a-clinician"]
     assert list(outcomes.waiting.values()) == ["care-plan"]
     (draft,) = outcomes.published
@@ -250,11 +257,13 @@ async def test_a_visit_revises_the_plan_in_the_therapists_name_and_a_coachs_does
 async def test_a_level_that_stays_up_is_reviewed_and_becomes_the_usual_one(connection: Connection) -> None:
     member_id = await enrolled(connection)
     up = [session_completed(member_id, at=MONDAY + n * DAY, pain_during=7) for n in range(6)]
-    outcomes = await follow_activity(connection, up, now=MONDAY + 6 * DAY)
+    outcomes = await carry_out(follow_activity, connection, up, now=MONDAY + 6 * DAY)
     asked: list[Any] = [d.data for d in outcomes.published if d.event.NAME == "plan.revised"]
     assert asked[-1].decision.rule_id == "pain.level-stays-up"
     seen = MONDAY + 8 * DAY
-    outcomes = await follow_visits(connection, [visit_completed(member_id, at=seen, action="reviewed")], now=seen)
+    outcomes = await carry_out(
+        follow_visits, connection, [visit_completed(member_id, at=seen, action="reviewed")], now=seen
+    )
     settled: Any = outcomes.published[0].data
     assert told(outcomes) == ["pain.settled", "usual-pain.changed"]
     assert (settled.baseline, settled.decision.rule_id) == (7, "pain.re-anchor")
@@ -266,7 +275,7 @@ async def test_usual_pain_is_told_when_it_has_moved_by_a_point_since_it_was_last
     member_id = await enrolled(connection)
     scores = [2, 2, 2, 2, 3, 3, 3, 3, 3, 1, 1, 1]
     events = [session_completed(member_id, at=MONDAY + n * DAY, pain_during=score) for n, score in enumerate(scores)]
-    outcomes = await follow_activity(connection, events, now=MONDAY + 12 * DAY)
+    outcomes = await carry_out(follow_activity, connection, events, now=MONDAY + 12 * DAY)
     changed: list[Any] = [draft for draft in outcomes.published if draft.event.NAME == "usual-pain.changed"]
     # 3 at intake; the median of the last six is 2 from the third reading on, 3 from the eighth, 2 at the end.
     assert [(draft.data.before, draft.data.usual_pain) for draft in changed] == [(3, 2), (2, 3), (3, 2)]
@@ -277,13 +286,13 @@ async def test_usual_pain_is_told_when_it_has_moved_by_a_point_since_it_was_last
 
 async def test_the_lapse_ladder_is_climbed_from_the_missed_session_and_eases_the_plan(connection: Connection) -> None:
     member_id = await enrolled(connection)
-    await follow_activity(connection, [session_completed(member_id, at=MONDAY)], now=MONDAY)
+    await carry_out(follow_activity, connection, [session_completed(member_id, at=MONDAY)], now=MONDAY)
     rungs: list[tuple[int, str, list[str]]] = []
     for day in range(60):
         now = MONDAY + day * DAY
         timers = await due(connection, now=now)
         if timers:
-            outcomes = await follow_lapses(connection, timers, now=now)
+            outcomes = await carry_out(follow_lapses, connection, timers, now=now)
             lapsed: Any = outcomes.published[0].data
             rungs.append((lapsed.rung_days, lapsed.missed_since.isoformat(), told(outcomes)))
     assert [rung for rung, _, _ in rungs] == [3, 7, 14, 21]
@@ -294,7 +303,7 @@ async def test_the_lapse_ladder_is_climbed_from_the_missed_session_and_eases_the
     decisions = await find_item_decisions(connection, plan_id=eased.plan_id)
     assert {decision["rule_id"] for _, decision in decisions.values()} == {"progression.gap"}
     back = session_completed(member_id, at=MONDAY + 26 * DAY, care_plan=eased)
-    outcomes = await follow_activity(connection, [back], now=MONDAY + 26 * DAY)
+    outcomes = await carry_out(follow_activity, connection, [back], now=MONDAY + 26 * DAY)
     assert "plan.revised" not in told(outcomes), "a gap goes one step back once"
 
 
@@ -306,9 +315,9 @@ async def test_who_keeps_to_the_plan_never_lapses_and_a_lapse_names_the_last_ses
         now = MONDAY + number * DAY
         if number < 21 and now.isoweekday() in (1, 3, 5):
             last = session_completed(member_id, at=now)
-            await follow_activity(connection, [last], now=now)
+            await carry_out(follow_activity, connection, [last], now=now)
         timers = await due(connection, now=now)
-        outcomes = await follow_lapses(connection, timers, now=now)
+        outcomes = await carry_out(follow_lapses, connection, timers, now=now)
         lapses += [(number, draft) for draft in outcomes.published if draft.event.NAME == "member.lapsed"]
     assert [number for number, _ in lapses] == [25, 29, 36]
     for _, draft in lapses:
@@ -318,14 +327,14 @@ async def test_who_keeps_to_the_plan_never_lapses_and_a_lapse_names_the_last_ses
 
 async def test_a_session_moves_the_lapse_and_a_pain_report_does_not(connection: Connection) -> None:
     member_id = await enrolled(connection)
-    await follow_activity(connection, [session_completed(member_id, at=MONDAY)], now=MONDAY)
+    await carry_out(follow_activity, connection, [session_completed(member_id, at=MONDAY)], now=MONDAY)
     timers = await due(connection, now=MONDAY + 7 * DAY)
-    await follow_lapses(connection, timers, now=MONDAY + 7 * DAY)
+    await carry_out(follow_lapses, connection, timers, now=MONDAY + 7 * DAY)
     report = pain_reported(member_id, at=MONDAY + 7 * DAY, score=3)
-    await follow_activity(connection, [report], now=MONDAY + 7 * DAY)
+    await carry_out(follow_activity, connection, [report], now=MONDAY + 7 * DAY)
     assert await due(connection, now=MONDAY + 7 * DAY) == []
     session = session_completed(member_id, at=MONDAY + 7 * DAY)
-    await follow_activity(connection, [session], now=MONDAY + 7 * DAY)
+    await carry_out(follow_activity, connection, [session], now=MONDAY + 7 * DAY)
     assert await coming(connection, member_id) == (3, "2026-09-16")
 
 
@@ -334,10 +343,13 @@ async def test_a_version_is_told_once(connection: Connection) -> None:
     event = session_completed(member_id, at=MONDAY, pain_during=8)
     transaction = connection.transaction()
     await transaction.start()
-    await follow_activity(connection, [event], now=MONDAY)
+    await carry_out(follow_activity, connection, [event], now=MONDAY)
     await connection.execute("update care_plans set version = 1, state = state where member_id = $1", member_id)
     with pytest.raises(asyncpg.UniqueViolationError):
-        await follow_activity(
-            connection, [session_completed(member_id, at=MONDAY + timedelta(hours=30), pain_during=9)], now=MONDAY
+        await carry_out(
+            follow_activity,
+            connection,
+            [session_completed(member_id, at=MONDAY + timedelta(hours=30), pain_during=9)],
+            now=MONDAY,
         )
     await transaction.rollback()

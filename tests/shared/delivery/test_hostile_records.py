@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaProducer
 from shared.database import Connection
 from shared.events import PainReported, PainSettled
 from shared.events.codec import encode
-from shared.outcomes import Outcomes
+from shared.outcomes import Outcomes, Write
 from shared.topics import topic_name
 from tests.fixtures.eventually import eventually
 from tests.fixtures.servers import RunningServers
@@ -92,11 +92,16 @@ def wrong_data(event: PainReported, outcomes: Outcomes) -> None:
     outcomes.publish(PainSettled, paused(event.subject).data, because=event)
 
 
-@pytest.mark.parametrize("bug", [missing_file, wrong_data])
+def impossible_write(event: PainReported, outcomes: Outcomes) -> None:
+    outcomes.writes.append(Write("delete from delivery.outbox where 1 / $1::int = 0", [0]))
+
+
+@pytest.mark.parametrize("bug", [missing_file, wrong_data, impossible_write])
 async def test_bugs_that_look_like_something_else_cost_one_event(
     run_service: RunService, probe_url: str, publish: Publish, bug: Any
 ) -> None:
-    """A file that is missing is no failure of the database; a draft that cannot be published is the handler's bug."""
+    """A file that is missing is no failure of the database; a draft that cannot be published is the handler's bug,
+    and so is what it left to be written and cannot be."""
 
     async def activity(connection: Connection, events: Sequence[PainReported], /, *, now: datetime) -> Outcomes:
         outcomes = await follow_activity(connection, events, now=now)

@@ -15,11 +15,12 @@ from shared.database import Connection, Database, open_database
 from shared.events.codec import encode
 from shared.kafka import new_producer
 from shared.migrating import migrate
-from shared.outbox import OutboxRow, insert_rows
+from shared.outbox import OutboxRow, inserting_rows
 from shared.partitioning import key_of, partition_of
 from shared.relay import URGENT, Relay
 from shared.settings import ServiceSettings
 from shared.telemetry import RELAY_BACKOFF, RELAY_FAILURES
+from shared.writing import write
 from tests.fixtures.databases import DatabaseFactory
 from tests.fixtures.eventually import eventually
 from tests.fixtures.servers import RunningServers
@@ -110,7 +111,9 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[AIOKafkaProducer]:
 
 
 async def put(pool: "Database | Connection", events: Sequence[tuple[UUID, bytes]], *, topic: str = ACTIVITY) -> None:
-    await insert_rows(pool, [OutboxRow(topic, member, value, key_of(member).hash) for member, value in events])
+    await write(
+        pool, [inserting_rows([OutboxRow(topic, member, value, key_of(member).hash) for member, value in events])]
+    )
 
 
 def events_of(members: Sequence[UUID], rounds: int) -> list[tuple[UUID, bytes]]:

@@ -17,8 +17,8 @@ from shared.events.plans import SafetyFlaggedData
 from shared.events.vocabulary import Finding
 from shared.member_locks import lock_members
 from shared.migrating import migrate
-from shared.outbox import put_in_outbox
-from shared.outcomes import Draft, Outcomes
+from shared.outbox import write_outcomes
+from shared.outcomes import Outcomes
 from shared.partitioning import key_of, partition_of
 from shared.relay import READ_MAX
 from shared.service import Service
@@ -71,17 +71,17 @@ def settings(servers: RunningServers, namespace: str, url: str) -> ServiceSettin
     return ServiceSettings(**values)  # type: ignore[arg-type]
 
 
-def flags_of(member: UUID) -> list[Draft]:
+def flags_of(member: UUID) -> Outcomes:
     outcomes = Outcomes()
     flag = SafetyFlaggedData(flag_id=member, disposition="emergency", findings=RED, decision=DECISION)
     outcomes.publish(SafetyFlagged, flag, because=pain(member, 1))
-    return outcomes.published
+    return outcomes
 
 
 async def raise_flag(pool: Database, member: UUID) -> None:
     async with pool.acquire() as connection:
         now = datetime.now(UTC)
-        await put_in_outbox(connection, flags_of(member), service="probe", scope="test", now=now, urgent=True)
+        await write_outcomes(connection, flags_of(member), service="probe", scope="test", now=now, urgent=True)
 
 
 async def fill(pool: Database, members: list[UUID], count: int) -> None:
@@ -151,7 +151,7 @@ async def test_what_a_safety_group_publishes_is_urgent_and_nothing_else_is(
 async def test_a_row_keeps_the_hash_of_its_member(pool: Database) -> None:
     member = uuid4()
     async with pool.acquire() as connection:
-        await put_in_outbox(connection, flags_of(member), service="probe", scope="test", now=datetime.now(UTC))
+        await write_outcomes(connection, flags_of(member), service="probe", scope="test", now=datetime.now(UTC))
     row = await pool.fetchrow("select urgent, key_hash from delivery.outbox")
     assert row
     assert not row["urgent"]

@@ -14,11 +14,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from shared import backoff, relay
 from shared.backoff import Backoff
-from shared.outbox import OutboxRow, insert_rows
+from shared.outbox import OutboxRow, inserting_rows
 from shared.partitioning import key_of
 from shared.relay import GIVE_BACK_LEASE, HOLD_LEASE, LEASE_S, Outflow
 from shared.sending import Sent
 from shared.settings import ServiceSettings
+from shared.writing import write
 from tests.shared.machines.on_database import Stage, explore
 
 PEOPLE = [UUID(int=number + 1, version=4) for number in range(5)]
@@ -110,7 +111,7 @@ class Relaying(RuleBasedStateMachine):
     @rule(rows=st.lists(st.tuples(topics, members), min_size=1, max_size=6))
     def decide(self, rows: list[tuple[str, UUID]]) -> None:
         new = [(topic, member, str(len(self.written) + n).encode()) for n, (topic, member) in enumerate(rows)]
-        self.stage.run(insert_rows(self.stage.pool, [OutboxRow(*row, key_of(row[1]).hash) for row in new]))
+        self.stage.run(write(self.stage.pool, [inserting_rows([OutboxRow(*row, key_of(row[1]).hash) for row in new])]))
         self.written += new
         self.outflows[0].wake()  # the other replica does not hear of it
 
