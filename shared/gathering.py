@@ -7,6 +7,7 @@ subscription says, does so in its lane.
 """
 
 import asyncio
+from math import ceil
 from typing import Any
 from zlib import crc32
 
@@ -21,6 +22,10 @@ QUIET_MS = 400
 """Instead, where nothing came for a while."""
 TICK_S = 0.15
 """What may wait for company, while much comes, is taken at the next tick: in all partitions at once."""
+TICKS_MAX = 4
+"""Or at a later one, until there is enough to take."""
+ENOUGH = 50
+"""Records: for fewer a transaction costs more than what is in it."""
 COMPANY_PER_S = 10
 """So much is to come for that."""
 
@@ -43,6 +48,7 @@ class Gathering:
         self._has_company, self._not_before = False, 0.0
         self.expects = False
         """Whether what may wait for longer does."""
+        self._ticks = 1
 
     def note(self, records: int) -> None:
         """A poll brought so many records; none, when only time has passed. Before the client fetches again."""
@@ -52,6 +58,7 @@ class Gathering:
             per_s = self._count / (now - self._since)
             self._since, self._count = now, 0
             self.expects = per_s >= COMPANY_PER_S
+            self._ticks = min(TICKS_MAX, ceil(ENOUGH / (per_s * TICK_S))) if self.expects else 1
             self._has_company = per_s * self._gather_ms >= 1_000
             self._wait_at_most(ALONE_MS if per_s else QUIET_MS)
         self._not_before = now + self._gather_ms / 1000 if records > 0 and self._has_company else 0.0
@@ -62,7 +69,8 @@ class Gathering:
 
     def patience_s(self) -> float:
         """How long what may wait does: not at all while little comes."""
-        return TICK_S - (monotonic() + self._phase_s) % TICK_S if self.expects else 0.0
+        tick_s = self._ticks * TICK_S
+        return tick_s - (monotonic() + self._phase_s) % tick_s if self.expects else 0.0
 
     async def _fetch_when_gathered(self, *request: Any) -> Any:
         """In the place of the client's own. Where it is cancelled, as at a rebalance, it answers as that one does:

@@ -9,7 +9,7 @@ import pytest
 
 from shared import gathering
 from shared.clock import monotonic
-from shared.gathering import ALONE_MS, QUIET_MS, TICK_S, Gathering
+from shared.gathering import ALONE_MS, QUIET_MS, TICK_S, TICKS_MAX, Gathering
 from tests.fixtures.eventually import eventually
 from tests.fixtures.services import Consume, Publish, RunningService
 from tests.shared.delivery.probe import ACTIVITY, pain
@@ -37,6 +37,7 @@ def test_a_fetch_waits_behind_one_that_brought_something_while_many_come(monkeyp
     time += 1.0
     assert gathers_behind(1)
     assert 0 < one.patience_s() <= TICK_S
+    assert (time + one.patience_s()) / TICK_S == pytest.approx(round((time + one.patience_s()) / TICK_S))
     time += 0.031
     assert one.gathers_for_s() == 0, "its time is over, whatever came of it"
     assert gathers_behind(1)
@@ -44,7 +45,6 @@ def test_a_fetch_waits_behind_one_that_brought_something_while_many_come(monkeyp
     other = Gathering(Fetcher(), gather_ms=30, phase_s=0.03)
     other.expects = True
     assert (other.patience_s() - one.patience_s()) % TICK_S == pytest.approx(TICK_S - 0.03), "groups take turns"
-    assert (time + one.patience_s()) / TICK_S == pytest.approx(round((time + one.patience_s()) / TICK_S))
     time += 1.0
     assert not gathers_behind(20), "no other one is to be expected within 30 ms"
     assert one.patience_s() > 0, "but soon"
@@ -58,6 +58,24 @@ def test_a_fetch_waits_behind_one_that_brought_something_while_many_come(monkeyp
     time += 1.0
     one.note(1)
     assert fetcher._fetch_max_wait_ms == ALONE_MS
+
+
+@pytest.mark.parametrize(("per_s", "ticks"), [(500, 1), (340, 1), (200, 2), (120, 3), (20, TICKS_MAX)])
+def test_the_fewer_come_the_longer_the_company_is_waited_for(
+    per_s: int, ticks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given that so many come, then what may wait is taken at each, each second, third or fourth tick."""
+    time = 100.0
+    monkeypatch.setattr(gathering, "monotonic", lambda: time)
+    one = Gathering(Fetcher(), gather_ms=30)
+    time += 1.0
+    one.note(per_s)
+    taken: set[float] = set()
+    for _ in range(1_000):
+        taken.add(round(time + one.patience_s(), 6))
+        time += 0.01
+    assert len(taken) == pytest.approx(10 / (ticks * TICK_S), abs=1)
+    assert all(at / (ticks * TICK_S) == pytest.approx(round(at / (ticks * TICK_S))) for at in taken)
 
 
 async def test_a_fetch_that_gathers_is_sent_later_and_one_that_is_cancelled_brings_nothing(
