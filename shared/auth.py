@@ -6,14 +6,14 @@ its claims mean is in shared/identities.py.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import httpx
 import jwt
-from fastapi import Depends, Request
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi import Request
+from fastapi.security import HTTPBearer
 
 from shared.clock import monotonic, wall_now
 from shared.http import Problem
@@ -33,8 +33,7 @@ TIMEOUT_S: Final = 5.0
 VERIFIED_MAX: Final = 2_000
 """Tokens whose signature is remembered to be right."""
 
-__all__ = ["CLINICIANS", "ROLES", "Authenticator", "Principal", "Provider", "authenticator_of", "require"]
-_bearer = HTTPBearer(auto_error=False, bearerFormat="JWT", description="An access token of the configured OIDC issuer.")
+__all__ = ["CLINICIANS", "ROLES", "Authenticator", "Caller", "Principal", "Provider", "authenticator_of", "require"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -225,7 +224,7 @@ def authenticator_of(request: Request) -> Authenticator:
     return authenticator
 
 
-def require(*roles: str) -> Callable[..., Awaitable[Principal]]:
+def require(*roles: str) -> "Caller":
     """A route dependency: the caller, who must hold at least one of these roles (any caller if none are named).
 
     Raises Problem 401 (no or no valid token), 403 (not one of the roles), 503 (issuer cannot be asked).
@@ -233,16 +232,26 @@ def require(*roles: str) -> Callable[..., Awaitable[Principal]]:
     unknown = set(roles) - ROLES
     if unknown:
         raise ValueError(f"unknown roles {sorted(unknown)}")
+    return Caller(frozenset(roles))
 
-    async def caller(
-        request: Request,
-        credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
-    ) -> Principal:
+
+class Caller(HTTPBearer):
+    """Reads the token and verifies it in one dependency, as each costs the framework ten microseconds a request."""
+
+    def __init__(self, roles: frozenset[str]) -> None:
+        super().__init__(
+            auto_error=False,
+            scheme_name="HTTPBearer",
+            bearerFormat="JWT",
+            description="An access token of the configured OIDC issuer.",
+        )
+        self._roles = roles
+
+    async def __call__(self, request: Request) -> Principal:  # type: ignore[override]
+        credentials = await super().__call__(request)
         if credentials is None:
             raise _unauthenticated("A bearer token is needed.", "invalid_request")
         principal = await authenticator_of(request).verify(credentials.credentials)
-        if roles and not principal.roles & set(roles):
-            raise Problem(403, "forbidden", f"This needs one of the roles: {', '.join(roles)}.")
+        if self._roles and not principal.roles & self._roles:
+            raise Problem(403, "forbidden", f"This needs one of the roles: {', '.join(sorted(self._roles))}.")
         return principal
-
-    return caller
