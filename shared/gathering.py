@@ -7,7 +7,6 @@ subscription says, does so in its lane.
 """
 
 import asyncio
-from math import ceil
 from typing import Any
 from zlib import crc32
 
@@ -23,7 +22,7 @@ QUIET_MS = 400
 TICK_S = 0.15
 """What may wait for company, while much comes, is taken at the next tick: in all partitions at once."""
 TICKS_MAX = 4
-"""Or at a later one, until there is enough to take."""
+"""Or at each second or fourth, where less comes and has come for a while, so that there is enough to take."""
 ENOUGH = 50
 """Records: for fewer a transaction costs more than what is in it."""
 COMPANY_PER_S = 10
@@ -33,6 +32,13 @@ COMPANY_PER_S = 10
 def phase_of(group: str) -> float:
     """When a group has its ticks, the same in every process."""
     return crc32(group.encode()) % 100 / 100 * TICK_S
+
+
+def _ticks_for(per_s: float) -> int:
+    ticks = 1
+    while ticks < TICKS_MAX and per_s * ticks * TICK_S < ENOUGH:
+        ticks *= 2
+    return ticks
 
 
 class Gathering:
@@ -57,8 +63,8 @@ class Gathering:
         if now - self._since >= WINDOW_S:
             per_s = self._count / (now - self._since)
             self._since, self._count = now, 0
-            self.expects = per_s >= COMPANY_PER_S
-            self._ticks = min(TICKS_MAX, ceil(ENOUGH / (per_s * TICK_S))) if self.expects else 1
+            expected, self.expects = self.expects, per_s >= COMPANY_PER_S
+            self._ticks = min(_ticks_for(per_s), 2 * self._ticks) if expected and self.expects else 1
             self._has_company = per_s * self._gather_ms >= 1_000
             self._wait_at_most(ALONE_MS if per_s else QUIET_MS)
         self._not_before = now + self._gather_ms / 1000 if records > 0 and self._has_company else 0.0

@@ -50,6 +50,7 @@ from shared.events.plans import (
 )
 from shared.events.vocabulary import Exercise, Language, PlanAction, PlanItem, Practitioner, Schedule, TreatmentElement
 from shared.member_locks import lock_members
+from tests.fixtures.carrying_out import carry_out
 from tests.fixtures.published import published_events
 
 
@@ -359,7 +360,7 @@ async def live_through(connection: Connection, events: Sequence[CloudEvent]) -> 
         await lock_members(connection, list({event.subject for event in events}))
         for event in events:
             run = next(run for types, run in HANDLERS if isinstance(event, types))
-            outcomes = await run(connection, [event], now=event.time)
+            outcomes = await carry_out(run, connection, [event], now=event.time)
             own = published_events(outcomes, service="messaging", scope="browser", now=event.time)
             if own:
-                await follow_conversations(connection, own, now=event.time)
+                await carry_out(follow_conversations, connection, own, now=event.time)

@@ -17,6 +17,7 @@ from shared.events import CloudEvent
 from shared.member_locks import lock_members
 from shared.outcomes import Outcomes
 from shared.timers import claim_timers
+from tests.fixtures.carrying_out import carry_out
 from tests.fixtures.databases import DatabaseFactory
 from tests.notifications.journal import Clock, Journal
 
@@ -36,7 +37,7 @@ class Desk:
         """One chunk: members locked, the handler, commit."""
         async with self.database.acquire() as connection, connection.transaction():
             await lock_members(connection, [event.subject for event in events])
-            return await handler(connection, list(events), now=self.clock.now())
+            return await carry_out(handler, connection, list(events), now=self.clock.now())
 
     async def run_timers(self) -> int:
         """Run what is due now, as the runtime does; how many timers."""
@@ -46,7 +47,7 @@ class Desk:
             for kind in handlers:
                 mine = [timer for timer in due if timer.kind == kind]
                 if mine:
-                    await handlers[kind](connection, mine, now=self.clock.now())
+                    await carry_out(handlers[kind], connection, mine, now=self.clock.now())
         return len(due)
 
     async def claim(self, **options: Any) -> tuple[list[Attempt], Outcomes]:

@@ -60,8 +60,9 @@ select * from alerts where alert_id in (
 ) order by alert_id for update
 """
 
-# One statement for both: who is asked may change only under the member's lock and, for a red flag, under the lock to
-# raise one, and whoever comes here holds one of them since before.
+# One statement for both: who is of a team changes only under the member's lock and, for a red flag, under the lock to
+# raise one, and whoever comes here holds one of them since before. An absence that is entered while this waits for a
+# row counts from the next step on.
 LOCK_BOOK = f"""
 with standing as materialized ({LOCK_STANDING}),
 teams as ({CARE_TEAMS.format(members="$6::uuid[]", now="$7::timestamptz")})

@@ -1,6 +1,7 @@
 """A fetch waits for company while much comes, and only then."""
 
 import asyncio
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
@@ -60,22 +61,34 @@ def test_a_fetch_waits_behind_one_that_brought_something_while_many_come(monkeyp
     assert fetcher._fetch_max_wait_ms == ALONE_MS
 
 
-@pytest.mark.parametrize(("per_s", "ticks"), [(500, 1), (340, 1), (200, 2), (120, 3), (20, TICKS_MAX)])
+@pytest.mark.parametrize(("per_s", "ticks"), [(500, 1), (340, 1), (200, 2), (120, 4), (20, TICKS_MAX)])
 def test_the_fewer_come_the_longer_the_company_is_waited_for(
     per_s: int, ticks: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Given that so many come, then what may wait is taken at each, each second, third or fourth tick."""
+    """Given that so many come for a while, then what may wait is taken at each, each second or each fourth tick; but
+    not at first, as few that come at once may be all."""
     time = 100.0
     monkeypatch.setattr(gathering, "monotonic", lambda: time)
     one = Gathering(Fetcher(), gather_ms=30)
-    time += 1.0
-    one.note(per_s)
-    taken: set[float] = set()
-    for _ in range(1_000):
-        taken.add(round(time + one.patience_s(), 6))
-        time += 0.01
-    assert len(taken) == pytest.approx(10 / (ticks * TICK_S), abs=1)
-    assert all(at / (ticks * TICK_S) == pytest.approx(round(at / (ticks * TICK_S))) for at in taken)
+
+    def note(records: int) -> set[float]:
+        """When what came at some moment of the time after this would be taken, in ticks."""
+        nonlocal time
+        time += 1.0
+        one.note(records)
+        taken: set[float] = set()
+        for _ in range(200):
+            taken.add(round((time + one.patience_s()) / TICK_S, 4))
+            time += 0.01
+        return taken
+
+    for most in (1, 2, 4):
+        taken = sorted(note(3 * per_s if most > 1 else per_s))
+        assert {later - sooner for sooner, later in pairwise(taken)} == {min(ticks, most)}
+        assert all(tick % min(ticks, most) == 0 for tick in taken)
+    assert len(note(0)) == 200, "at once"
+    taken = sorted(note(3 * per_s))
+    assert {later - sooner for sooner, later in pairwise(taken)} == {1}, "it begins anew"
 
 
 async def test_a_fetch_that_gathers_is_sent_later_and_one_that_is_cancelled_brings_nothing(
