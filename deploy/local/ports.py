@@ -13,16 +13,24 @@ HOST = "127.0.0.1"
 CHOSEN_FROM = range(20_000, 32_000)
 """Below what systems give to outgoing connections: one of those could take a port before its program does."""
 TRIES_MAX = 200
+_chosen: set[int] = set()
+"""In this process: whoever was given one may not listen there yet."""
 
 
 def choose_port() -> int:
-    """A port that was free a moment ago. LocalProblem where none was found."""
+    """A port that was free a moment ago, and that this process has not chosen before. LocalProblem where none was
+    found."""
+    if len(_chosen) > len(CHOSEN_FROM) // 2:
+        _chosen.clear()
     for port in random.SystemRandom().sample(CHOSEN_FROM, TRIES_MAX):
+        if port in _chosen:
+            continue
         with socket.socket() as probe:
             try:
                 probe.bind((HOST, port))
             except OSError:
                 continue
+            _chosen.add(port)
             return port
     raise LocalProblem(f"No port between {CHOSEN_FROM.start} and {CHOSEN_FROM.stop} was found free.")
 

@@ -17,6 +17,7 @@ from deploy.cli.stack import up
 from deploy.local import as_user
 from deploy.local import servers as local_servers
 from deploy.local.kafka import broker_properties, kafka_answers
+from deploy.local.ports import choose_port
 from deploy.local.problems import LocalProblem
 from deploy.local.processes import ProcessFile, start_child
 from deploy.local.servers import embedded_servers, lock_data, require_space
@@ -34,6 +35,12 @@ def closed_folder() -> Iterator[Path]:
     """A folder as mkdtemp makes it: closed to everyone but us."""
     with tempfile.TemporaryDirectory(prefix="careloop test ") as folder:
         yield Path(folder)
+
+
+def test_no_port_is_chosen_twice_before_anybody_listens_there() -> None:
+    """Given a program that chooses all its ports first, then no two of them are the same."""
+    chosen = [choose_port() for _ in range(1_000)]
+    assert len(set(chosen)) == len(chosen)
 
 
 def test_the_broker_refuses_records_of_the_age_that_its_topics_refuse() -> None:
