@@ -219,8 +219,14 @@ async def lock_standing_alerts(
 def _columns(
     of: Collection[tuple[UUID, AlertKind]], episodes: Collection[tuple[UUID, AlertKind, str]]
 ) -> list[list[Any]]:
-    pairs, triples = list(of), list(episodes)
-    return [*([pair[n] for pair in pairs] for n in range(2)), *([triple[n] for triple in triples] for n in range(3))]
+    """The arguments of LOCK_STANDING."""
+    return [
+        [member_id for member_id, _ in of],
+        [kind for _, kind in of],
+        [member_id for member_id, _, _ in episodes],
+        [kind for _, kind, _ in episodes],
+        [key for _, _, key in episodes],
+    ]
 
 
 def _standing(rows: Sequence[asyncpg.Record], episodes: Collection[tuple[UUID, AlertKind, str]]) -> list[Alert]:
