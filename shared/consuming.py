@@ -19,7 +19,7 @@ from shared.held_events import HeldEvent, hold_events
 from shared.inbox import Findings, Outcome, give_back, record_outcomes, take_again, take_into_inbox
 from shared.isolating import run_isolated
 from shared.outbox import finish_events, inserting_rows, write_outcomes
-from shared.outcomes import Outcomes, Write
+from shared.outcomes import Answer, Outcomes, Write
 from shared.parking import Room, require_room
 from shared.positions import Counts, advancing_positions, lock_positions, sum_counts
 from shared.subscriptions import Subscription
@@ -54,6 +54,8 @@ class Taken:
     by_partition: dict[int, Counts]
     published: int = 0
     held_bytes: int = 0
+    answer: Answer | None = ()
+    """Of what its handler left to be written; None where that is not all that was written."""
     bugs: list[str] = field(default_factory=list)
     """Exceptions of events that became dead letters now, as one line each without member data."""
 
@@ -131,7 +133,8 @@ async def take_chunks(
     taken = Taken(work.counts)
     left = await _run(connection, subscription, work, taken, isolated=isolated, service=service, now=at)
     settles = inbox.awaited and not subscription.stateless  # it may only be done under the members' locks
-    if settles or work.conflicts:  # what they lead to comes behind
+    more_follows = settles or bool(work.conflicts)
+    if more_follows:  # what they lead to comes behind
         await write(connection, left)
         left = []
     if work.conflicts:
@@ -147,7 +150,8 @@ async def take_chunks(
     if settles:
         taken.published += await settle_waiting(connection, members, at)
     advances = [(chunk.partition, chunk.end, work.counts[chunk.partition]) for chunk in chunks]
-    await write(connection, [*left, advancing_positions(group, topic, advances)])
+    answer = await write(connection, [*left, advancing_positions(group, topic, advances)])
+    taken.answer = None if isolated or more_follows else answer
     return taken
 
 

@@ -23,6 +23,7 @@ from shared.ending import end_tasks
 from shared.gathering import ALONE_MS, Gathering, phase_of
 from shared.isolating import describe_bug
 from shared.lanes import Lane
+from shared.outcomes import Answer
 from shared.parking import Room
 from shared.positions import Position, count_starts, ensure_positions, load_positions
 from shared.replaying import Reader
@@ -64,7 +65,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         database: Database,
         clock: Clock,
         settle_waiting: SettleWaiting,
-        committed: Callable[[int], None],
+        committed: Callable[[int, Answer | None], None],
         turn: asyncio.Lock | None = None,
     ) -> None:
         self.reader = reader

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 from uuid import UUID
 
 from shared.events.envelope import CloudEvent, Record, derive_id
@@ -113,13 +113,20 @@ class Refusal:
 
 
 class Write(NamedTuple):
-    """An insert, update or delete, and the arguments of its placeholders from $1 on."""
+    """An insert, update or delete, and the arguments of its placeholders from $1 on. Or, where it `answers`, a select
+    from its parts, whose rows whoever waits for the commit is given (`wakes` of shared/service.py)."""
 
     statement: str
     """Without a `with` of its own."""
     arguments: Sequence[Any]
     parts: str = ""
     """What comes before the statement: `name as (...), ...`, with names that nothing beside it has."""
+    answers: bool = False
+    """One of those that are written together at most."""
+
+
+Answer: TypeAlias = Sequence[Any]
+"""The rows of the write that answers; none where there was no such write."""
 
 
 @dataclass(slots=True)

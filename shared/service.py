@@ -38,7 +38,7 @@ from shared.lag import LogEnds, Positions
 from shared.member_locks import lock_members
 from shared.migrating import missing_migrations
 from shared.outbox import write_outcomes
-from shared.outcomes import Cause
+from shared.outcomes import Answer, Cause
 from shared.relay import Relay
 from shared.replaying import Reader, settle_waiting
 from shared.settings import ServiceSettings
@@ -76,7 +76,7 @@ class Service:
         routers: Sequence[APIRouter] = (),
         tasks: Sequence[Task] = (),
         pending: Sequence[Pending] = (),
-        wakes: Sequence[Callable[[], None]] = (),
+        wakes: Sequence[Callable[[Answer | None], None]] = (),
         clock: Clock | None = None,
     ) -> None:
         self.name, self.settings = name, settings
@@ -85,7 +85,8 @@ class Service:
         self.timers: Mapping[str, TimerHandler] = {timer.kind: timer.run for timer in timers}
         self.pending = pending
         self.wakes = list(wakes)
-        """Called after each commit of this process: cheap, never the truth."""
+        """Called after each commit of this process, with the answer of what it wrote where that is known. Cheap; never
+        the truth."""
         self._log_ends = LogEnds(settings)
         self._turn = asyncio.Lock()
         self.relay: Relay | None = None
@@ -158,12 +159,12 @@ class Service:
         """Records between these positions and the end of the log. KafkaError where no broker answers."""
         return await self._log_ends.behind(positions, [reader.subscription for reader in self.readers.values()])
 
-    def committed(self, published: int, *, urgent: bool = False) -> None:
-        """Something was committed by this process: wake whoever acts on it."""
+    def committed(self, published: int, answer: Answer | None = None, *, urgent: bool = False) -> None:
+        """Something was committed by this process: wake whoever acts on it. `answer`: of all that it wrote."""
         if published and self.relay is not None:
             self.relay.wake(urgent=urgent)
         for wake in self.wakes:
-            wake()
+            wake(answer)
 
     # -- life
 

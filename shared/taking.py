@@ -17,6 +17,7 @@ from shared.database import LOCK_TIMEOUT, Database, is_transient
 from shared.inbox import LateConflict
 from shared.isolating import describe_bug
 from shared.lanes import Lane, RawChunk
+from shared.outcomes import Answer
 from shared.parking import Full, NoRoom, Room
 from shared.positions import record_attempt
 from shared.replaying import Reader
@@ -56,7 +57,8 @@ class ChunkTaker:
     database: Database
     clock: Clock
     settle_waiting: SettleWaiting
-    committed: Callable[[int], None]
+    committed: Callable[[int, Answer | None], None]
+    """Told how many events were published, and the answer of what was written, where that is known."""
     room: Room | None = None
     records_max: int = 500
     """That are taken in one transaction."""
@@ -232,4 +234,4 @@ class ChunkTaker:
             self.room.held_bytes += taken.held_bytes
         if taken.published:
             EVENTS_PUBLISHED.labels(group).inc(taken.published)
-        self.committed(taken.published)
+        self.committed(taken.published, taken.answer)

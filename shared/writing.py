@@ -6,18 +6,19 @@ from functools import lru_cache
 from itertools import chain
 
 from shared.database import Connection, Database
-from shared.outcomes import Write
+from shared.outcomes import Answer, Write
 
 PLACEHOLDER = re.compile(r"\$(\d+)")
 
 
-async def write(connection: "Connection | Database", writes: Iterable[Write | None]) -> None:
+async def write(connection: "Connection | Database", writes: Iterable[Write | None]) -> Answer:
     """All of them, in no order that anybody may count on: each sees what was there before the first, and no row may be
     changed by two. None is nothing to write."""
-    wanted = [one for one in writes if one is not None]
-    if wanted:
-        statement = _joined(tuple((one.parts, one.statement) for one in wanted))
-        await connection.execute(statement, *chain.from_iterable(one.arguments for one in wanted))
+    wanted = sorted((one for one in writes if one is not None), key=lambda one: one.answers)
+    if not wanted:
+        return ()
+    statement = _joined(tuple((one.parts, one.statement) for one in wanted))
+    return await connection.fetch(statement, *chain.from_iterable(one.arguments for one in wanted))
 
 
 @lru_cache(maxsize=256)

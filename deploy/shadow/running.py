@@ -111,7 +111,7 @@ class Shadow:
             database=self.database,
             clock=self.clock,
             settle_waiting=self._settle,
-            committed=lambda _: None,
+            committed=lambda *_: None,
             history=self.clock,
             refused=self.refused,
         )

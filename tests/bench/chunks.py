@@ -48,7 +48,7 @@ async def contest(stage: Stage) -> dict[str, Any]:
         database=_Pool(),  # type: ignore[arg-type]
         clock=WallClock(),
         settle_waiting=_nothing_waits,
-        committed=lambda _: None,
+        committed=lambda *_: None,
     )
     costs = {
         "ours": lambda: _at_once(taker.take(lane, raw, counted=False, partitions=1)),

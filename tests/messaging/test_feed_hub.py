@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 
 from services.messaging.api import feed as feed_module
 from services.messaging.api.feed import FeedHub
-from services.messaging.domain.feed import FeedEntry, FeedLook
+from services.messaging.domain.feed import FeedEntry, FeedLook, join_looks
 from services.messaging.domain.people import ONCALL_AUDIENCE
-from services.messaging.store.feed import look_at_feed, save_feed_entries
+from services.messaging.store.feed import look_at_feed, look_at_saved, save_feed_entries, saving_feed_entries
+from shared.outcomes import Answer
+from shared.writing import write
 from tests.fixtures.eventually import eventually
 from tests.messaging.conftest import Clinic
 from tests.messaging.given import COACH, MEMBER, NOW, PT, STRANGER
@@ -77,6 +79,40 @@ def test_looks_one_after_the_other_tell_everything_once(
     assert got == [n for n in range(begin + 1, len(feed) + 1) if feed[n - 1] & set(audiences)]
 
 
+@given(sizes=st.lists(st.integers(1, 3), min_size=1, max_size=6), gone=st.integers(0, 12), data=st.data())
+def test_what_was_saved_is_shown_whole_or_looked_for(sizes: list[int], gone: int, data: st.DataObject) -> None:
+    """Given what several transactions entered, told in any order and perhaps not all of it, then together they are the
+    look at the table, or none."""
+    ends = [5 + sum(sizes[: number + 1]) for number in range(len(sizes))]
+    saved = [look(end - size, end, a=range(end - size + 1, end + 1)) for end, size in zip(ends, sizes, strict=True)]
+    known = data.draw(st.permutations([one for number, one in enumerate(saved) if number != gone]))
+    joined = join_looks(known, after=5, audiences=[A, B])
+    if gone < len(saved) - 1:
+        assert joined is None
+    else:
+        end = max((one.end for one in known), default=5)
+        assert joined == look(5, end, a=list(range(6, end + 1)), b=[])
+    if saved[0] in known:
+        assert join_looks(known, after=4, audiences=[A]) is None
+        assert join_looks(known, after=6, audiences=[A]) is None, "shown before: the table tells"
+
+
+async def test_what_a_transaction_saved_is_what_a_look_finds(clinic: Clinic) -> None:
+    """Given entries for a team, for who is on call, for somebody else and for nobody, then what the statement answers
+    is what a look finds once it is committed."""
+    start = (await head(clinic)).last_number
+    new = [entry(), entry(oncall=True), entry(also=(STRANGER.practitioner_id,)), entry(member_id=UUID(int=99))]
+    async with clinic.transaction() as connection:
+        saved = look_at_saved(await write(connection, [saving_feed_entries(new, now=NOW)]))
+        nobody = look_at_saved(await write(connection, [saving_feed_entries([entry(member_id=UUID(int=99))], now=NOW)]))
+    assert (nobody.after, nobody.end, nobody.entries) == (start + 4, start + 5, {})
+    audiences = [COACH.practitioner_id, PT.practitioner_id, ONCALL_AUDIENCE, STRANGER.practitioner_id]
+    async with clinic.database.acquire() as connection:
+        found = await look_at_feed(connection, audiences=audiences, after=start, limit=100)
+    assert join_looks([nobody, saved], after=start, audiences=audiences) == found
+    assert sum(map(len, found.entries.values())) == 3 + 3 + 2
+
+
 async def test_a_look_brings_what_each_audience_may_see_and_nothing_older(clinic: Clinic) -> None:
     start = (await head(clinic)).last_number
     async with clinic.transaction() as connection:
@@ -121,12 +157,13 @@ async def test_every_window_gets_everything_in_order_once_whatever_it_misses(
     start = (await head(clinic)).last_number
     got: dict[int, list[int]] = {}
 
-    async def write(hub: FeedHub) -> None:
+    async def enter(hub: FeedHub) -> None:
         for _ in range(40):
             many = [entry(oncall=chance.random() < 0.3) for _ in range(chance.randrange(1, 4))]
             async with clinic.transaction(MEMBER) as connection:
-                await save_feed_entries(connection, many, now=NOW)
-            hub.wake()
+                answer = await write(connection, [saving_feed_entries(many, now=NOW)])
+            await asyncio.sleep(0.005 * chance.randrange(2))  # another may be told first
+            hub.wake(chance.choice((answer, answer, None)))
 
     async def watch(hub: FeedHub, service: Any, number: int, *, oncall: bool, pause_s: float) -> None:
         reader = COACH.practitioner_id if number % 2 else PT.practitioner_id
@@ -138,7 +175,7 @@ async def test_every_window_gets_everything_in_order_once_whatever_it_misses(
                 await asyncio.sleep(pause_s * chance.random())
 
     async with running_hub(clinic) as (hub, service):
-        writers = [asyncio.create_task(write(hub)) for _ in range(2)]
+        writers = [asyncio.create_task(enter(hub)) for _ in range(2)]
         windows = []
         for number in range(6):
             pace = watch(hub, service, number, oncall=number % 3 == 0, pause_s=0.01 if number > 3 else 0)
@@ -195,6 +232,47 @@ async def test_a_database_that_was_set_back_leaves_no_window_behind(clinic: Clin
         for window in windows:
             window.cancel()
         await asyncio.wait(windows)
+
+
+async def test_what_this_process_wrote_is_shown_without_a_look(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given a hub that knows where the feed ends, when this process enters something, then a window gets it although
+    the table is not read; when something was entered that the hub was not told of, then it reads the table."""
+    monkeypatch.setattr(feed_module, "POLL_S", 3600.0)
+    looks: list[FeedLook] = []
+
+    async def note(*asked: Any, **named: Any) -> FeedLook:
+        looks.append(await look_at_feed(*asked, **named))
+        return looks[-1]
+
+    got: list[int] = []
+
+    async def watch(hub: FeedHub, service: Any) -> None:
+        async for event in hub._counted(service, COACH.practitioner_id, [COACH.practitioner_id], None, float("inf")):
+            if event.event == "change":
+                got.append(int(cast(str, event.id)))
+
+    async def enter() -> Answer:
+        async with clinic.transaction(MEMBER) as connection:
+            return await write(connection, [saving_feed_entries([entry()], now=NOW)])
+
+    async with running_hub(clinic) as (hub, service):
+        window = asyncio.create_task(watch(hub, service))
+        hub.wake()
+        await eventually(lambda: hub._end >= 0 and hub._next is not None, within=20)
+        monkeypatch.setattr(feed_module, "look_at_feed", note)
+        start = hub._end
+        for number in (1, 2):
+            hub.wake(await enter())
+            hub.wake(())  # a transaction that entered nothing
+            await eventually(lambda: len(got) == number, within=20)  # noqa: B023 - asked within this round
+        assert got == [start + 1, start + 2]
+        assert looks == []
+        await enter()
+        hub.wake(await enter())
+        await eventually(lambda: got == [start + number for number in (1, 2, 3, 4)], within=20)
+        assert len(looks) == 1
+        window.cancel()
+        await asyncio.wait([window])
 
 
 async def test_the_first_look_does_not_read_the_whole_feed(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:

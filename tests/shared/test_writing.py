@@ -54,6 +54,14 @@ async def test_placeholders_of_two_digits_keep_their_numbers(connection: Any) ->
     assert await kept(connection) == {"a": 5, "b": 6, "mx": 55}
 
 
+async def test_the_rows_of_the_one_that_answers_are_answered_wherever_it_stands(connection: Any) -> None:
+    top = "top as (update kept set at = at + $2 where name = $1 returning at)"
+    asked = Write("select at, $3::int as own from top", ["a", 10, 7], top, answers=True)
+    assert [tuple(row) for row in await write(connection, [asked, Write(MOVE, ["b", 6])])] == [(11, 7)]
+    assert await kept(connection) == {"a": 11, "b": 6}
+    assert not await write(connection, [Write(MOVE, ["a", 5])])
+
+
 async def test_one_alone_is_sent_as_it_is_and_nothing_is_not_sent(connection: Any) -> None:
     async with counting(connection) as counted:
         await write(connection, [None, Write(MOVE, ["a", 3])])

@@ -21,13 +21,14 @@ from redis.exceptions import RedisError
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from services.messaging.api.access import Clinician, This
-from services.messaging.domain.feed import FeedLook, place_cursor
+from services.messaging.domain.feed import FeedLook, join_looks, place_cursor
 from services.messaging.domain.people import ONCALL_AUDIENCE
-from services.messaging.store.feed import load_feed_head, look_at_feed, prune_feed
+from services.messaging.store.feed import load_feed_head, look_at_feed, look_at_saved, prune_feed
 from shared.auth import authenticator_of
 from shared.clock import monotonic, wall_now
 from shared.database import is_transient
 from shared.http import Problem
+from shared.outcomes import Answer
 from shared.service import Service
 
 POLL_S: Final = 1.0
@@ -59,15 +60,29 @@ class FeedHub:
         self._look, self._tell = asyncio.Event(), asyncio.Event()
         self._own = self._hears = False
         """Whether this process committed something, and whether it is told of others that do."""
+        self._saved: list[FeedLook] | None = None
+        """What this process has entered since the last look; None where there may be more: the table is read."""
         self._end = self._told = -1
         """How far the last look reached, and where the feed ended when the others were told last."""
         self._next: asyncio.Future[FeedLook] | None = None
 
     # -- wake-ups
 
-    def wake(self) -> None:
-        """This process committed something: look, and tell the others. Cheap; called after every commit."""
+    def wake(self, answer: Answer | None = None) -> None:
+        """This process committed something: show it, and tell the others. Cheap; called after every commit. What it
+        wrote need not be read again where `answer` tells all of it."""
+        if answer is None:
+            self._saved = None
+        elif not answer:
+            return
+        elif self._saved is not None:
+            self._saved.append(look_at_saved(answer))
         self._own = True
+        self._look.set()
+
+    def _look_again(self) -> None:
+        """Somebody else may have committed something."""
+        self._saved = None
         self._look.set()
 
     async def run(self, service: Service) -> None:
@@ -87,20 +102,25 @@ class FeedHub:
 
     async def _watch(self, service: Service) -> None:
         while True:
-            with suppress(TimeoutError):
+            try:
                 async with asyncio.timeout(POLL_S):
                     await self._look.wait()
+            except TimeoutError:
+                self._saved = None
             self._look.clear()
             own, self._own = self._own, False
+            saved, self._saved = self._saved, []
+            # The first look finds where the feed ends, not all that is in it.
+            audiences = list(self._audiences) if self._end >= 0 else []
             try:
-                async with service.database.acquire(timeout=10) as connection:
-                    # The first look finds where the feed ends, not all that is in it.
-                    audiences = list(self._audiences) if self._end >= 0 else []
-                    look = await look_at_feed(connection, audiences=audiences, after=self._end, limit=LOOK_MAX)
+                look = join_looks(saved, after=self._end, audiences=audiences) if saved else None
+                if look is None:
+                    async with service.database.acquire(timeout=10) as connection:
+                        look = await look_at_feed(connection, audiences=audiences, after=self._end, limit=LOOK_MAX)
             except Exception as error:
                 if not is_transient(error):
                     raise
-                self._own = self._own or own
+                self._own, self._saved = self._own or own, None
                 await asyncio.sleep(POLL_S)
                 continue
             if look.end != self._end:
@@ -110,7 +130,7 @@ class FeedHub:
                 self._told = look.head
                 self._tell.set()
             if look.end < look.head:
-                self._look.set()
+                self._look_again()
             await asyncio.sleep(max(REST_S, self._open.total() * REST_A_WINDOW_S))
 
     def _show(self, look: FeedLook) -> None:
@@ -130,11 +150,11 @@ class FeedHub:
                 async with valkey.pubsub() as subscription:
                     await subscription.subscribe(_channel(service))
                     self._hears = True
-                    self._look.set()  # whatever was announced before we listened
+                    self._look_again()  # whatever was announced before we listened
                     while True:
                         message = await subscription.get_message(ignore_subscribe_messages=True, timeout=2.0)
                         if message is not None and message["data"] != self._name:
-                            self._look.set()
+                            self._look_again()
             except (RedisError, OSError, TimeoutError):
                 self._hears = False
                 await asyncio.sleep(POLL_S)

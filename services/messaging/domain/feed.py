@@ -1,6 +1,6 @@
 """What the console is told when something changed: which fragment to fetch again."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -72,6 +72,21 @@ class FeedLook:
             return None
         found = [entry for audience in audiences for entry in self.entries[audience] if entry.number > position]
         return merge_entries(found)
+
+
+def join_looks(looks: Iterable[FeedLook], *, after: int, audiences: Collection[UUID]) -> FeedLook | None:
+    """One look of these, in whichever order they come: what these audiences have to read above `after`. None where
+    they do not follow on each other from there on: something is missing, or was seen before."""
+    entries: dict[UUID, list[FeedEntry]] = {audience: [] for audience in audiences}
+    end = after
+    for look in sorted(looks, key=lambda look: look.after):
+        if look.after != end:
+            return None
+        for audience, more in look.entries.items():
+            if audience in entries:
+                entries[audience] += more
+        end = look.end
+    return FeedLook(after=after, end=end, head=end, entries=entries)
 
 
 def place_cursor(*, asked: int | None, head: FeedHead) -> tuple[int, bool]:

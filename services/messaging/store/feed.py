@@ -8,12 +8,13 @@ what handlers leave to be written last.
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from services.messaging.domain.feed import FeedEntry, FeedHead, FeedLook, NewFeedEntry
 from services.messaging.domain.people import ONCALL_AUDIENCE
 from shared.database import Connection
-from shared.outcomes import Write
+from shared.outcomes import Answer, Write
 from shared.writing import write
 
 # Names that no other write of the same statement has.
@@ -23,7 +24,7 @@ feed_wanted as (
     from unnest($1::text[], $2::text[], $3::uuid[], $4::uuid[], $5::boolean[]) with ordinality
         as w(kind, change, member_id, subject_id, oncall, place)
 ), feed_top as (
-    update feed_head set last_number = last_number + $8 returning last_number - $8 as base
+    update feed_head set last_number = last_number + $8 returning last_number, last_number - $8 as base
 ), feed_audiences as (
     select w.position, a.audience
     from feed_wanted w left join member_profiles p using (member_id),
@@ -31,13 +32,15 @@ feed_wanted as (
     where a.audience is not null
     union
     select e.place, e.audience from unnest($6::int[], $9::uuid[]) as e(place, audience)
+), feed_saved as (
+    insert into feed (audience, number, kind, change, member_id, subject_id, entered_at)
+    select a.audience, t.base + w.position, w.kind, w.change, w.member_id, w.subject_id, $10::timestamptz
+    from feed_audiences a join feed_wanted w on w.position = a.position cross join feed_top t
+    returning audience, number, kind, change, member_id, subject_id, entered_at
 )
 """
-SAVE = """
-insert into feed (audience, number, kind, change, member_id, subject_id, entered_at)
-select a.audience, t.base + w.position, w.kind, w.change, w.member_id, w.subject_id, $10::timestamptz
-from feed_audiences a join feed_wanted w on w.position = a.position cross join feed_top t
-"""
+# An entry that nobody may see has a number all the same.
+SAVE = "select t.base, t.last_number, s.* from feed_top t left join feed_saved s on true"
 
 COLUMNS = ("number", "kind", "change", "member_id", "subject_id", "entered_at")
 
@@ -86,7 +89,17 @@ def saving_feed_entries(entries: Sequence[NewFeedEntry], *, now: datetime) -> Wr
         [person for _, person in extra],
         now,
     ]
-    return Write(SAVE, columns, PARTS)
+    return Write(SAVE, columns, PARTS, answers=True)
+
+
+def look_at_saved(answer: Answer) -> FeedLook:
+    """What a transaction has entered, from the answer of what it wrote: what a look shows once it is committed."""
+    after, end = answer[0][:2]
+    entries: dict[UUID, list[FeedEntry]] = {}
+    for _, _, audience, *values in answer:
+        if audience is not None:
+            entries.setdefault(audience, []).append(_entry(values))
+    return FeedLook(after=after, end=end, head=end, entries=entries)
 
 
 async def look_at_feed(connection: Connection, *, audiences: Collection[UUID], after: int, limit: int) -> FeedLook:
@@ -100,8 +113,12 @@ async def look_at_feed(connection: Connection, *, audiences: Collection[UUID], a
     entries: dict[UUID, list[FeedEntry]] = {audience: [] for audience in audiences}
     for _, audience, *values in rows:
         if audience is not None and values[0] <= end:
-            entries[audience].append(FeedEntry(**dict(zip(COLUMNS, values, strict=True))))
+            entries[audience].append(_entry(values))
     return FeedLook(after=after, end=end, head=head, entries=entries)
+
+
+def _entry(values: Sequence[Any]) -> FeedEntry:
+    return FeedEntry(**dict(zip(COLUMNS, values, strict=True)))
 
 
 async def load_feed_head(connection: Connection) -> FeedHead:

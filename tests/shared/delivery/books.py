@@ -100,7 +100,7 @@ class Books:
         """As a running service has one."""
         return ChunkTaker(
             reader=self.readers[group], service="probe", database=self.pool, clock=WallClock(),
-            settle_waiting=self.settle, committed=lambda published: None,
+            settle_waiting=self.settle, committed=lambda *_: None,
         )  # fmt: skip
 
     async def take_as_the_runtime(self, *records: Record, group: str = GROUP) -> None:
