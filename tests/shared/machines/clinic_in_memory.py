@@ -1,5 +1,6 @@
 """What must become of events, said so simply that it is obviously right: one event after the other, lists and sets."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -49,7 +50,14 @@ class Clinic:
     def queue(self, member: int) -> list[Entry]:
         return self.queues.setdefault(member, [])
 
-    def take(self, told: Told) -> None:
+    def take_chunk(self, chunk: Sequence[Told]) -> None:
+        """Who waits is tried again behind what comes, and may find that something else has its identity now."""
+        for told in chunk:
+            self._take(told)
+        for member in dict.fromkeys(told.member for told in chunk):
+            self._try_waiting(member)
+
+    def _take(self, told: Told) -> None:
         if not told.is_readable and not self.is_mended:
             self.queue(told.member).append(Entry(told, "dead", is_late=True))
         elif told.key is not None:
@@ -65,6 +73,9 @@ class Clinic:
 
     def join(self, member: int) -> None:
         self.joined.add(member)
+        self._try_waiting(member)
+
+    def _try_waiting(self, member: int) -> None:
         queue = self.queue(member)
         if queue and queue[0].state == "waiting":
             self.drain(member)

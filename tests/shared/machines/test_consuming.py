@@ -1,6 +1,5 @@
 """Inbox, parking, waiting and replay against a clinic in memory: whatever comes, in whatever order and chunks."""
 
-import itertools
 from collections.abc import Awaitable, Callable, Sequence
 from uuid import UUID
 
@@ -54,8 +53,7 @@ class Consuming(RuleBasedStateMachine):
         records = [self._write(one, partition) for one in chunk]
         self.log[partition] += records
         self.stage.run(self._take(records))
-        for one in chunk:
-            self.clinic.take(one)
+        self.clinic.take_chunk(chunk)
 
     @rule(chunks=st.tuples(*(st.lists(of, min_size=1, max_size=4) for of in SIDE_BY_SIDE)))
     def take_side_by_side(self, chunks: tuple[list[Told], list[Told]]) -> None:
@@ -65,8 +63,8 @@ class Consuming(RuleBasedStateMachine):
         for partition, taken in enumerate(records):
             self.log[partition] += taken
         self.stage.run(self.books.take_side_by_side(*records))
-        for one in itertools.chain(*chunks):
-            self.clinic.take(one)
+        for chunk in chunks:
+            self.clinic.take_chunk(chunk)
 
     @precondition(lambda self: self.log[0])
     @rule(data=st.data())
