@@ -83,12 +83,11 @@ class ChunkTaker:
 
     async def _take_together(self, loads: Sequence[Load]) -> None:
         try:
-            taken = await self._try(loads, lock_timeout=LOCK_PATIENCE if loads[0].raw.hurried else SHORT_PATIENCE)
+            await self._try(loads, lock_timeout=LOCK_PATIENCE if loads[0].raw.hurried else SHORT_PATIENCE)
         except Exception as error:
             CHUNK_RETRIES.labels(self.subscription.group).inc()
             log.info("each chunk is tried alone", group=self.subscription.group, error=describe_bug(error))
             raise
-        self._note(taken)
 
     async def _take_alone(self, lane: Lane, raw: RawChunk, *, counted: bool = False) -> None:
         fault: Fault | None = None
@@ -101,7 +100,7 @@ class ChunkTaker:
                     if not is_noted and await self._count_attempt(lane, raw) > ATTEMPTS_MAX:
                         fault = KILLER
                     is_noted = True
-                    taken = await self._try([Load(lane, raw)], isolated=isolated, fault=fault)
+                    await self._try([Load(lane, raw)], isolated=isolated, fault=fault)
             except (BehindBase, PositionMissing):
                 raise
             except NoRoom as found:
@@ -133,7 +132,6 @@ class ChunkTaker:
                 delay = min(delay * 2, 5.0)
             else:
                 lane.retrying_since = lane.full = None
-                self._note(taken)
                 return None
 
     def _tell_full(self, lane: Lane, full: Full) -> None:
@@ -163,7 +161,7 @@ class ChunkTaker:
         isolated: bool = False,
         fault: Fault | None = None,
         lock_timeout: str = LOCK_TIMEOUT,
-    ) -> Taken:
+    ) -> None:
         """Take these chunks in one transaction. `fault`: what the first record is condemned for, whatever it holds."""
         group, topic = self.subscription.group, self.subscription.topic
         chunks = [self._read_chunk(load) for load in loads]
@@ -173,21 +171,22 @@ class ChunkTaker:
             if fault is UNSTORABLE:
                 arrivals[0] = without_headers(arrivals[0], group=group, topic=topic)
         began = monotonic()
-        async with self.database.acquire(timeout=30) as connection, connection.transaction():
-            taken = await take_chunks(
-                connection,
-                self.subscription,
-                chunks,
-                service=self.service,
-                topic=topic,
-                now=self.clock.now,
-                settle_waiting=self.settle_waiting,
-                isolated=isolated,
-                room=self.room,
-                lock_timeout=lock_timeout,
-            )
+        async with self.database.acquire(timeout=30) as connection:
+            async with connection.transaction():
+                taken = await take_chunks(
+                    connection,
+                    self.subscription,
+                    chunks,
+                    service=self.service,
+                    topic=topic,
+                    now=self.clock.now,
+                    settle_waiting=self.settle_waiting,
+                    isolated=isolated,
+                    room=self.room,
+                    lock_timeout=lock_timeout,
+                )
+            self._note(taken)  # whoever waits for it need not wait until the connection is back
         CHUNK_SECONDS.labels(group).observe(monotonic() - began)
-        return taken
 
     def _read_chunk(self, load: Load) -> Chunk:
         lane, raw = load
