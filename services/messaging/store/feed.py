@@ -67,7 +67,8 @@ select count(*) from old
 
 
 async def save_feed_entries(connection: Connection, entries: Sequence[NewFeedEntry], *, now: datetime) -> None:
-    """Append entries, as the last write of a transaction."""
+    """Append entries, as the last write of a command. What reacts to events leaves them to its outcomes instead: the
+    hub takes what those do not tell of for nothing (api/feed.py)."""
     await write(connection, [saving_feed_entries(entries, now=now)])
 
 
