@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 import asyncpg
@@ -38,8 +38,12 @@ async def server(tmp_path: Path) -> AsyncIterator[tuple[Child, str]]:
 
 
 def states(child: Child) -> set[str]:
-    parent = psutil.Process(child.process.pid)
-    return {process.status() for process in (parent, *parent.children(recursive=True))}
+    """Of the server and its children; one that ends while they are asked has none."""
+    parent, found = psutil.Process(child.process.pid), set[str]()
+    for process in (parent, *parent.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):
+            found.add(process.status())
+    return found
 
 
 async def commit(url: str) -> float:
