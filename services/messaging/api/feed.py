@@ -48,8 +48,8 @@ router = APIRouter(prefix="/v1", tags=["feed"])
 
 
 class FeedHub:
-    """Looks at the feed for all of this process's readers when it grows, whichever process wrote it. A reader that a
-    look does not reach, such as one that has just come or is behind, reads the table for itself."""
+    """Shows this process's readers what it has just entered, and looks at the feed for all of them where another did. A
+    reader that this does not reach, such as one that has just come or is behind, reads the table for itself."""
 
     def __init__(self, *, connections_max: int) -> None:
         self._connections_max = connections_max
