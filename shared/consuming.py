@@ -9,15 +9,14 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
-from shared.arrivals import IDENTITY_CONFLICT, Arrival, identity_of_place, to_held
+from shared.arrivals import IDENTITY_CONFLICT, KILLER, Arrival, identity_of_place, to_held
 from shared.database import LOCK_TIMEOUT, Connection
 from shared.events.envelope import CloudEvent
-from shared.held_events import HeldEvent, hold_events
-from shared.inbox import Findings, Outcome, give_back, record_outcomes, take_again, take_into_inbox
-from shared.isolating import run_isolated
+from shared.held_events import HeldEvent, HeldState, hold_events
+from shared.inbox import Findings, Outcome, give_back, record_outcomes, take_by_place, take_into_inbox
+from shared.isolating import ref_of, run_isolated
 from shared.outbox import finish_events, inserting_rows, write_outcomes
 from shared.outcomes import Answer, Outcomes, Write
 from shared.parking import Room, require_room
@@ -69,6 +68,8 @@ class Taken:
 class _Sorted:
     """Records by what to do with them."""
 
+    subscription: Subscription
+    now: datetime
     counts: dict[int, Counts]
     """By partition."""
     to_run: list[Arrival] = field(default_factory=list)
@@ -83,10 +84,8 @@ class _Sorted:
         """The counts of this record's partition."""
         return self.counts[arrival.record.partition]
 
-    def hold(
-        self, arrival: Arrival, state: Any, reason: str, detail: str | None, *, blocks: bool, now: datetime
-    ) -> None:
-        self.held.append(to_held(arrival, state=state, reason=reason, detail=detail, blocks=blocks, now=now))
+    def hold(self, arrival: Arrival, state: HeldState, reason: str, detail: str | None, *, blocks: bool) -> None:
+        self.held.append(to_held(arrival, state=state, reason=reason, detail=detail, blocks=blocks, now=self.now))
         self.outcomes[arrival.identity] = (state, reason)
         counts = self.count(arrival)
         setattr(counts, state, getattr(counts, state) + 1)
@@ -98,7 +97,6 @@ async def take_chunks(
     chunks: Sequence[Chunk],
     *,
     service: str,
-    topic: str,
     now: Callable[[], datetime],
     settle_waiting: SettleWaiting,
     isolated: bool = False,
@@ -107,10 +105,10 @@ async def take_chunks(
 ) -> Taken:
     """Take chunks, each of another partition, inside the caller's transaction; `now` is asked once their members are
     locked. `isolated` after they failed with a bug: the guilty event is found and becomes a dead letter, its member is
-    parked, the rest proceeds. Raises PositionMissing, BehindBase, NoRoom, whatever the handler raises, and database
-    errors; the caller rolls back and decides (shared/taking.py).
+    parked, the rest proceeds. Raises PositionMissing, BehindBase, NoRoom, LateConflict, whatever the handler raises,
+    and database errors; the caller rolls back and decides (shared/taking.py).
     """
-    group = subscription.group
+    group, topic = subscription.group, subscription.topic
     partitions = [chunk.partition for chunk in chunks]
     keys = [one.key for chunk in chunks for one in chunk.arrivals if one.key is not None]
     members = list({key.raw: key.member_id for key in keys}.values())  # bytes know their hash, UUIDs do not
@@ -129,17 +127,18 @@ async def take_chunks(
         digests=[arrival.digest for arrival in first.values()],
         member_ids=members,
     )
-    work = _sort_all(fresh, first, inbox, subscription, {partition: Counts() for partition in partitions}, at)
+    work = _Sorted(subscription, at, {partition: Counts() for partition in partitions})
+    _sort_all(work, fresh, first, inbox)
     taken = Taken(work.counts)
-    left = await _run(connection, subscription, work, taken, isolated=isolated, service=service, now=at)
+    left = await _run(connection, work, taken, isolated=isolated, service=service)
     settles = inbox.awaited and not subscription.stateless  # it may only be done under the members' locks
     more_follows = settles or bool(work.conflicts)
     if more_follows:  # what they lead to comes behind
         await write(connection, left)
         left = []
     if work.conflicts:
-        await take_again(connection, [arrival.identity for arrival in work.conflicts])
-        await _run_again(connection, subscription, work, taken, service=service, now=at)
+        await take_by_place(connection, [arrival.identity for arrival in work.conflicts])
+        await _run_again(connection, work, taken, service=service)
     await record_outcomes(connection, work.outcomes)
     # A queue is in log order, whichever way each record came to be held.
     held = sorted(work.held, key=lambda event: (event.partition, event.record_offset))
@@ -168,56 +167,40 @@ def _fresh(chunks: Sequence[Chunk], positions: Mapping[int, int], group: str) ->
     return fresh
 
 
-def _sort_all(
-    fresh: list[Arrival],
-    first: Mapping[bytes, Arrival],
-    inbox: Findings,
-    subscription: Subscription,
-    counts: dict[int, Counts],
-    now: datetime,
-) -> _Sorted:
+def _sort_all(work: _Sorted, fresh: list[Arrival], first: Mapping[bytes, Arrival], inbox: Findings) -> None:
     """Where each record goes; `first` is the first one under each identity."""
-    work = _Sorted(counts)
+    subscription = work.subscription
     blocked = set() if subscription.stateless else set(inbox.blocked)
     # Nearly every chunk: there is nothing to sort.
     is_plain = not (inbox.known or blocked or subscription.events or len(first) < len(fresh))
     if is_plain and all(arrival.fault is None for arrival in fresh):
         work.to_run = fresh
-        return work
+        return
     for arrival in fresh:
         taken_before = inbox.known.get(arrival.identity)
         if taken_before is None and first[arrival.identity] is not arrival:
             taken_before = first[arrival.identity].digest
-        _sort(arrival, taken_before, work, subscription, blocked, now)
-    return work
+        _sort(work, arrival, taken_before, blocked)
 
 
-def _sort(
-    arrival: Arrival,
-    taken_before: bytes | None,
-    work: _Sorted,
-    subscription: Subscription,
-    blocked: set[UUID],
-    now: datetime,
-) -> None:
+def _sort(work: _Sorted, arrival: Arrival, taken_before: bytes | None, blocked: set[UUID]) -> None:
     """Decide where one record goes before any handler sees it. Inbox before diversion: `taken_before` is the digest of
     the body that was taken under the same identity, if any was."""
+    subscription = work.subscription
     if taken_before == arrival.digest:
         work.count(arrival).duplicate += 1
         return
     if taken_before is not None:
         # The inbox row is the first one's, and keeps its outcome.
-        arrival.fault = IDENTITY_CONFLICT
+        if not (subscription.stateless and arrival.fault is KILLER):
+            arrival.fault = IDENTITY_CONFLICT
         arrival.identity = identity_of_place(arrival.record, group=subscription.group, topic=subscription.topic)
         work.conflicts.append(arrival)
     fault = arrival.fault
     if fault is not None and not (subscription.stateless and fault.is_harmless):
         blocks = fault.blocks and not subscription.stateless
-        work.outcomes[arrival.identity] = ("dead", fault.reason)
-        held = to_held(arrival, state="dead", reason=fault.reason, detail=fault.detail, blocks=blocks, now=now)
-        work.held.append(held)
-        work.count(arrival).dead += 1
-        if held.blocks and arrival.member_id is not None:
+        work.hold(arrival, "dead", fault.reason, fault.detail, blocks=blocks)
+        if blocks and arrival.member_id is not None:
             blocked.add(arrival.member_id)
         return
     assert arrival.event is not None
@@ -227,44 +210,37 @@ def _sort(
     elif fault is IDENTITY_CONFLICT:
         work.again.append(arrival)
     elif blocked and arrival.member_id in blocked:
-        work.hold(arrival, "parked", "behind", None, blocks=True, now=now)
+        work.hold(arrival, "parked", "behind", None, blocks=True)
     else:
         work.to_run.append(arrival)
 
 
 async def _run(
-    connection: Connection,
-    subscription: Subscription,
-    work: _Sorted,
-    taken: Taken,
-    *,
-    isolated: bool,
-    service: str,
-    now: datetime,
+    connection: Connection, work: _Sorted, taken: Taken, *, isolated: bool, service: str
 ) -> list[Write | None]:
     """Run the handler over what is to run and note how that ended; what is left to write, the events with it."""
     if not work.to_run:
         return []
+    subscription, now = work.subscription, work.now
     if isolated:
-        outcomes = await _run_isolated(connection, subscription, work, taken, service=service, now=now)
+        outcomes = await _run_isolated(connection, work, taken, service=service)
     else:
         outcomes = await subscription.run(connection, [a.event for a in work.to_run], now=now)
-    _apply_outcomes(outcomes, work, subscription, now)
+    _apply_outcomes(outcomes, work)
     told = finish_events(outcomes.published, service=service, scope=subscription.group, now=now)
     taken.published = len(told)
     return [*outcomes.writes, inserting_rows(told, urgent=subscription.stateless)]
 
 
-async def _run_again(
-    connection: Connection, subscription: Subscription, work: _Sorted, taken: Taken, *, service: str, now: datetime
-) -> None:
+async def _run_again(connection: Connection, work: _Sorted, taken: Taken, *, service: str) -> None:
     """Look for red flags in bodies whose identity another body has, one by one: rare, and never an order to keep."""
+    subscription, now = work.subscription, work.now
     for arrival in work.again:
         assert arrival.event is not None
         isolated = await run_isolated(connection, subscription, [arrival.event], service=service, now=now)
         if isolated.guilty:
             (bug,) = isolated.guilty.values()
-            work.hold(arrival, "dead", "bug", bug, blocks=False, now=now)
+            work.hold(arrival, "dead", "bug", bug, blocks=False)
             taken.bugs.append(bug)
             continue
         scope = f"{subscription.group} {arrival.identity.hex()}"
@@ -274,46 +250,45 @@ async def _run_again(
         work.count(arrival).new += 1
 
 
-async def _run_isolated(
-    connection: Connection, subscription: Subscription, work: _Sorted, taken: Taken, *, service: str, now: datetime
-) -> Outcomes:
+async def _run_isolated(connection: Connection, work: _Sorted, taken: Taken, *, service: str) -> Outcomes:
     """Run in small groups, a savepoint each; move the guilty event and the rest of its member out of `to_run`."""
+    subscription = work.subscription
     events: list[CloudEvent] = [a.event for a in work.to_run if a.event is not None]
-    isolated = await run_isolated(connection, subscription, events, service=service, now=now)
+    isolated = await run_isolated(connection, subscription, events, service=service, now=work.now)
     remaining: list[Arrival] = []
     for arrival in work.to_run:
         assert arrival.event is not None
-        ref = (arrival.event.source, arrival.event.id)
+        ref = ref_of(arrival.event)
         if ref in isolated.guilty:
             bug = isolated.guilty[ref]
-            work.hold(arrival, "dead", "bug", bug, blocks=not subscription.stateless, now=now)
+            work.hold(arrival, "dead", "bug", bug, blocks=not subscription.stateless)
             taken.bugs.append(bug)
         elif ref in isolated.behind:
-            work.hold(arrival, "parked", "behind", None, blocks=True, now=now)
+            work.hold(arrival, "parked", "behind", None, blocks=True)
         else:
             remaining.append(arrival)
     work.to_run = remaining
     return isolated.outcomes
 
 
-def _apply_outcomes(outcomes: Outcomes, work: _Sorted, subscription: Subscription, now: datetime) -> None:
+def _apply_outcomes(outcomes: Outcomes, work: _Sorted) -> None:
     """Count and record how each event that ran ended; hold those that wait, and what comes behind them."""
     if not outcomes.refused and not outcomes.waiting:
         for partition, many in Counter(arrival.record.partition for arrival in work.to_run).items():
             work.counts[partition].new += many
         return
-    if outcomes.waiting and subscription.stateless:
-        raise TypeError(f"{subscription.group} is stateless and may not wait")
+    if outcomes.waiting and work.subscription.stateless:
+        raise TypeError(f"{work.subscription.group} is stateless and may not wait")
     waiting: set[UUID] = set()
     for arrival in work.to_run:
         assert arrival.event is not None
         assert arrival.member_id is not None
-        ref = (arrival.event.source, arrival.event.id)
+        ref = ref_of(arrival.event)
         if arrival.member_id in waiting:
-            work.hold(arrival, "parked", "behind", None, blocks=True, now=now)
+            work.hold(arrival, "parked", "behind", None, blocks=True)
         elif ref in outcomes.waiting:
             waiting.add(arrival.member_id)
-            work.hold(arrival, "waiting", outcomes.waiting[ref], None, blocks=True, now=now)
+            work.hold(arrival, "waiting", outcomes.waiting[ref], None, blocks=True)
         elif ref in outcomes.refused:
             refusal = outcomes.refused[ref]
             work.count(arrival).refused += 1

@@ -1,5 +1,6 @@
 """PostgreSQL connections: one pool a process, with limits that let the server end what hangs."""
 
+import ssl
 from typing import Any, TypeAlias
 
 import asyncpg
@@ -37,7 +38,7 @@ TRANSIENT: tuple[type[BaseException], ...] = (
     asyncpg.PostgresConnectionError,
     asyncpg.DeadlockDetectedError,
     asyncpg.SerializationError,
-    asyncpg.LockNotAvailableError,
+    asyncpg.ObjectNotInPrerequisiteStateError,  # a lock that is not available, a database that is closed
     asyncpg.QueryCanceledError,
     asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.TransactionTimeoutError,
@@ -46,6 +47,17 @@ TRANSIENT: tuple[type[BaseException], ...] = (
     asyncpg.CannotConnectNowError,
     asyncpg.TooManyConnectionsError,
     asyncpg.InsufficientResourcesError,
+    asyncpg.PostgresSystemError,
+    # Who is let in, and to what, is nothing that an event brings about: a password that is being changed, a database
+    # that became a standby or that its host made read-only because the disk is nearly full, one that is being replaced.
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.DatabaseDroppedError,
+    asyncpg.InsufficientPrivilegeError,
+    # A migration changed a table under a statement that was prepared before; the driver prepares it again.
+    asyncpg.InvalidCachedStatementError,
+    asyncpg.OutdatedSchemaCacheError,
     asyncpg.InterfaceError,
     ConnectionError,
     OSError,
@@ -102,4 +114,6 @@ async def read_whole_tables(connection: Connection) -> None:
 
 def is_transient(error: BaseException) -> bool:
     """Whether a failure is the world's and not an event's."""
+    if isinstance(error, ssl.SSLError):  # one of a certificate is a ValueError as well
+        return True
     return isinstance(error, TRANSIENT) and not isinstance(error, BUGS_ALL_THE_SAME)

@@ -28,7 +28,7 @@ from shared.inbox import Late, Outcome, give_back, inbox_identity, record_outcom
 from shared.isolating import Isolated, ref_of, run_isolated
 from shared.member_locks import lock_members
 from shared.outbox import write_outcomes
-from shared.replaying import Drained, Fate, Queue, Reader, drain_queue, settle_waiting
+from shared.replaying import Drained, Fate, QueueKey, Reader, drain_queue, settle_waiting
 
 RECORD = "insert into delivery.operations (done_by, action, reason, details) values ($1, $2, $3, $4::text::jsonb)"
 
@@ -57,7 +57,7 @@ class Step:
     """One sentence for the operator, where there is something to say."""
     fates: list[Fate] = field(default_factory=list)
     published: int = 0
-    rest: Queue | None = None
+    rest: QueueKey | None = None
     """The queue whose next page is still to be taken, with `go_on`."""
 
     @property
@@ -93,7 +93,7 @@ async def replay(connection: Connection, held_id: int, bench: Bench) -> Step:
     return await (_replay_queue if row.blocks else _replay_alone)(connection, row, reader, bench)
 
 
-async def go_on(connection: Connection, queue: Queue, bench: Bench) -> Step:
+async def go_on(connection: Connection, queue: QueueKey, bench: Bench) -> Step:
     """Take the next page of a queue that a replay left in the middle."""
     member_id, group, _topic = queue
     await lock_members(connection, [member_id])
@@ -186,7 +186,7 @@ async def _replay_queue(connection: Connection, seen: HeldEvent, reader: Reader,
     return await _settled(connection, step, (seen.member_id, row.consumer_group, row.topic), drained, bench)
 
 
-async def _settled(connection: Connection, step: Step, queue: Queue, drained: Drained, bench: Bench) -> Step:
+async def _settled(connection: Connection, step: Step, queue: QueueKey, drained: Drained, bench: Bench) -> Step:
     """What waited for what was taken now is taken in the same transaction."""
     step.fates += drained.fates
     step.published += drained.published

@@ -14,7 +14,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from shared.clock import monotonic
 from shared.database import is_transient
 from shared.hosting import Host
-from shared.lag import load_positions
+from shared.lag import load_all_positions
 from shared.timers import count_due, count_given_up
 
 STUCK_S = 10.0
@@ -100,7 +100,7 @@ async def _progress(service: Host) -> dict[str, Any]:
         given_up = await count_given_up(connection, now=now)
         held = await connection.fetchrow(COUNT_ALARMS)
         pending = {work.name: await work.count(connection, now) for work in service.pending}
-        positions = await load_positions(connection)
+        positions = await load_all_positions(connection)
     try:
         lag = await service.lag(positions)
     except KafkaError as error:

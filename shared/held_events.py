@@ -59,7 +59,7 @@ select member_id, consumer_group, topic from (
 """
 
 FIND_EXPIRED = """
-select held_id, member_id, consumer_group, topic from delivery.held_events
+select member_id, consumer_group from delivery.held_events
 where state = 'waiting' and expires_at <= $1 and consumer_group = any($3::text[]) order by expires_at, held_id limit $2
 """
 
@@ -179,10 +179,10 @@ async def load_awaited(connection: Connection, member_ids: Sequence[UUID]) -> li
 
 async def find_expired(
     connection: "Connection | Database", *, groups: Sequence[str], now: datetime, limit: int
-) -> list[tuple[int, UUID, str, str]]:
-    """Events of these groups that have waited too long, as (held_id, member, group, topic)."""
+) -> list[tuple[UUID, str]]:
+    """Whose events have waited too long in which of these groups: member and group, once for each event."""
     rows = await connection.fetch(FIND_EXPIRED, now, limit, groups)
-    return [(row["held_id"], row["member_id"], row["consumer_group"], row["topic"]) for row in rows]
+    return [(row["member_id"], row["consumer_group"]) for row in rows]
 
 
 async def release_held(connection: Connection, held_ids: Sequence[int]) -> None:

@@ -13,7 +13,7 @@ from shared.hosting import Host
 from shared.inbox import forget_taken, record_outcomes
 from shared.member_locks import lock_members
 from shared.replaying import drain_queue
-from shared.telemetry import HELD_BYTES, HELD_EVENTS, HELD_OLDEST, PARTITIONS_FULL, RECORDS, logger
+from shared.telemetry import HELD_BYTES, HELD_EVENTS, HELD_OLDEST, RECORDS, logger
 
 COUNT_HELD = """
 select consumer_group, state, count(*) as events,
@@ -42,7 +42,7 @@ async def expire_waiting(service: Host) -> None:
     while True:
         now = service.clock.now()
         expired = await find_expired(service.database, groups=list(service.readers), now=now, limit=EXPIRED_MAX)
-        for member_id, group in sorted({(member, group) for _, member, group, _ in expired}):
+        for member_id, group in sorted(set(expired)):
             async with service.database.acquire(timeout=30) as connection, connection.transaction():
                 published = await _expire_queue(service, connection, member_id, group)
             service.committed(published)
@@ -92,9 +92,7 @@ def _tell_held(service: Host, counted: Mapping[tuple[str, str], Record]) -> None
             held_bytes[group] += row["bytes"] if row else 0
         HELD_BYTES.labels(group).set(held_bytes[group])
     for intake in service.intakes:
-        group = intake.subscription.group
-        intake.room.held_bytes = held_bytes[group]
-        PARTITIONS_FULL.labels(group).set(len(intake.full()))
+        intake.room.held_bytes = held_bytes[intake.subscription.group]
 
 
 async def forget_old(service: Host) -> None:

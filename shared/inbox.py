@@ -63,6 +63,8 @@ delete from delivery.inbox where identity = any(array(
 IDENTITY_BYTES = 16
 RETENTION_DAYS = 35
 """Longer than any topic's retention plus the oldest accepted event has been under way."""
+FORGET_MAX = 5_000
+"""Rows that are deleted at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,7 @@ async def record_outcomes(connection: Connection, outcomes: Mapping[bytes, tuple
         )
 
 
-async def take_again(connection: Connection, identities: Sequence[bytes]) -> None:
+async def take_by_place(connection: Connection, identities: Sequence[bytes]) -> None:
     """Take records, by their place in the log, whose own identity another body has."""
     await connection.execute(
         "insert into delivery.inbox (identity, digest) select i, i from unnest($1::bytea[]) i on conflict do nothing",
@@ -174,7 +176,7 @@ async def find_outcomes(
     return {wanted[row["identity"]]: Found(row["outcome"], row["detail"], row["digest"]) for row in rows}
 
 
-async def forget_taken(connection: Connection, *, limit: int = 5_000) -> int:
-    """Delete rows past their retention, at most `limit`; how many. Held events keep theirs."""
-    status = await connection.execute(FORGET, RETENTION_DAYS, limit)
+async def forget_taken(connection: Connection) -> int:
+    """Delete rows past their retention, some thousands at once; how many. Held events keep theirs."""
+    status = await connection.execute(FORGET, RETENTION_DAYS, FORGET_MAX)
     return int(status.rsplit(" ", 1)[1])

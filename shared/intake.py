@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from aiokafka import ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import ConsumerStoppedError, KafkaError
@@ -29,7 +29,7 @@ from shared.positions import Position, count_starts, ensure_positions, load_posi
 from shared.replaying import Reader
 from shared.settings import ServiceSettings
 from shared.taking import ChunkTaker
-from shared.telemetry import BUGS, PARTITIONS_PAUSED, logger
+from shared.telemetry import BUGS, PARTITIONS_FULL, PARTITIONS_PAUSED, UNDELIVERED, logger
 from shared.topics import group_name, topic_name
 from shared.watching import Watch
 
@@ -53,6 +53,9 @@ class Place:
     end: int
 
 
+Places: TypeAlias = dict[TopicPartition, Place]
+
+
 class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
     """One subscription of one process."""
 
@@ -66,7 +69,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         clock: Clock,
         settle_waiting: SettleWaiting,
         committed: Callable[[int, Answer | None], None],
-        turn: asyncio.Lock | None = None,
+        turn: asyncio.Lock,
     ) -> None:
         self.reader = reader
         self.subscription = reader.subscription
@@ -84,9 +87,13 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             committed=committed,
             room=self.room,
             records_max=settings.chunk_records,
-            turn=turn or asyncio.Lock(),
+            turn=turn,
         )
         self.watch = Watch(self)
+        group = self.subscription.group
+        PARTITIONS_PAUSED.labels(group).set_function(lambda: len(self.paused_by_alarm))
+        PARTITIONS_FULL.labels(group).set_function(lambda: len(self.full()))
+        UNDELIVERED.labels(group).set_function(lambda: len(self.watch.undelivered))
         self._background: set[asyncio.Task[None]] = set()
         self._tasks: dict[TopicPartition, asyncio.Task[None]] = {}
         self._subscriber: Any = None
@@ -120,7 +127,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
     def consumer(self) -> Any:
         return self._subscriber.consumer
 
-    # -- the poll side: never raises, never waits
+    # -- the poll side: waits for no transaction
 
     async def _poll(self, consumer: Any) -> Sequence[ConsumerRecord]:
         """Instead of FastStream's own, which sleeps for as long as it has waited whenever nothing came: what comes
@@ -175,7 +182,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         if first is None:
             self.consumer.seek(partition, lane.end)
         elif first > lane.end:
-            await self.reopen(partition)
+            self.reopen(partition)
             return
         else:
             lane.offer(batch, gap_judged=True)
@@ -187,12 +194,11 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         self.gathering = self.gathering or Gathering(
             self.consumer._fetcher, gather_ms=self.subscription.gather_ms, phase_s=phase_of(self.subscription.group)
         )
-        partitions = list(assigned)
-        if partitions:
+        if partitions := list(assigned):
             self.consumer.pause(*partitions)
-        together = asyncio.create_task(self._locate(partitions, count_start=True))
-        for partition in partitions:
-            self._tasks[partition] = asyncio.create_task(self._own(partition, together))
+            together = asyncio.create_task(self._locate(partitions, count_start=True))
+            for partition in partitions:
+                self._tasks[partition] = asyncio.create_task(self._own(partition, together))
         self.assigned_once = True
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
@@ -212,26 +218,24 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         if ending:
             await asyncio.wait(ending, timeout=DRAIN_S + 1)
             await end_tasks(ending, within_s=DRAIN_S)
-        PARTITIONS_PAUSED.labels(self.subscription.group).set(len(self.paused_by_alarm))
 
     async def release_all(self) -> None:
         """Release every partition, also those whose position is still being looked for."""
         await self.release(list(self._tasks))
 
-    async def _own(self, partition: TopicPartition, located: "asyncio.Task[dict[TopicPartition, Place]]") -> None:
+    async def _own(self, partition: TopicPartition, located: "asyncio.Task[Places] | None" = None) -> None:
         """Own a partition until it is revoked: find the position, seek, take chunk after chunk; again after a gap.
         `located` asks for all partitions of an assignment at once; whoever starts again asks for itself."""
-        first, lane = True, None
+        lane = None
         while self._tasks.get(partition) is asyncio.current_task():
             try:
-                place = (await asyncio.shield(located))[partition] if first else None
-                first = False
+                asked, located = located, None
+                place = (await asyncio.shield(asked))[partition] if asked is not None else None
                 lane = await self._open_lane(partition, place)
                 await self._run_lane(lane)
             except (BehindBase, PositionMissing) as error:
                 log.warning("position lost; seeking again", group=self.subscription.group, reason=type(error).__name__)
             except Exception as error:
-                first = False
                 if not is_transient(error) and not isinstance(error, KafkaError):
                     BUGS.labels(self.subscription.group).inc()
                     log.exception("a partition stopped", group=self.subscription.group, error=describe_bug(error))
@@ -240,12 +244,8 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
                     del self.lanes[partition]
             await asyncio.sleep(0.5)
 
-    async def _locate(
-        self, partitions: Sequence[TopicPartition], *, count_start: bool = False
-    ) -> dict[TopicPartition, Place]:
+    async def _locate(self, partitions: Sequence[TopicPartition], *, count_start: bool = False) -> Places:
         """Where the group stands in these partitions and what the log holds of them."""
-        if not partitions:
-            return {}
         group, topic = self.subscription.group, self.subscription.topic
         first = await self.consumer.beginning_offsets(partitions)
         end = await self.consumer.end_offsets(partitions)
@@ -272,21 +272,19 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         if self._tasks.get(partition) is not asyncio.current_task():
             raise asyncio.CancelledError  # revoked meanwhile, and the cancellation was lost on the way
         self.paused_by_alarm.discard(partition)
-        PARTITIONS_PAUSED.labels(self.subscription.group).set(len(self.paused_by_alarm))
         lane = Lane(
             partition,
             start=position.next_offset,
             cautious=position.stalled_starts >= STALLED_STARTS_MAX,
             patient=self.subscription.patient,
         )
-        self.consumer.seek(partition, lane.start)
+        self.consumer.seek(partition, lane.end)
         self.lanes[partition] = lane
         self.consumer.resume(partition)
         return lane
 
     def _alarm(self, partition: TopicPartition, stored: int, first: int, end: int) -> None:
         self.paused_by_alarm.add(partition)
-        PARTITIONS_PAUSED.labels(self.subscription.group).set(len(self.paused_by_alarm))
         log.error(
             "the stored position lies outside the log; the partition is paused until an operator sets it",
             group=self.subscription.group,
@@ -317,12 +315,13 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
     def _patience(self) -> float:
         return self.gathering.patience_s() if self.gathering is not None else 0.0
 
-    async def reopen(self, partition: TopicPartition) -> None:
-        """Let go of a partition that is still assigned, and begin again at its stored position."""
-        if partition in self._tasks:
-            await self.release([partition])
-            located = asyncio.create_task(self._locate([partition]))
-            self._tasks[partition] = asyncio.create_task(self._own(partition, located))
+    def reopen(self, partition: TopicPartition) -> None:
+        """Begin again at the stored position of a partition that is still assigned. The chunk in hand may end beside
+        that: the position's lock keeps the two apart."""
+        if (task := self._tasks.get(partition)) is not None:
+            self.lanes.pop(partition, None)
+            task.cancel()
+            self._tasks[partition] = asyncio.create_task(self._own(partition))
 
     # -- for readiness
 

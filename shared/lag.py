@@ -17,7 +17,7 @@ Positions: TypeAlias = dict[tuple[str, str, int], int]
 """The next offset by consumer group, topic and partition."""
 
 
-async def load_positions(connection: Connection) -> Positions:
+async def load_all_positions(connection: Connection) -> Positions:
     rows = await connection.fetch(NEXT_OFFSETS)
     return {(row["consumer_group"], row["topic"], row["partition"]): row["next_offset"] for row in rows}
 

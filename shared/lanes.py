@@ -1,7 +1,6 @@
 """A partition's queue between the poll and the transaction: bounded, in log order, with the base of every chunk."""
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -32,34 +31,27 @@ MANY = 100
 """Records that wait are company enough."""
 
 
-def at_once() -> float:
-    """No patience."""
-    return 0.0
-
-
 class Lane:
     """Records of one assigned partition that wait for their transaction. `patient`: which may wait for
     company, as their subscription says."""
 
     def __init__(self, partition: TopicPartition, *, start: int, cautious: bool, patient: Patience = nothing) -> None:
         self.partition = partition
-        self.start = start
-        """The position sought."""
         self.end = start
         """End of the last record accepted."""
         self.taken = start
         """End of the last chunk committed."""
         self.cautious = cautious
         """Take records one by one, counting attempts: several starts made no progress here."""
-        self.waiting = 0
-        """Records queued."""
         self.retrying_since: float | None = None
         """Machine time since which the chunk in hand fails, for readiness."""
         self.full: Full | None = None
         """What is full, where the next record would have to be held and there is no room for it."""
         self._doubted: int | None = None
         """First offset of records that do not continue this lane."""
-        self._chunks: deque[RawChunk] = deque()
+        self._records: list[ConsumerRecord] = []
+        self._base = start
+        """End of the last chunk handed out."""
         self._filled = asyncio.Event()
         self._patient = patient
         self._hurried = asyncio.Event()
@@ -82,13 +74,10 @@ class Lane:
             seen_before, self._doubted = self._doubted == first, first
             return "ask" if seen_before else "again"
         self._doubted = None
-        end, hurry_end = fresh[-1].offset + 1, self._end_of_hurried(fresh)
-        self._chunks.append(RawChunk(self.end, end, fresh))
-        self.end = end
-        self.waiting += len(fresh)
+        self._records += fresh
+        self.end = fresh[-1].offset + 1
         self._filled.set()
-        if self.waiting >= MANY:
-            hurry_end = end
+        hurry_end = self.end if self.waiting >= MANY else self._end_of_hurried(fresh)
         if hurry_end is not None:
             self._hurry_end = hurry_end
             self._hurried.set()
@@ -98,11 +87,11 @@ class Lane:
         """After the last of these records that may not wait; None where each may."""
         return next((one.offset + 1 for one in reversed(records) if not self._patient(one.value or b"")), None)
 
-    async def next_chunk(self, limit: int, *, patience: Callable[[], float] = at_once) -> RawChunk:
+    async def next_chunk(self, limit: int, *, patience: Callable[[], float]) -> RawChunk:
         """The next records, at most `limit`: few when little waits (latency), many when behind (throughput). Where all
         that waits may wait for company, it does for as many seconds as `patience` says then. What may not takes along
         what is before it, and leaves what is behind it."""
-        while not self._chunks:
+        while not self._records:
             self._filled.clear()
             await self._filled.wait()
         is_short = self.waiting < min(limit, MANY)
@@ -110,22 +99,19 @@ class Lane:
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
                     await self._hurried.wait()
-        first, hurried = self._chunks.popleft(), self._hurried.is_set()
-        records, end = list(first.records), first.end
-        while self._chunks and len(records) < limit:
-            following = self._chunks.popleft()
-            records += following.records
-            end = following.end
+        base, records, hurried = self._base, self._records[:limit], self._hurried.is_set()
         if hurried and records[-1].offset >= self._hurry_end:
-            limit = min(limit, sum(record.offset < self._hurry_end for record in records))
-        if len(records) > limit:
-            kept, rest = records[:limit], records[limit:]
-            self._chunks.appendleft(RawChunk(kept[-1].offset + 1, end, rest))
-            records, end = kept, kept[-1].offset + 1
-        self.waiting -= len(records)
-        if end >= self._hurry_end:
+            records = [record for record in records if record.offset < self._hurry_end]
+        del self._records[: len(records)]
+        self._base = records[-1].offset + 1
+        if self._base >= self._hurry_end:
             self._hurried.clear()
-        return RawChunk(first.base, end, records, hurried)
+        return RawChunk(base, self._base, records, hurried)
+
+    @property
+    def waiting(self) -> int:
+        """Records queued."""
+        return len(self._records)
 
     @property
     def idle(self) -> bool:

@@ -1,7 +1,7 @@
 """Where a consumer group stands in a partition: the fence that makes two owners of one partition harmless."""
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import astuple, dataclass
 from uuid import UUID
 
 from shared.database import Connection
@@ -84,11 +84,7 @@ class Counts:
 
 def sum_counts(counts: Iterable[Counts]) -> Counts:
     """These counts added up, outcome by outcome."""
-    total = Counts()
-    for each in counts:
-        for field in fields(Counts):
-            setattr(total, field.name, getattr(total, field.name) + getattr(each, field.name))
-    return total
+    return Counts(*map(sum, zip(*map(astuple, counts), strict=True)))
 
 
 async def ensure_positions(connection: Connection, group: str, topic: str, starts: dict[int, int]) -> None:

@@ -38,7 +38,7 @@ SHARE_MIN = 20
 ROUNDS_MAX = 5
 """Taking one queue may bring what another waits for; this often at most in one transaction."""
 
-Queue = tuple[UUID, str, str]
+QueueKey = tuple[UUID, str, str]
 """Member, consumer group, topic."""
 
 
@@ -66,7 +66,6 @@ class Drained:
     taken: int = 0
     published: int = 0
     stopped: Literal["empty", "dead", "waiting", "page"] = "empty"
-    bug: str | None = None
     fates: list[Fate] = field(default_factory=list)
     """Of every event that was tried, in order."""
 
@@ -102,23 +101,25 @@ async def settle_waiting(
     *,
     readers: Mapping[str, Reader],
     service: str,
-    besides: Queue | None = None,
+    besides: QueueKey | None = None,
 ) -> int:
-    """Try the queues of these members whose head waits; how many events that published. `besides` is a queue that
-    somebody else takes. The caller holds the locks."""
-    published = 0
+    """Try the queues of these members whose head waits, a page of each at most; how many events that published.
+    `besides` is a queue that somebody else takes. The caller holds the locks."""
+    published, left = 0, {besides}
     for _ in range(ROUNDS_MAX):
         taken = 0
         waiting: dict[str, list[UUID]] = {}
         for queue in await load_awaited(connection, member_ids):
             member_id, group, _topic = queue
-            if group in readers and queue != besides:
+            if group in readers and queue not in left:
                 waiting.setdefault(group, []).append(member_id)
         for group, members in waiting.items():
             page = max(SHARE_MIN, QUEUE_PAGE // len(members))
             queues, more = await _drain(connection, readers[group], members, service=service, now=now, page=page)
             taken += sum(drained.taken for drained in queues)
             published += more
+            topic = readers[group].subscription.topic
+            left |= {(m, group, topic) for m, one in zip(members, queues, strict=True) if one.stopped == "page"}
         if not taken:
             break
     return published
@@ -169,7 +170,7 @@ async def _drain(
     rows = await load_queues(
         connection, member_ids=member_ids, group=subscription.group, topic=subscription.topic, limit=page + 1
     )
-    queues = [_read(reader, queue, page, replay_head) for queue in rows.values()]
+    queues = [_read(reader, held, page, replay_head) for held in rows.values()]
     await _take_late(connection, queues)
     items = [item for queue in queues for item in queue.items]
     to_run = [item.event for item in items if item.fault is None and item.late != "duplicate"]
@@ -264,8 +265,7 @@ class _Recording:
         if item.late == "duplicate":
             return False
         if ref in self.isolated.guilty:
-            drained.bug = self.isolated.guilty[ref]
-            self._condemn(row, "bug", drained.bug, drained)
+            self._condemn(row, "bug", self.isolated.guilty[ref], drained)
             return True
         needs = self.isolated.outcomes.waiting.get(ref)
         if needs is None:

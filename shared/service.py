@@ -181,9 +181,9 @@ class Service:
         self._database = await self._reach_database(self.settings.database_connections)
         if any(reader.subscription.stateless for reader in self.readers.values()):
             self._safety = await self._reach_database(self.settings.safety_connections)
-        self.relay = Relay(self.settings, self._database, self._safety)
+        relay = self.relay = Relay(self.settings, self._database, self._safety)
         for task in (
-            Task("relay", lambda service: service.relay_run()),
+            Task("relay", lambda _: relay.run()),
             Task("timers", lambda service: service._run_timers()),
             Task("waiting", expire_waiting),
             Task("housekeeping", forget_old),
@@ -200,10 +200,6 @@ class Service:
         gc.set_threshold(100_000, 50, 50)
         self.health.started = True
         log.info("started")
-
-    async def relay_run(self) -> None:
-        assert self.relay is not None
-        await self.relay.run()
 
     def _spawn(self, task: Task) -> None:
         self._running.append(asyncio.create_task(self._supervise(task), name=task.name))
@@ -248,19 +244,20 @@ class Service:
     async def _reach_kafka(self) -> None:
         delay = 0.1
         while True:
-            intakes = [self._new_intake(reader) for reader in self.readers.values()]
-            broker = build_broker(self.settings)
-            for intake in intakes:
-                intake.subscribe(broker)
+            self.broker = build_broker(self.settings)
+            self.intakes = [self._new_intake(reader) for reader in self.readers.values()]
+            for intake in self.intakes:
+                intake.subscribe(self.broker)
             try:
-                await broker.start()
-                self.broker, self.intakes = broker, intakes
+                await self.broker.start()
                 return
             except Exception as error:
                 self.health.why = f"kafka: {type(error).__name__}"
                 log.warning("not started yet", why=self.health.why)
+                for intake in self.intakes:  # those that had begun
+                    await intake.release_all()
                 with suppress(Exception):
-                    await asyncio.wait_for(broker.stop(), 5)
+                    await asyncio.wait_for(self.broker.stop(), 5)
             await asyncio.sleep(delay)
             delay = min(delay * 2, 2.0)
 

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from shared.database import Connection
 from shared.events.envelope import CloudEvent, event_type
-from shared.outcomes import Outcomes, Timer
+from shared.outcomes import Outcomes
 
 
 class EventHandler(Protocol):
@@ -72,6 +72,3 @@ class TimerSubscription:
 
     kind: str
     run: TimerHandler
-
-
-__all__ = ["EventHandler", "Subscription", "Timer", "TimerHandler", "TimerSubscription"]

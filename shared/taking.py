@@ -68,7 +68,7 @@ class ChunkTaker:
 
     def __post_init__(self) -> None:
         self.subscription = self.reader.subscription
-        self._partitions = 1
+        self._partitions = 0
         # Who hurries goes beside those who had patience, not behind them.
         self._shared = {
             hurried: SharedTransactions(self._take_together, records_max=self.records_max) for hurried in (True, False)
@@ -76,7 +76,8 @@ class ChunkTaker:
 
     async def take(self, lane: Lane, raw: RawChunk, *, counted: bool, partitions: int) -> None:
         """Take a chunk. Returns when it is committed; raises BehindBase or PositionMissing where the position is not
-        what the chunk was read for. `counted`: note the attempt first; what was begun too often is condemned."""
+        what the chunk was read for. `counted`: note the attempt first; what was begun too often is condemned.
+        `partitions`: how many the topic has; 0 where the client does not know at this moment."""
         self._partitions = partitions
         if counted or len(raw.records) > SMALL or not await self._shared[raw.hurried].join(Load(lane, raw)):
             await self._take_alone(lane, raw, counted=counted)
@@ -90,23 +91,24 @@ class ChunkTaker:
             raise
 
     async def _take_alone(self, lane: Lane, raw: RawChunk, *, counted: bool = False) -> None:
-        fault: Fault | None = None
-        isolated, delay, too_long, is_noted = False, 0.05, 0, not counted
+        killer: Fault | None = None
+        isolated, unstorable, delay, too_long, is_noted = False, False, 0.05, 0, not counted
         while True:
             began = monotonic()
             try:
                 # One counted record in hand in the whole process: an innocent one beside it must not be condemned.
                 async with self.turn if counted else nullcontext():
                     if not is_noted and await self._count_attempt(lane, raw) > ATTEMPTS_MAX:
-                        fault = KILLER
+                        killer = KILLER
                     is_noted = True
+                    fault = UNSTORABLE if unstorable else killer
                     await self._try([Load(lane, raw)], isolated=isolated, fault=fault)
             except (BehindBase, PositionMissing):
                 raise
             except NoRoom as found:
                 before = sum(record.offset < found.offset for record in raw.records)
                 if before:
-                    raw, fault = await self._take_first(lane, raw, before), None
+                    raw = await self._take_first(lane, raw, before)
                 else:
                     self._tell_full(lane, found.full)
                     await asyncio.sleep(ROOM_WAIT_S)
@@ -114,6 +116,7 @@ class ChunkTaker:
                 lane.retrying_since = lane.retrying_since or monotonic()
                 # A transaction that the server ended shows only as a connection that is gone.
                 too_long += isinstance(error, TOO_LONG) or monotonic() - began > LONG_S
+                was_bare, unstorable = unstorable, False
                 if is_transient(error) or isinstance(error, LateConflict):
                     CHUNK_RETRIES.labels(self.subscription.group).inc()
                     log.warning("a chunk is tried again", group=self.subscription.group, error=type(error).__name__)
@@ -127,8 +130,8 @@ class ChunkTaker:
                     log.error("a chunk cannot be taken", group=self.subscription.group, error=describe_bug(error))
                     if len(raw.records) > 1:
                         return await self._halve(lane, raw)
-                    fault = UNSTORABLE
-                await asyncio.sleep(delay)
+                    unstorable = not was_bare  # at once, and once: what has healed meanwhile was no event's fault
+                await asyncio.sleep(0 if unstorable else delay)
                 delay = min(delay * 2, 5.0)
             else:
                 lane.retrying_since = lane.full = None
@@ -142,9 +145,7 @@ class ChunkTaker:
         lane.full = full
 
     async def _halve(self, lane: Lane, raw: RawChunk) -> None:
-        rest = await self._take_first(lane, raw, len(raw.records) // 2)
-        await self._take_alone(lane, rest)
-        lane.taken = rest.end
+        await self._take_alone(lane, await self._take_first(lane, raw, len(raw.records) // 2))
 
     async def _take_first(self, lane: Lane, raw: RawChunk, count: int) -> RawChunk:
         """Take the first records of a chunk; the rest of it."""
@@ -167,7 +168,8 @@ class ChunkTaker:
         chunks = [self._read_chunk(load) for load in loads]
         if fault is not None:
             arrivals = chunks[0].arrivals
-            arrivals[0].fault = arrivals[0].fault or fault
+            # A safety group looks at what has a harmless fault; it must not at what kills it.
+            arrivals[0].fault = fault if self.subscription.stateless else arrivals[0].fault or fault
             if fault is UNSTORABLE:
                 arrivals[0] = without_headers(arrivals[0], group=group, topic=topic)
         began = monotonic()
@@ -178,7 +180,6 @@ class ChunkTaker:
                     self.subscription,
                     chunks,
                     service=self.service,
-                    topic=topic,
                     now=self.clock.now,
                     settle_waiting=self.settle_waiting,
                     isolated=isolated,
@@ -201,21 +202,15 @@ class ChunkTaker:
     def _count_misplaced(self, arrivals: list[Arrival], partition: int) -> None:
         """A publisher with another partitioner: the members' locks keep the effects exact, but somebody should know."""
         keys = [arrival.key for arrival in arrivals if arrival.event is not None]
-        misplaced = sum(1 for key in keys if key is not None and key.hash % self._partitions != partition)
+        many = self._partitions
+        misplaced = many and sum(1 for key in keys if key is not None and key.hash % many != partition)
         if misplaced:
             WRONG_PARTITION.labels(self.subscription.topic).inc(misplaced)
 
     async def _count_attempt(self, lane: Lane, raw: RawChunk) -> int:
-        while True:
-            try:
-                async with self.database.acquire(timeout=30) as connection:
-                    return await record_attempt(
-                        connection, self.subscription.group, self.subscription.topic, lane.partition.partition, raw.base
-                    )
-            except Exception as error:
-                if not is_transient(error):
-                    raise
-                await asyncio.sleep(0.5)
+        group, topic = self.subscription.group, self.subscription.topic
+        async with self.database.acquire(timeout=30) as connection:
+            return await record_attempt(connection, group, topic, lane.partition.partition, raw.base)
 
     def _note(self, taken: Taken) -> None:
         group, counts = self.subscription.group, taken.counts

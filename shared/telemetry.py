@@ -27,7 +27,11 @@ EVENTS_PUBLISHED = Counter("careloop_events_published", "Events put in the outbo
 RELAYED = Counter("careloop_outbox_relayed", "Outbox rows acknowledged by Kafka and deleted.", ["topic"])
 RELAY_FAILURES = Counter("careloop_outbox_failures", "Record batches that Kafka did not acknowledge.", ["reason"])
 RELAY_BACKOFF = Gauge("careloop_outbox_backoff_members", "Members whose events Kafka refuses at the moment.")
-BUGS = Counter("careloop_bugs", "Handlers that raised; each is a dead letter or a failed timer.", ["where"])
+BUGS = Counter(
+    "careloop_bugs",
+    "Something of ours raised that should not: a handler (a dead letter, a failed timer), a task, a poll, a chunk.",
+    ["where"],
+)
 SAFETY_FAILURES = Counter(
     "careloop_safety_failures",
     "Records in which a safety group could not look for a red flag: page somebody.",
@@ -39,11 +43,13 @@ UNDELIVERED = Gauge(
     ["consumer_group"],
 )
 CHUNK_RETRIES = Counter(
-    "careloop_chunk_retries", "Chunks tried again because of the database or a lock.", ["consumer_group"]
+    "careloop_chunk_retries",
+    "Chunks tried again because the world or one of several that were taken together failed.",
+    ["consumer_group"],
 )
 CHUNK_SECONDS = Histogram(
     "careloop_chunk_seconds",
-    "Time from a chunk's first statement to its commit.",
+    "Time of a transaction of one chunk or several, from asking for a connection to giving it back.",
     ["consumer_group"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 30),
 )

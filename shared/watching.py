@@ -14,7 +14,7 @@ from shared.gathering import Gathering
 from shared.lanes import Lane
 from shared.positions import load_positions
 from shared.subscriptions import Subscription
-from shared.telemetry import UNDELIVERED, logger
+from shared.telemetry import logger
 
 CHECK_S = 5.0
 UNDELIVERED_CHECKS = 4
@@ -34,7 +34,7 @@ class Watched(Protocol):
     @property
     def consumer(self) -> Any: ...
 
-    async def reopen(self, partition: TopicPartition) -> None: ...
+    def reopen(self, partition: TopicPartition) -> None: ...
 
 
 class Watch:
@@ -50,7 +50,7 @@ class Watch:
         """Partitions that polling does not deliver, such as after a batch that the client cannot read."""
         return [partition for partition, (_, checks) in self._silent.items() if checks >= UNDELIVERED_CHECKS]
 
-    async def run(self, _: object = None) -> None:
+    async def run(self, _: object) -> None:
         """Until cancelled. Positions are told once a second, best effort: lag metrics read them, nothing else does."""
         told: dict[TopicPartition, int] = {}
         checked = monotonic()
@@ -75,6 +75,7 @@ class Watch:
         """A topic truncated or made anew, a database that was restored, a position that an operator moved: the
         partition is opened again, which pauses it with an alarm where the log does not hold its position."""
         if not lanes:
+            self._silent.clear()
             return
         group, topic = self._intake.subscription.group, self._intake.subscription.topic
         stood = {partition: lane.taken for partition, lane in lanes.items() if lane.idle}
@@ -88,14 +89,13 @@ class Watch:
             is_moved = position is None or (still and position.next_offset != lane.taken)
             is_past = position is not None and position.next_offset > end[partition]
             is_lost = still and lane.taken < first[partition]
-            if is_moved or is_past or is_lost or lane.taken > end[partition]:
+            if is_moved or is_past or is_lost or stood.get(partition, 0) > end[partition]:
                 log.warning("the position changed under a partition; opening it again", group=group)
                 self._silent.pop(partition, None)
-                await self._intake.reopen(partition)
+                self._intake.reopen(partition)
             else:
                 await self._listen(partition, lane, end[partition], still=still)
         self._silent = {partition: seen for partition, seen in self._silent.items() if partition in lanes}
-        UNDELIVERED.labels(group).set(len(self.undelivered))
 
     async def _listen(self, partition: TopicPartition, lane: Lane, end: int, *, still: bool) -> None:
         """Whether the poll brings what the log has. A transaction's marker is no record: the consumer passes it."""

@@ -11,7 +11,7 @@ from deploy.dead_letters.listing import Filters, find_ids, newest_id
 from shared.clock import Clock, monotonic
 from shared.database import Connection, Database, is_transient
 from shared.dead_letters import Bench, Step, discard, go_on, place_of, record_operation, replay
-from shared.replaying import Queue, Reader
+from shared.replaying import QueueKey, Reader
 
 IDS_PAGE = 500
 REST_AFTER = timedelta(minutes=1)
@@ -137,7 +137,7 @@ class Runner:
             )
         return step
 
-    async def _go_on(self, queue: Queue, connection: Connection, bench: Bench) -> Step:
+    async def _go_on(self, queue: QueueKey, connection: Connection, bench: Bench) -> Step:
         return await go_on(connection, queue, bench)
 
     async def _try(self, held_id: int) -> Done:

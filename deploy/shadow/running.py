@@ -20,7 +20,7 @@ from shared.dead_letters import Bench, go_on
 from shared.held_events import LONG_QUEUE
 from shared.lanes import Lane, RawChunk
 from shared.positions import ensure_positions
-from shared.replaying import Queue, Reader, settle_waiting
+from shared.replaying import QueueKey, Reader, settle_waiting
 from shared.taking import ChunkTaker
 
 BY_TIME = {fault.reason: fault for fault in (TIME_AHEAD, TOO_OLD)}
@@ -138,7 +138,7 @@ class Shadow:
                 if not rows:
                     return
                 for row in rows:
-                    queue: Queue = (row["member_id"], row["consumer_group"], row["topic"])
+                    queue: QueueKey = (row["member_id"], row["consumer_group"], row["topic"])
                     bench = Bench(readers=self.readers, service=self.service, now=self.clock.now())
                     async with connection.transaction():
                         await go_on(connection, queue, bench)

@@ -216,7 +216,7 @@ LIST: Sequence[Mutant] = (
             Edit(
                 CONSUMING,
                 "_run_isolated",
-                'work.hold(arrival, "parked", "behind", None, blocks=True, now=now)',
+                'work.hold(arrival, "parked", "behind", None, blocks=True)',
                 "work.count(arrival).new += 1",
             ),
         ),

@@ -1,5 +1,6 @@
 """What FastStream really subscribes to, service by service, is what the AsyncAPI document says."""
 
+import asyncio
 from importlib import import_module
 from typing import Any, cast
 
@@ -35,6 +36,7 @@ def subscribed(service: Service) -> set[tuple[str, str]]:
             clock=service.clock,
             settle_waiting=service.settle_waiting,
             committed=service.committed,
+            turn=asyncio.Lock(),
         ).subscribe(broker)
     subscribers = cast(list[Any], broker.subscribers)
     found = [(topic.name, subscriber.group_id) for subscriber in subscribers for topic in subscriber.topics]

@@ -68,6 +68,8 @@ class Rules:
     safety_takes_no_lock: bool = True
     safety_looks_at_faults: bool = True
     """A safety group looks at an event whose key, time or identity is at fault all the same."""
+    killer_first: bool = True
+    """What kills its process is not looked at, whatever else is at fault with it."""
     safety_goes_on: bool = True
     """In a safety group nothing queues behind a guilty event."""
     # Processes

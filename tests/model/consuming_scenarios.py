@@ -133,6 +133,16 @@ def killer(rules: Rules) -> Consuming:
     return Consuming(rules=rules, streams=streams, owners=[0], drainers=["operator"], luck=luck)
 
 
+def killer_at_fault(rules: Rules) -> Consuming:
+    """One in a safety group that is at fault besides, and one with another body under its identity."""
+    wrong = Record("k1", "ann", key="bob", kills=True)
+    streams = [safety(wrong, OTHER, OTHER._replace(body=1, kills=True), SECOND)]
+    return Consuming(
+        rules=rules, streams=streams, owners=[0], mends=False, wanted=frozenset({(0, "b1"), (0, "a2")}),
+        luck=Luck(unknowns=1),
+    )  # fmt: skip
+
+
 def stopped(rules: Rules) -> Consuming:
     """A process that is stopped for ever inside its transaction."""
     streams = [activity(GUILTY, OTHER, SECOND)]
@@ -177,6 +187,7 @@ HOLDS = [
     holds("red flags", red_flags, 4_300),
     holds("one event in two partitions", two_partitions, 3_400),
     holds("an event that kills", killer, 170),
+    holds("a red flag that kills and is at fault", killer_at_fault, 30),
     holds("a stopped process", stopped, 6_700),
     holds("a stopped process beside a red flag", stopped_beside, 2_300),
     holds("nobody mends", unmended, 2_700),
@@ -237,6 +248,7 @@ BREAKS = [
     breaks("safety_never_drains", "once", red_flags),
     breaks("safety_takes_no_lock", "trap", stopped_beside),
     breaks("safety_looks_at_faults", "red flag", red_flags),
+    breaks("killer_first", "trap", killer_at_fault),
     breaks("safety_goes_on", "red flag", one(safety(GUILTY, SECOND))),
     breaks("bug_isolated", "trap", a_bug),
     breaks("attempts_counted", "trap", killer),

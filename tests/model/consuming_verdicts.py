@@ -68,7 +68,7 @@ def _missing(streams: Sequence[Stream], books: Books) -> str | None:
             record = stream_.records[offset]
             like = (stream_.group, record.event, record.body)
             if stream_.is_safety:
-                if record.readable and not record.raises and like not in effects:
+                if record.readable and not (record.raises or record.kills) and like not in effects:
                     return f"red flag: nobody looked for one in {record.event}"
             elif like not in effects and like not in held and (number, offset) not in places:
                 return f"lost: {record.event} is below the position, had no effect and is not held"

@@ -99,7 +99,7 @@ class Work:
             record = stream.records[offset]
             member = self._queue_member(record)
             fault = self._fault(record, chunk, offset)
-            identity, body = self._taken_as(record, chunk.stream, offset, fault)
+            identity, body = self._taken_as(record, chunk.stream, offset)
             if not rules.inbox_first and member in blocked:
                 chunk.parked.append(Row(chunk.stream, offset, member, identity, "parked"))
                 continue
@@ -108,7 +108,8 @@ class Work:
                 if before == body or (before is not None and not rules.other_body_told):
                     continue
                 if before is not None:
-                    fault, identity, body = "conflict", self.place(chunk.stream, offset), PLACE_BODY
+                    fault = "killer" if stream.is_safety and fault == "killer" else "conflict"
+                    identity, body = self.place(chunk.stream, offset), PLACE_BODY
                 if rules.late_conflict and identity not in known and dict(self.books.inbox).get(identity) is not None:
                     return Failed(offset, "overtaken")
                 self.inbox[identity] = body
@@ -128,12 +129,13 @@ class Work:
     def _fault(self, record: Record, chunk: Chunk, offset: int) -> str:
         if not self.is_readable(record):
             return "unreadable"
-        if record.key:
+        is_condemned = chunk.condemned and offset == chunk.offsets.start
+        if record.key and not (is_condemned and self.streams[chunk.stream].is_safety and self.rules.killer_first):
             return "key"
-        return "killer" if chunk.condemned and offset == chunk.offsets.start else ""
+        return "killer" if is_condemned else ""
 
-    def _taken_as(self, record: Record, stream: int, offset: int, fault: str) -> tuple[str, int]:
-        if fault == "unreadable" or (fault == "key" and self.rules.fault_leaves_identity):
+    def _taken_as(self, record: Record, stream: int, offset: int) -> tuple[str, int]:
+        if not self.is_readable(record) or (record.key and self.rules.fault_leaves_identity):
             return self.place(stream, offset), PLACE_BODY
         return self.identity(stream, offset), record.body
 

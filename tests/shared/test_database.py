@@ -2,6 +2,7 @@
 
 import re
 import socket
+import ssl
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
@@ -34,6 +35,16 @@ select number, 'careloop.plans', gen_random_uuid(), '', $2 from generate_series(
         (OSError(113, "No route to host"), True),
         (TimeoutError(), True),
         (asyncpg.QueryCanceledError(), True),
+        (asyncpg.ReadOnlySQLTransactionError(), True),
+        (asyncpg.InvalidPasswordError(), True),
+        (asyncpg.InvalidCatalogNameError(), True),
+        (asyncpg.InsufficientPrivilegeError(), True),
+        (asyncpg.DiskFullError(), True),
+        (asyncpg.PostgresIOError(), True),
+        (asyncpg.InvalidCachedStatementError(), True),
+        (ssl.SSLCertVerificationError(), True),
+        (asyncpg.UndefinedTableError(), False),
+        (asyncpg.CheckViolationError(), False),
         (FileNotFoundError(), False),
         (PermissionError(), False),
         (IsADirectoryError(), False),

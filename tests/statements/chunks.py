@@ -62,7 +62,6 @@ class Desk:
                 self.readers[group].subscription,
                 [Chunk(0, base, log.end, arrivals)],
                 service=self.service,
-                topic=self.readers[group].subscription.topic,
                 now=lambda: now,
                 settle_waiting=partial(settle_waiting, readers=self.readers, service=self.service),
                 isolated=isolated,

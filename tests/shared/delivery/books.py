@@ -86,7 +86,7 @@ class Books:
             read_arrivals(records, decoder=reader.decoder, group=group, topic=subscription.topic, now=now, wall=now),
         )  # fmt: skip
         taken = await take_chunks(
-            connection, subscription, [chunk], service="probe", topic=subscription.topic, now=wall_now,
+            connection, subscription, [chunk], service="probe", now=wall_now,
             settle_waiting=self.settle, isolated=isolated,
         )  # fmt: skip
         self.bases[place] = chunk.end
@@ -114,7 +114,7 @@ class Books:
             place = (group, records[0].partition)
             partition = TopicPartition(self.subscription(group).topic, records[0].partition)
             lane = Lane(partition, start=self.bases.get(place, 0), cautious=False)
-            raw = RawChunk(lane.start, records[-1].offset + 1, records)
+            raw = RawChunk(lane.end, records[-1].offset + 1, records)
             taking.append(taker.take(lane, raw, counted=False, partitions=PARTITIONS))
             self.bases[place] = raw.end
         await asyncio.gather(*taking)

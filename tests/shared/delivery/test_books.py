@@ -63,7 +63,7 @@ async def take(books: Database, chunk: Chunk, *, now: Callable[[], datetime] = w
 
     async with books.acquire() as connection, connection.transaction():
         return await take_chunks(
-            connection, SUBSCRIPTION, [chunk], service="probe", topic=ACTIVITY, now=now,
+            connection, SUBSCRIPTION, [chunk], service="probe", now=now,
             settle_waiting=nothing_waits,
         )  # fmt: skip
 

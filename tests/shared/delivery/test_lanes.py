@@ -55,7 +55,7 @@ async def test_a_gap_is_fetched_again_then_judged_then_taken() -> None:
     assert one.offer(records(8, 9)) == "ask", "the same after a fresh fetch: the log is asked after it"
     assert (one.end, one.waiting) == (5, 0)
     assert one.offer(records(8, 9), gap_judged=True) == "taken"
-    chunk = await one.next_chunk(10)
+    chunk = await one.next_chunk(10, patience=lambda: 0.0)
     assert (chunk.base, chunk.end, [record.offset for record in chunk.records]) == (5, 10, [8, 9])
 
 

@@ -1,0 +1,78 @@
+"""A database that takes nothing for a while, for a reason that no event has: no event is blamed for it."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from shared.database import open_database
+from shared.migrating import migrate
+from shared.telemetry import BUGS, CHUNK_RETRIES
+from tests.fixtures.databases import connected, with_database
+from tests.fixtures.eventually import eventually
+from tests.fixtures.servers import RunningServers
+from tests.shared.delivery.books import GROUP, Books
+from tests.shared.delivery.probe import add_tables, pain
+
+TRIES = 4
+"""Of a chunk of one: as it is, looking for the guilty event, and twice as one that cannot be stored."""
+END_SESSIONS = "select pg_terminate_backend(pid) from pg_stat_activity where usename = $1"
+
+
+@pytest.fixture
+async def role(servers: RunningServers) -> AsyncIterator[str]:
+    """A role with a database of the same name, for a service of its own."""
+    name = f"t{secrets.token_hex(6)}"
+    async with connected(servers.postgres_url) as admin:
+        await admin.execute(f"create role {name} login password 'first'")
+        await admin.execute(f"create database {name} owner {name}")
+        yield name
+        await admin.execute(f"drop database if exists {name} with (force)")
+        await admin.execute(f"drop role {name}")
+
+
+@pytest.mark.parametrize(
+    ("deny", "allow"),
+    [
+        ("alter database {0} set default_transaction_read_only = on", "alter database {0} reset all"),
+        ("alter role {0} password 'rotated'", "alter role {0} password 'first'"),
+        ("alter role {0} nologin", "alter role {0} login"),
+        ("alter role {0} connection limit 0", "alter role {0} connection limit -1"),
+        ("alter database {0} allow_connections false", "alter database {0} allow_connections true"),
+    ],
+    ids=["read-only", "password-changed", "not-let-in", "too-many", "closed"],
+)
+async def test_no_event_is_blamed_for_a_database_that_takes_nothing(
+    servers: RunningServers, role: str, deny: str, allow: str
+) -> None:
+    """Given a database that became read-only, as one does whose disk is nearly full or that is a standby now, or that
+    lets nobody in, when it is as before, then what came meanwhile has taken effect and nothing is held."""
+    url = with_database(servers.postgres_url, database=role, user=role, password="first")
+    await migrate(url, service="probe")
+    await add_tables(url)
+    pool = await open_database(url, connections=4, application="test")
+    async with connected(servers.postgres_url) as admin, pool:
+        books, member = Books(pool), uuid4()
+        await books.open()
+        failed_before = failures()
+        await do_to_all(admin, deny, role)
+        taking = asyncio.create_task(books.take_as_the_runtime(books.write(pain(member, 3))))
+        await eventually(lambda: failures() - failed_before >= TRIES, within=30, what="the chunk is tried again")
+        await do_to_all(admin, allow, role)
+        await asyncio.wait_for(taking, 30)
+        assert await books.effects(member) == [3]
+        assert await books.held() == []
+
+
+async def do_to_all(admin: "asyncpg.Connection[asyncpg.Record]", statement: str, role: str) -> None:
+    """Whoever is there has to come in again."""
+    await admin.execute(statement.format(role))
+    await admin.fetch(END_SESSIONS, role)
+
+
+def failures() -> float:
+    """How often a chunk could not be taken, whoever was blamed."""
+    return float(CHUNK_RETRIES.labels(GROUP)._value.get() + BUGS.labels(GROUP)._value.get())

@@ -1,0 +1,96 @@
+"""Who owns a partition in this process: one task each, from an assignment until it is taken away."""
+
+import asyncio
+from collections import Counter
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from aiokafka.errors import KafkaConnectionError
+
+from shared.intake import Intake
+from shared.watching import UNDELIVERED_CHECKS
+from tests.fixtures.eventually import eventually
+from tests.fixtures.services import Publish, RunningService, RunService
+from tests.shared.delivery.conftest import PARTITIONS, effects_are, partition_of
+from tests.shared.delivery.probe import ACTIVITY, build, pain
+
+
+def owners() -> Counter[str]:
+    """Tasks that own a partition or look for its position, by group."""
+    found: Counter[str] = Counter()
+    for task in asyncio.all_tasks():
+        coroutine: Any = task.get_coro()
+        if coroutine.__qualname__ == "Intake._own" and coroutine.cr_frame is not None:
+            found[coroutine.cr_frame.f_locals["self"].subscription.group] += 1
+    return found
+
+
+async def test_a_start_that_failed_half_way_leaves_nobody_behind(
+    run_service: RunService, probe_url: str, publish: Publish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a broker that goes away when two of three groups have their partitions, when the start is tried again, then
+    each partition has one owner, and each event takes effect."""
+    started, failed = list[str](), list[str]()
+    subscribe = Intake.subscribe
+
+    def subscribe_in_vain(intake: Intake, broker: Any) -> None:
+        subscribe(intake, broker)
+        start = intake._subscriber.start
+
+        async def fail_once() -> None:
+            if len(started) == 2 and not failed:
+                await eventually(lambda: len(owners()) == 2, within=20, what="two groups have begun")
+                failed.append(intake.subscription.group)
+                raise KafkaConnectionError
+            await start()
+            started.append(intake.subscription.group)
+
+        intake._subscriber.start = fail_once
+
+    monkeypatch.setattr(Intake, "subscribe", subscribe_in_vain)
+    async with run_service(build, name="probe", database_url=probe_url) as running:
+        member = uuid4()
+        await publish(ACTIVITY, pain(member, 3))
+        await eventually(lambda: effects_are(running, member, [3]))
+        assert failed
+        one_each = dict.fromkeys(("probe.activity", "probe.safety", "probe.members"), PARTITIONS)
+        await eventually(lambda: owners() == one_each, within=20, what="each partition has one owner")
+
+
+async def test_a_partition_that_is_taken_away_while_it_is_opened_again_is_let_go(
+    probe: RunningService, publish: Publish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a partition that must begin again while it has a chunk in hand, when the group takes it away before that
+    chunk has ended, then nobody goes on with it."""
+    intake = probe.service.intakes[0]
+    (partition,) = [one for one in intake.lanes if one.partition == 0]
+    taking, may_end, take = asyncio.Event(), asyncio.Event(), intake._taker.take
+
+    async def take_slowly(*what: Any, **more: Any) -> None:
+        taking.set()
+        await may_end.wait()
+        await take(*what, **more)
+
+    monkeypatch.setattr(intake._taker, "take", take_slowly)
+    member = next(one for one in iter(uuid4, None) if partition_of(one) == 0)
+    await publish(ACTIVITY, pain(member, 3))
+    await asyncio.wait_for(taking.wait(), 20)
+    intake.reopen(partition)
+    releasing = asyncio.create_task(intake.on_partitions_revoked([partition]))
+    may_end.set()
+    await releasing
+    assert partition not in intake._tasks
+    await eventually(lambda: owners()["probe.activity"] == PARTITIONS - 1, within=20)
+    await intake.on_partitions_assigned([partition])
+    await eventually(lambda: effects_are(probe, member, [3]))
+
+
+async def test_whoever_has_no_partition_any_more_misses_nothing_of_one(probe: RunningService) -> None:
+    """Given a partition of which polling brought nothing, when another process is given it, then this one no longer
+    tells of it."""
+    watch = probe.service.intakes[0].watch
+    watch._silent = dict.fromkeys(probe.service.intakes[0].lanes, (0, UNDELIVERED_CHECKS))
+    assert watch.undelivered
+    await watch._check({})
+    assert watch.undelivered == []
