@@ -24,7 +24,7 @@ from shared.auth import Authenticator
 from shared.broker import build_broker
 from shared.clock import Clock, monotonic, open_clock
 from shared.commands import Work, new_command
-from shared.database import Connection, Database, is_transient, open_database
+from shared.database import TRANSIENT, Connection, Database, is_transient, open_database
 from shared.ending import end_tasks
 from shared.events.catalogue import TOPIC_OF
 from shared.events.codec import Decoder
@@ -104,15 +104,7 @@ class Service:
         self.app.include_router(health_routes(self))
         for router in routers:
             self.app.include_router(router)
-        for failure in (
-            asyncpg.PostgresConnectionError,
-            asyncpg.InterfaceError,
-            asyncpg.DeadlockDetectedError,
-            asyncpg.LockNotAvailableError,
-            asyncpg.QueryCanceledError,
-            TimeoutError,
-            ConnectionError,
-        ):
+        for failure in TRANSIENT:
             self.app.add_exception_handler(failure, _world_failed)
 
     # -- for routes and tasks
@@ -329,6 +321,8 @@ class Service:
 
 
 async def _world_failed(_: Request, error: Exception) -> Response:
+    if not is_transient(error):
+        raise error
     return Problem(
         503,
         "unavailable",

@@ -20,8 +20,11 @@ from tests.chaos.people import Cast
 HELD_AGAIN_MAX = 5
 NOTE = "simulated"
 Step = Literal["booked", "moved", "cancelled", "completed"]
-AlertDeed = tuple[Literal["acknowledged", "resolved"], UUID, UUID, int, str]
-"""What, of which alert, by whom, which repeats they had seen, with which outcome."""
+Deed = Literal["acknowledged", "resolved", "undone", "handed over"]
+AlertDeed = tuple[Deed, UUID, UUID, int, str]
+"""What, of which alert, by whom, which repeats they had seen, with which outcome. No event tells who handed an alert
+over: `NOBODY`, and to which role."""
+NOBODY = UUID(int=0)
 
 
 @dataclass
@@ -42,8 +45,9 @@ class Told:
 
     visits: list[VisitTold] = field(default_factory=list)
     done: Counter[AlertDeed] = field(default_factory=Counter)
-    perhaps: set[AlertDeed] = field(default_factory=set)
-    """Of which nobody could say afterwards whether it had been done: the alert had asked again since."""
+    perhaps: Counter[AlertDeed] = field(default_factory=Counter)
+    """Of which nobody could say afterwards whether they had been done, or done once more: something else had been done
+    about the alert since."""
 
 
 class Clients:
@@ -156,9 +160,15 @@ class Clients:
         if not queue:
             return
         alert = queue[errand.place % len(queue)]
-        if errand.does in ("acknowledge", "both"):
+        if errand.does == "hand over":
+            await self._hand_over(who, alert, errand)
+            return
+        if errand.does != "resolve":
             taken = await self._do(who, alert, "acknowledged", "")
             if not taken or errand.does == "acknowledge":
+                return
+            if errand.does == "undo":
+                await self._undo(who, alert)
                 return
             await asyncio.sleep(errand.pause_s)
         await self._do(who, alert, "resolved", errand.outcome)
@@ -181,12 +191,29 @@ class Clients:
                 if what == "acknowledged"
                 else (now["resolved_by_name"], now["outcome"]) == (who.name, outcome)
             )
-            if now["repeats"] != seen:
-                self.told.perhaps.add(deed)
             is_done = is_mine and now["repeats"] == seen
+            if not is_done:
+                self.told.perhaps[deed] += 1
         if is_done:
             self.told.done[deed] += 1
         return is_done
+
+    async def _undo(self, who: Practitioner, alert: dict[str, Any]) -> None:
+        deed: AlertDeed = ("undone", UUID(alert["alert_id"]), who.practitioner_id, alert["repeats"], "")
+        path = f"/v1/alerts/{alert['alert_id']}/acknowledge"
+        self._tell(deed, await self._asker.ask("messaging", "DELETE", path, token=self._asker.clinician(who)))
+
+    async def _hand_over(self, who: Practitioner, alert: dict[str, Any], errand: AlertErrand) -> None:
+        deed: AlertDeed = ("handed over", UUID(alert["alert_id"]), NOBODY, alert["repeats"], errand.to_role)
+        path, body = f"/v1/alerts/{alert['alert_id']}/hand-over", {"to_role": errand.to_role, "seen": alert["repeats"]}
+        self._tell(deed, await self._asker.ask("messaging", "POST", path, token=self._asker.clinician(who), json=body))
+
+    def _tell(self, deed: AlertDeed, answer: Answer) -> None:
+        """Of what can be done again as soon as somebody has done something else about the alert, or is refused then."""
+        if answer.status == 200:
+            self.told.done[deed] += 1
+        if answer.unknown:
+            self.told.perhaps[deed] += 1
 
 
 def _key(errand: VisitErrand) -> str:

@@ -7,7 +7,7 @@ import asyncio
 import random
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, nullcontext, suppress
+from contextlib import ExitStack, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -18,7 +18,7 @@ from shared.clock import monotonic
 from shared.database import Connection
 from tests.chaos.faults import Fault, FaultKind, Service
 from tests.chaos.restoring import restore
-from tests.chaos.slow_disk import slow_disk
+from tests.chaos.slow_disk import slow_disk, stopped
 from tests.chaos.victim import CLOCK_STEP
 from tests.chaos.world import READY_S, SESSION_TIMEOUT_S, Crew, World
 from tests.fixtures.eventually import eventually
@@ -69,6 +69,7 @@ class Driver:
             "kill-in-rebalance": self._kill_in_rebalance, "server": self._server, "cut": self._cut,
             "slow-outbox": self._slow_outbox, "deploy": self._deploy, "clock": self._clock, "restore": self._restore,
             "due-in-outage": self._due_in_outage, "slow-disk": self._slow_disk, "no-relay": self._no_relay,
+            "frozen": self._frozen,
         }  # fmt: skip
         if fault.kind in HURTING_A_CREW:
             assert fault.service
@@ -213,12 +214,19 @@ class Driver:
     # -- servers
 
     async def _server(self, fault: Fault) -> None:
-        assert fault.server
-        names = ["kafka", "postgres", "valkey"] if fault.server == "all" else [fault.server]
+        names = _names(fault)
         async with self._servers:
             await asyncio.gather(*(self.world.stage.kill(name) for name in names))
             await asyncio.sleep(fault.hold_s)
             await asyncio.gather(*(self.world.stage.restart(name) for name in names))
+
+    async def _frozen(self, fault: Fault) -> None:
+        """Connections stay, and nothing comes of them: for longer than a group waits for its members."""
+        async with self._servers:
+            with ExitStack() as stack:
+                for name in _names(fault):
+                    stack.enter_context(stopped(self.world.stage.servers.children[name].process.pid))
+                await asyncio.sleep(fault.hold_s)
 
     async def _slow_disk(self, fault: Fault) -> None:
         """The disk under PostgreSQL, for all services."""
@@ -301,6 +309,12 @@ class Driver:
         file.write_text(str(fault.by_s))
         await asyncio.sleep(STEPPED_S)
         file.write_text("0")
+
+
+def _names(fault: Fault) -> list[str]:
+    """Of the servers that it hurts."""
+    assert fault.server
+    return ["kafka", "postgres", "valkey"] if fault.server == "all" else [fault.server]
 
 
 async def _ended(process: ServiceProcess) -> None:

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 from shared.events.conversations import AlertOutcome
 from shared.events.visits import VisitReason
+from shared.events.vocabulary import PractitionerRole
 from tests.chaos.people import Cast
 
 ZONE = ZoneInfo("America/New_York")
@@ -59,15 +60,18 @@ class VisitErrand:
 
 @dataclass(frozen=True)
 class AlertErrand:
-    """A clinician looks at their queue, takes an alert on, and says what came of it."""
+    """A clinician looks at their queue, takes an alert on, says what came of it, gives it back, or gives it away."""
 
     at_s: float
     number: int
     role: Role
     place: int
     """In the queue."""
-    does: Literal["acknowledge", "resolve", "both"]
+    does: Literal["acknowledge", "resolve", "both", "undo", "hand over"]
+    """`undo`: take it on and give it back at once."""
     outcome: AlertOutcome
+    to_role: PractitionerRole
+    """To whom it is handed over."""
     pause_s: float
 
 
@@ -137,8 +141,9 @@ def _draw_alerts(chance: random.Random, seconds: float) -> list[AlertErrand]:
             number=number,
             role=chance.choice(get_args(Role)),
             place=chance.randint(0, 4),
-            does=chance.choice(("acknowledge", "resolve", "both", "both")),
+            does=chance.choice(("acknowledge", "resolve", "both", "both", "undo", "hand over")),
             outcome=chance.choice(("reached-member", "plan-adjusted", "not-reached")),
+            to_role=chance.choice(("pt", "coach", "coach", "oncall")),
             pause_s=chance.choice((0.0, 0.5, 2.0)),
         )
         for number in range(int(seconds * ALERTS_PER_SECOND))

@@ -17,7 +17,7 @@ Point = Literal[
 """Named places in a service process at which it can be hurt (tests/chaos/points.py)."""
 FaultKind = Literal[
     "kill-at", "kill", "stop-at", "stop", "kill-in-rebalance", "server", "cut", "slow-outbox", "deploy", "clock",
-    "restore", "due-in-outage", "slow-disk", "no-relay",
+    "restore", "due-in-outage", "slow-disk", "no-relay", "frozen",
 ]  # fmt: skip
 KILL_POINTS: tuple[Point, ...] = (
     "before-commit", "after-commit", "before-publish", "after-publish", "after-delete", "before-take",
@@ -35,9 +35,15 @@ SPACING_S = {
     "server": 6.0,
     "restore": 9.0,
     "due-in-outage": 9.0,
+    "frozen": 9.0,
 }
 SPACING_REST_S = 2.5
-HOLDS_S: dict[FaultKind, tuple[float, float]] = {"stop": (7.5, 10), "slow-outbox": (1, 4), "no-relay": (6, 9)}
+HOLDS_S: dict[FaultKind, tuple[float, float]] = {
+    "stop": (7.5, 10),
+    "slow-outbox": (1, 4),
+    "no-relay": (6, 9),
+    "frozen": (7, 14),
+}
 """How long at least and at most."""
 LONG_S = 120.0
 """In a run as long as this a database is set back, too."""
@@ -122,6 +128,9 @@ def _draw(chance: random.Random, at: float, kind: FaultKind) -> Fault:
         case "restore":
             # What others decide again reaches people twice, or was asked for over HTTP and is in no log.
             return Fault(at, kind, "plans", hold_s=chance.uniform(4, 9))
+        case "frozen":
+            stands: Server = chance.choice(("kafka", "postgres", "valkey", "all"))
+            return Fault(at, kind, server=stands, hold_s=chance.uniform(*HOLDS_S[kind]))
         case "slow-disk":
             return Fault(at, kind, server="postgres", hold_s=chance.uniform(3, 6))
         case "due-in-outage":

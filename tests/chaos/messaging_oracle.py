@@ -5,7 +5,7 @@ decision. All else about it, its identity first, follows.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from uuid import UUID
@@ -15,9 +15,11 @@ from services.messaging.domain.alert_events import announce_alerts
 from services.messaging.domain.alert_handling import (
     acknowledge_alert,
     close_alert,
+    hand_over_alert,
     remind_alert,
     resolve_alert,
     settle_alert,
+    undo_acknowledgement,
 )
 from services.messaging.domain.alert_raising import escalate_alert, raise_alerts
 from services.messaging.domain.people import CareTeam
@@ -43,7 +45,7 @@ from shared.events import (
     VisitMissed,
 )
 from shared.outcomes import Command, Outcomes, Refusal, Timer, cause_of
-from tests.chaos.clients import NOTE, AlertDeed
+from tests.chaos.clients import NOBODY, NOTE, AlertDeed
 from tests.chaos.findings import Findings, derive_id
 
 LATE_S = 2.0
@@ -65,9 +67,9 @@ class MessagingOracle:
     """What people did about alerts, as the log tells of it."""
 
     def __post_init__(self) -> None:
-        self._done_by: dict[tuple[UUID, str], list[AlertAcknowledged | AlertResolved]] = {}
+        self._done_by: dict[tuple[UUID, str], list[AlertAcknowledged | AlertResolved | AlertRaised]] = {}
         for event in self.observed.values():
-            if isinstance(event, AlertAcknowledged | AlertResolved):
+            if isinstance(event, AlertAcknowledged | AlertResolved | AlertRaised):
                 self._done_by.setdefault((event.data.alert_id, event.causationid or ""), []).append(event)
 
     def follow(self, events: Sequence[CloudEvent]) -> None:
@@ -176,6 +178,11 @@ class MessagingOracle:
         """After what people did about what it asks now: each such event names the one that asks as its cause."""
         for event in self._done_by.pop((alert.alert_id, alert.cause.id), []):
             because = Command(name="handle-alert", id="", member_id=alert.member_id, cause=alert.cause)
+            if isinstance(event, AlertRaised):
+                if alert.status == "acknowledged" and event.id == _reminder_id(alert):
+                    continue
+                alert = self._passed_on(alert, event, because)
+                continue
             if isinstance(event, AlertAcknowledged):
                 by = event.data.acknowledged_by
                 change = acknowledge_alert(alert=alert, by=by, seen=alert.repeats, because=because, now=event.time)
@@ -198,12 +205,37 @@ class MessagingOracle:
             alert = change.alert
         return alert
 
+    def _passed_on(self, alert: Alert, event: AlertRaised, because: Command) -> Alert:
+        """After who had taken it on gave it back, or somebody handed it over: it asks again. Only what it asks tells
+        which; its identity is that of a request, which nobody else knows."""
+        rules, by, role = load_alert_rules(), alert.acknowledged_by, event.data.owner_role
+        change: AlertChange | Refusal | None = None
+        if by is not None and event.data.respond_by == max(alert.respond_by, event.time):
+            change = undo_acknowledgement(alert=alert, by=by, because=because, rules=rules, now=event.time)
+            deed: AlertDeed = ("undone", alert.alert_id, by.practitioner_id, alert.repeats, "")
+        if change is None or isinstance(change, Refusal):
+            anybody = self.team.pt or self.team.coach
+            assert anybody is not None
+            change = hand_over_alert(
+                alert=alert, by=anybody, to_role=role, team=self.team, seen=alert.repeats, because=because,
+                rules=rules, now=event.time,
+            )  # fmt: skip
+            deed = ("handed over", alert.alert_id, NOBODY, alert.repeats, role)
+        if isinstance(change, Refusal):
+            self.findings.add("alerts", f"{event.type} {event.id} should have been refused: {change.reason}")
+            self.matched.add(event.id)
+            return alert
+        self.deeds[deed] += 1
+        asking = replace(change.alert, cause=cause_of(event))
+        self._compare(replace(change, alert=asking), event)
+        return asking
+
     def _reminded(self, alert: Alert) -> Alert:
         """After it asked again because nothing had come of it."""
         if alert.status != "acknowledged":
             return alert
         timer = follow_up_of(alert)
-        found = self.observed.get(raised_event(alert_id=alert.alert_id, because=timer).id)
+        found = self.observed.get(_reminder_id(alert))
         if found is None:
             return alert
         change = remind_alert(alert=alert, team=self.team, because=timer, rules=load_alert_rules(), now=found.time)
@@ -239,10 +271,10 @@ class MessagingOracle:
         there = (found.NAME, found.subject, found.data.model_dump(), cause)
         self.findings.same("alerts", change.action, wanted, there)
 
-    def hold_against(self, done: Counter[AlertDeed], perhaps: Set[AlertDeed]) -> None:
+    def hold_against(self, done: Counter[AlertDeed], perhaps: Counter[AlertDeed]) -> None:
         """What people were told that they did, they did once, and nothing else."""
         for deed in self.deeds.keys() | done.keys():
-            if self.deeds[deed] != done[deed] and not (deed in perhaps and self.deeds[deed] <= 1):
+            if not done[deed] <= self.deeds[deed] <= done[deed] + perhaps[deed]:
                 self.findings.add("alerts", f"{deed[0]}: told {done[deed]} times, done {self.deeds[deed]} times")
 
 
@@ -256,6 +288,10 @@ def follow_up_of(alert: Alert) -> Timer:
     assert alert.acknowledged_at is not None
     due_at = alert.acknowledged_at + load_alert_rules().resolve_within[alert.priority]
     return Timer(kind=FOLLOW_UP, key=str(alert.alert_id), member_id=alert.member_id, due_at=due_at, cause=alert.cause)
+
+
+def _reminder_id(alert: Alert) -> str:
+    return raised_event(alert_id=alert.alert_id, because=follow_up_of(alert)).id
 
 
 def _escalation_id(alert: Alert) -> str:

@@ -3,12 +3,15 @@
 from collections.abc import AsyncIterator
 from typing import Annotated
 
+import asyncpg
 import httpx
 import pytest
-from fastapi import FastAPI
-from pydantic import BaseModel, Field
+from fastapi import APIRouter, FastAPI
+from pydantic import BaseModel, Field, SecretStr
 
 from shared.http import BODY_SIZE_MAX, Problem, install_problems
+from shared.service import Service
+from shared.settings import ServiceSettings
 
 
 class Answers(BaseModel):
@@ -76,3 +79,35 @@ async def test_a_body_within_the_limit_is_read_whole(client: httpx.AsyncClient) 
 
     answer = await client.post("/answers", content=pieces(), headers={"content-type": "application/json"})
     assert answer.json() == {"pain": 7}
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (TimeoutError(), 503),
+        (ConnectionResetError(), 503),
+        (asyncpg.ReadOnlySQLTransactionError(), 503),
+        (asyncpg.InvalidPasswordError(), 503),
+        (asyncpg.CannotConnectNowError(), 503),
+        (FileNotFoundError(), 500),
+        (asyncpg.UndefinedTableError(), 500),
+        (KeyError(), 500),
+    ],
+    ids=lambda value: None if isinstance(value, int) else type(value).__name__,
+)
+async def test_whoever_asks_a_service_is_told_whether_to_ask_again(error: Exception, status: int) -> None:
+    """What the world brings about may be over in a moment; a bug is not."""
+    router = APIRouter()
+
+    @router.get("/fails")
+    async def fail() -> None:
+        raise error
+
+    settings = ServiceSettings(database_url=SecretStr("postgresql://nobody"), port=0)
+    service = Service(name="probe", settings=settings, routers=[router])
+    transport = httpx.ASGITransport(app=service.app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://service.test") as asking:
+        answer = await asking.get("/fails")
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert ("retry-after" in answer.headers) == (status == 503)

@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 from services.messaging.pages.rendering import render_plain
 from services.messaging.pages.viewer import SignInNeeded
 from services.messaging.pages.wording import LANGUAGES
-from shared.database import TRANSIENT
+from shared.database import is_transient
 from shared.http import Problem
 
 SCRIPT_HEADER: Final = "x-console"
@@ -55,7 +55,9 @@ class PageRoute(APIRoute):
                 response = _refuse(request, problem.status)
             except RequestValidationError:
                 response = _refuse(request, 422)
-            except TRANSIENT:
+            except Exception as error:
+                if not is_transient(error):
+                    raise
                 response = _refuse(request, 503)
             for name, value in HEADERS.items():
                 response.headers.setdefault(name, value)
