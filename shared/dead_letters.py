@@ -217,6 +217,8 @@ async def _replay_alone(connection: Connection, seen: HeldEvent, reader: Reader,
     row = await load_held(connection, seen.held_id, lock=True)
     if row is None:
         return Step(result="gone", answer=GONE)
+    if row.blocks != seen.blocks:
+        return Step(row, "kept", CHANGED)
     if not subscription.stateless:
         head = await find_head(connection, member_id=event.subject, group=subscription.group, topic=subscription.topic)
         if head is not None:  # or it would overtake what is parked

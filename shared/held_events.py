@@ -115,7 +115,7 @@ def _unpack_headers(packed: str) -> list[tuple[str, bytes | None]]:
 
 async def hold_events(connection: Connection, *, group: str, topic: str, held: Sequence[HeldEvent]) -> list[bytes]:
     """Append events to their queues, in the order given. One statement. A record is held once by its coordinates; the
-    identities of those that were held already, under another one."""
+    identities of those that were held already, under this one or another."""
     if held:
         rows = await connection.fetch(
             HOLD,

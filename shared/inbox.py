@@ -46,7 +46,10 @@ select identity, digest from unnest($1::bytea[], $2::bytea[]) as l(identity, dig
 on conflict (identity) do nothing returning identity
 """
 FIND_DIGESTS = "select identity, digest from delivery.inbox where identity = any($1::bytea[])"
-GIVE_BACK = "delete from delivery.inbox where identity = any($1::bytea[])"
+GIVE_BACK = """
+delete from delivery.inbox i where identity = any($1::bytea[])
+    and not exists (select from delivery.held_events h where h.identity = i.identity)
+"""
 
 FIND = "select identity, outcome, detail, digest from delivery.inbox where identity = any($1::bytea[])"
 
@@ -153,8 +156,8 @@ async def take_late(connection: Connection, events: Sequence[tuple[bytes, bytes]
 
 
 async def give_back(connection: Connection, identities: Sequence[bytes]) -> None:
-    """Undo `take_late` in the same transaction, for events that had no effect after all: else the next attempt would
-    pass for a duplicate of this one."""
+    """Undo what this transaction took, for events that had no effect after all: else the next attempt would pass for a
+    duplicate of this one. What is held under an identity keeps it."""
     if identities:
         await connection.execute(GIVE_BACK, identities)
 

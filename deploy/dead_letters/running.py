@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 from deploy.dead_letters.listing import Filters, find_ids, newest_id
 from shared.clock import Clock, monotonic
@@ -118,7 +118,7 @@ class Runner:
         done = Done(self.service, held_id, await self._patiently(partial(self._begin, held_id)))
         await self._keep_to_the_rate(done.step.taken)
         while done.step.rest is not None:
-            step = await self._patiently(partial(self._go_on, done.step.rest))
+            step = await self._patiently(partial(self._go_on, held_id, done.step.rest))
             done.add(step)
             await self._keep_to_the_rate(step.taken)
         return done
@@ -128,17 +128,21 @@ class Runner:
         step = await act(connection, held_id, bench)
         if step.held is not None and not self.request.dry_run:
             result = "kept" if step.result == "kept" else f"{self.request.action}ed"
-            await record_operation(
-                connection,
-                who=self.request.who,
-                action=f"dead-letters {self.request.action}",
-                why=self.request.why,
-                details={**place_of(step.held), "result": result, "taken": step.taken},
-            )
+            await self._record(connection, {**place_of(step.held), "result": result, "taken": step.taken})
         return step
 
-    async def _go_on(self, queue: QueueKey, connection: Connection, bench: Bench) -> Step:
-        return await go_on(connection, queue, bench)
+    async def _go_on(self, held_id: int, queue: QueueKey, connection: Connection, bench: Bench) -> Step:
+        """The next page behind a held event, written down with it."""
+        _, group, topic = queue
+        step = await go_on(connection, queue, bench)
+        what = {"held_id": held_id, "group": group, "topic": topic, "result": "went on", "taken": step.taken}
+        await self._record(connection, what)
+        return step
+
+    async def _record(self, connection: Connection, details: Mapping[str, Any]) -> None:
+        request = self.request
+        action = f"dead-letters {request.action}"
+        await record_operation(connection, who=request.who, action=action, why=request.why, details=details)
 
     async def _try(self, held_id: int) -> Done:
         """All pages in one transaction, which is rolled back."""

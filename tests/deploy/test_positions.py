@@ -116,3 +116,11 @@ async def test_all_positions_are_listed_for_programs(books: Books, data: Path) -
     assert set(listed) == {"plans.activity", "plans.members", "plans.safety", "plans.visits"}
     found = listed["plans.activity"]
     assert (found["next_offset"], found["records_read"], found["records_new"]) == (END, END, 2)
+
+
+async def test_of_two_moves_the_last_one_counts(books: Books, data: Path, run_service: RunService) -> None:
+    for offset in (2, 1):
+        assert (await careloop(*setting(offset), data=data)).exit_code == 0
+        async with run_service(build, PlansSettings, name="plans", database_url=books.url) as running:
+            await running.settled()
+    assert await books.check() == []

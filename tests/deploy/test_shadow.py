@@ -199,3 +199,28 @@ async def test_what_makes_no_sense_is_said_in_one_sentence(
 
 def test_a_service_that_reads_nothing_has_no_shadow() -> None:
     assert not readers_of("enrollment")
+
+
+async def test_what_was_refused_for_its_time_and_discarded_is_refused_in_a_shadow(
+    probe: RunningService, tmp_path: Path, publish: Publish
+) -> None:
+    raw = orjson.loads(encode(pain(member := uuid4(), 4)))
+    aged = {**raw, "time": (datetime.now(UTC) - timedelta(days=90)).isoformat()}
+    await publish.raw(ACTIVITY, orjson.dumps(aged), key=member_key(member))
+    await probe.settled()
+    await probe.service.database.execute("delete from delivery.held_events")
+    await probe.service.database.execute("update delivery.inbox set outcome = 'discarded' where detail = 'too-old'")
+    told = await asked(tmp_path, "run", "--service", "probe", "--reason", "look")
+    activity = next(one for one in told["groups"] if one["consumer_group"] == "probe.activity")
+    assert activity["held"] == {"dead": 1}
+
+
+async def test_a_long_history_is_compared_to_its_end(
+    probe: RunningService, tmp_path: Path, publish: Publish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deploy.shadow.comparing.PAGE", 2)
+    await publish(ACTIVITY, *(pain(uuid4(), 1) for _ in range(5)))
+    await probe.settled()
+    told = await asked(tmp_path, "run", "--service", "probe", "--reason", "look")
+    activity = next(one for one in told["groups"] if one["consumer_group"] == "probe.activity")
+    assert (activity["same"], activity["different"]) == (5, {})

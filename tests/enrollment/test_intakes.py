@@ -1,15 +1,18 @@
 """Intake through HTTP: enrolled, stopped, waiting, taught or refused, and what the other services hear of it."""
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
-from services.enrollment.store.answers import Answer, load_answer
+from services.enrollment.store.answers import KEPT, Answer, forget_answers, load_answer, save_answer
 from services.enrollment.store.memberships import load_memberships
-from shared.database import Connection
+from shared.clock import wall_now
+from shared.database import Connection, open_database
 from tests.enrollment.clinic import Clinic, roster
+from tests.fixtures.databases import DatabaseFactory
 
 ENROLMENT = ["member.screened", "contact.changed", "member.enrolled", "consent.changed", "care-team.assigned"]
 
@@ -348,3 +351,17 @@ async def test_an_enrolment_and_a_file_that_ends_the_coverage_meet_in_either_ord
         found = await load_memberships(connection, member_ids=enrolled)
     assert {m.status for m in found.values()} <= {"disenrolled"}
     assert sum(row["panel_size"] for row in await clinic.rows("select panel_size from practitioners")) == 0
+
+
+async def test_an_answer_is_kept_for_as_long_as_a_phone_may_ask_again(database: DatabaseFactory) -> None:
+    pool, now = await open_database(await database("enrollment"), connections=2, application="test"), wall_now()
+    answer = Answer(digest=b"d", status=201, body=b"{}")
+    try:
+        async with pool.acquire() as connection:
+            for key, age in (("young", KEPT - timedelta(minutes=1)), ("old", KEPT + timedelta(minutes=1))):
+                await save_answer(connection, answer, caller="app", key=key, now=now - age)
+            await forget_answers(connection, now=now)
+            assert await load_answer(connection, caller="app", key="young") == answer
+            assert await load_answer(connection, caller="app", key="old") is None
+    finally:
+        await pool.close()

@@ -5,6 +5,7 @@ from uuid import uuid4
 import pytest
 
 from services.messaging.domain.alert import Alert
+from services.messaging.domain.people import ONCALL_AUDIENCE
 from services.messaging.domain.slots import Span
 from services.messaging.handlers.follow_activity import follow_activity
 from services.messaging.handlers.follow_members import follow_members
@@ -46,6 +47,7 @@ from tests.messaging.given import (
     spiked,
     team_assigned,
 )
+from tests.messaging.test_feed import head, read
 
 RULES = load_alert_rules()
 
@@ -323,3 +325,11 @@ async def test_a_pt_who_is_on_call_acts_as_on_call_for_members_of_other_teams(cl
     await clinic.command(undo_acknowledge, alert_id=alert.alert_id, by=STRANGER)
     await clinic.command(acknowledge, alert_id=alert.alert_id, by=PT, seen=0)
     assert (await the_alert(clinic)).owner.role == "pt", "the member's own PT acts as such"
+
+
+async def test_who_is_on_call_is_told_that_somebody_else_has_taken_it(clinic: Clinic) -> None:
+    await clinic.take(raise_safety_alerts, flagged("emergency", "chest-pain-breathless"))
+    alert, start = await the_alert(clinic), (await head(clinic)).last_number
+    assert alert.owner.role == "oncall"
+    await clinic.command(acknowledge, alert_id=alert.alert_id, by=PT, seen=alert.repeats)
+    assert [one.change for one in await read(clinic, ONCALL_AUDIENCE, after=start)][:1] == ["acknowledged"]

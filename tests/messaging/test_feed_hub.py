@@ -326,3 +326,41 @@ async def test_who_listens_alone_tells_nobody(
         assert len(told_of) - 1 == times
     finally:
         announcing.cancel()
+
+
+async def test_what_is_entered_while_a_window_reads_the_table_is_shown_to_it(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a window that reads the table, when the hub shows something that came behind that reading, then it does
+    not wait for the next look."""
+    monkeypatch.setattr(feed_module, "POLL_S", 3600.0)
+    got: list[int] = []
+    entered: list[int] = []
+
+    async def enter() -> Any:
+        async with clinic.transaction(MEMBER) as connection:
+            return await write(connection, [saving_feed_entries([entry()], now=NOW)])
+
+    async def watch(hub: Any, service: Any, after: int) -> None:
+        async for event in hub._counted(service, COACH.practitioner_id, [COACH.practitioner_id], after, float("inf")):
+            if event.event == "change":
+                got.append(int(cast(str, event.id)))
+
+    async with running_hub(clinic) as (hub, service):
+        hub.wake()
+        await eventually(lambda: hub._end >= 0, within=20)
+        start = hub._end
+
+        async def read_slowly(*asked: Any, **named: Any) -> Any:
+            found = await look_at_feed(*asked, **named)
+            if not entered:  # once: behind this reading, before its window goes on
+                entered.append(1)
+                hub.wake(await enter())
+                await eventually(lambda: hub._end == start + 1, within=20)
+            return found
+
+        monkeypatch.setattr(feed_module, "look_at_feed", read_slowly)
+        window = asyncio.create_task(watch(hub, service, start))
+        await eventually(lambda: got == [start + 1], within=5)
+        window.cancel()
+        await asyncio.wait([window])

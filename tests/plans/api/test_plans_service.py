@@ -379,3 +379,18 @@ async def test_nothing_is_accepted_that_kafka_has_not_acknowledged(
         assert answer.status_code == 503
         assert answer.headers["retry-after"]
         assert "911" in answer.json()["instruction"]["text"]["en"]
+
+
+async def test_nobody_raises_a_red_flag_for_somebody_else(
+    plans: RunningService, tokens: Tokens, servers: RunningServers, namespace: str
+) -> None:
+    me, other = uuid4(), uuid4()
+    answer = await post(
+        plans, tokens.member(me), as_json(pain_reported(other, at=now(), score=3, findings=("chest-pain-breathless",)))
+    )
+    assert (answer.status_code, "instruction" in answer.json()) == (403, False)
+    mine = pain_reported(me, at=now(), score=3, findings=("chest-pain-breathless",))
+    assert (await post(plans, tokens.member(me), as_json(mine))).status_code == 202
+    await plans.settled()
+    assert [one.subject for one in await published(servers, namespace, "careloop.plans", at_least=1)] == [me]
+    assert [one.subject for one in await published(servers, namespace, "careloop.activity", at_least=1)] == [me]

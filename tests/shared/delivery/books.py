@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import asyncpg
@@ -154,3 +154,10 @@ class Books:
             return bool(await self.pool.fetchval(WAITING_FOR_A_LOCK) == many)
 
         await eventually(waits, within=20, what=f"{many} wait for a lock")
+
+
+async def take_one(taker: ChunkTaker, record: Record, *, counted: bool = False, partitions: int = PARTITIONS) -> None:
+    """Take a record as a chunk of its own, at the place where it lies."""
+    lane = Lane(TopicPartition(ACTIVITY, record.partition), start=record.offset, cautious=counted)
+    raw = RawChunk(record.offset, record.offset + 1, [cast(Any, record)])
+    await taker.take(lane, raw, counted=counted, partitions=partitions)

@@ -6,28 +6,21 @@ from datetime import timedelta
 from uuid import uuid4
 
 import pytest
-from aiokafka import TopicPartition
 
 from shared.clock import wall_now
 from shared.database import Connection
 from shared.events import PainReported
-from shared.lanes import Lane, RawChunk
 from shared.outcomes import Outcomes
-from shared.positions import record_attempt
+from shared.positions import count_starts, record_attempt
 from shared.replaying import Reader
 from shared.taking import ATTEMPTS_MAX
-from tests.shared.delivery.books import GROUP, SAFETY, Books, Record
+from tests.shared.delivery.books import GROUP, SAFETY, Books, take_one
 from tests.shared.delivery.conftest import RED_FLAG
 from tests.shared.delivery.probe import ACTIVITY, pain
 
 
 async def die(connection: Connection, events: Sequence[PainReported], /, *, now: object) -> Outcomes:
     raise AssertionError("it would have ended the process once more")
-
-
-def chunk_of(record: Record) -> tuple[Lane, RawChunk]:
-    lane = Lane(TopicPartition(ACTIVITY, record.partition), start=record.offset, cautious=True)
-    return lane, RawChunk(record.offset, record.offset + 1, [record])
 
 
 @pytest.mark.parametrize("fault", ["time-ahead", "identity-conflict"])
@@ -47,7 +40,7 @@ async def test_what_ends_the_process_of_a_safety_group_is_condemned_whatever_els
     async with books.pool.acquire() as connection:
         for _ in range(ATTEMPTS_MAX):
             await record_attempt(connection, SAFETY, ACTIVITY, record.partition, record.offset)
-    await books.taker(SAFETY).take(*chunk_of(record), counted=True, partitions=2)
+    await take_one(books.taker(SAFETY), record, counted=True)
     books.readers, books.bases[SAFETY, record.partition] = readers, record.offset + 1
     await books.take_as_the_runtime(books.write(pain(first.subject, 3, findings=RED_FLAG)), group=SAFETY)
     assert [(row["state"], row["reason"], row["blocks"]) for row in await books.held(SAFETY)] == [
@@ -59,6 +52,31 @@ async def test_what_ends_the_process_of_a_safety_group_is_condemned_whatever_els
 async def test_an_event_does_not_pay_for_a_client_that_has_forgotten_its_topic(books: Books) -> None:
     """The client forgets how many partitions a topic has while the broker cannot tell."""
     event = pain(uuid4(), 3)
-    await books.taker(GROUP).take(*chunk_of(books.write(event)), counted=False, partitions=0)
+    await take_one(books.taker(GROUP), books.write(event), partitions=0)
     assert await books.effects(event.subject) == [3]
     assert await books.held() == []
+
+
+async def test_the_attempt_that_comes_after_the_last_allowed_one_condemns_and_none_before_it(books: Books) -> None:
+    member = uuid4()
+    first, second = books.write(pain(member, 1)), books.write(pain(member, 2))
+    async with books.pool.acquire() as connection:
+        for _ in range(ATTEMPTS_MAX - 1):
+            await record_attempt(connection, GROUP, ACTIVITY, 0, first.offset)
+        for _ in range(ATTEMPTS_MAX):
+            await record_attempt(connection, GROUP, ACTIVITY, 0, second.offset)
+    for record in (first, second):
+        await take_one(books.taker(GROUP), record, counted=True)
+    assert await books.effects(member) == [1]
+    assert [(row["record_offset"], row["reason"]) for row in await books.held()] == [(1, "kills-the-process")]
+
+
+async def test_a_chunk_that_is_committed_forgives_its_partition_the_starts_before_it(books: Books) -> None:
+    async with books.transaction() as connection:
+        for _ in range(2):
+            await count_starts(connection, GROUP, ACTIVITY, [0, 1])
+    await books.take(books.write(pain(uuid4(), 1)))
+    rows = await books.pool.fetch(
+        "select stalled_starts from delivery.positions where consumer_group = $1 order by partition", GROUP
+    )
+    assert [row["stalled_starts"] for row in rows] == [0, 2]

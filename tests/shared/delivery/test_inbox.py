@@ -7,6 +7,7 @@ from uuid import uuid4
 import orjson
 import pytest
 
+from deploy.reconciliation.books import Disagreeing, count_disagreeing
 from shared.clock import wall_now
 from shared.dead_letters import Bench, replay
 from shared.events.codec import encode
@@ -75,3 +76,16 @@ async def test_a_fault_outside_the_event_leaves_its_identity_free(books: Books, 
     assert (taken.counts.dead, taken.counts.new) == (1, 1)
     assert [row["reason"] for row in await books.held()] == [fault]
     assert await books.effects(event.subject) == [3]
+
+
+async def test_another_body_that_is_read_once_more_stays_known(books: Books) -> None:
+    """Given an operator who sets the position back to before another body under a known identity, when it is read once
+    more, then the inbox still knows it by its place."""
+    member = uuid4()
+    first, other = books.write(pain(member, 1, event_id="e")), books.write(pain(member, 2, event_id="e"))
+    await books.take(first, other)
+    await books.pool.execute("update delivery.positions set next_offset = 0")
+    books.bases.clear()
+    await books.take(first, other)
+    async with books.pool.acquire() as connection:
+        assert await count_disagreeing(connection) == Disagreeing(held=0, told=0)

@@ -63,6 +63,7 @@ async def test_a_partition_that_is_taken_away_while_it_is_opened_again_is_let_go
 ) -> None:
     """Given a partition that must begin again while it has a chunk in hand, when the group takes it away before that
     chunk has ended, then nobody goes on with it."""
+    await probe.settled()
     intake = probe.service.intakes[0]
     (partition,) = [one for one in intake.lanes if one.partition == 0]
     taking, may_end, take = asyncio.Event(), asyncio.Event(), intake._taker.take
@@ -89,6 +90,7 @@ async def test_a_partition_that_is_taken_away_while_it_is_opened_again_is_let_go
 async def test_whoever_has_no_partition_any_more_misses_nothing_of_one(probe: RunningService) -> None:
     """Given a partition of which polling brought nothing, when another process is given it, then this one no longer
     tells of it."""
+    await probe.settled()
     watch = probe.service.intakes[0].watch
     watch._silent = dict.fromkeys(probe.service.intakes[0].lanes, (0, UNDELIVERED_CHECKS))
     assert watch.undelivered

@@ -94,3 +94,22 @@ async def test_after_a_poll_that_failed_every_lane_is_read_from_its_end(
         assert run_without_waiting(intake._poll(Broken(error))) == ()
         assert slept == [intake_module.POLL_AGAIN_S]
     assert sought == lanes
+
+
+async def test_a_gap_that_could_not_be_asked_about_stops_nobody(
+    probe: RunningService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a gap in the log, when the broker cannot say what it still holds, then the partition is read again."""
+    await probe.settled()
+    intake, sought = probe.service.intakes[0], list[tuple[TopicPartition, int]]()
+    (partition, lane), *_ = intake.lanes.items()
+
+    async def no_answer(_: Any) -> Any:
+        raise KafkaError
+
+    monkeypatch.setattr(intake.consumer, "beginning_offsets", no_answer)
+    monkeypatch.setattr(intake.consumer, "seek", lambda *where: sought.append(where))
+    intake.consumer.pause(partition)
+    await intake._judge_gap(partition, lane, [])
+    assert sought == [(partition, lane.end)]
+    assert partition not in intake.consumer.paused()

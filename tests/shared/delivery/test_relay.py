@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
+from types import SimpleNamespace
 from typing import Any, cast
 from uuid import UUID, uuid4
 
@@ -17,7 +18,7 @@ from shared.kafka import new_producer
 from shared.migrating import migrate
 from shared.outbox import OutboxRow, inserting_rows
 from shared.partitioning import key_of, partition_of
-from shared.relay import URGENT, Relay
+from shared.relay import CHANNEL, URGENT, Relay
 from shared.settings import ServiceSettings
 from shared.telemetry import RELAY_BACKOFF, RELAY_FAILURES
 from shared.writing import write
@@ -309,7 +310,7 @@ async def test_a_refused_record_leaves_the_rest_of_its_partition_alone(
     replaced; that the record is tried again later costs no producer."""
     refused, *others = (member_in(0) for _ in range(4))
     tries = RELAY_FAILURES.labels("InvalidTimestampError")._value
-    before = tries.get()
+    before, backing_off = tries.get(), RELAY_BACKOFF._value.get()
     async with relaying(settings, pool):
         await put(pool, events_of([refused, *others], 1))
         await eventually(lambda: empty(pool))
@@ -323,6 +324,7 @@ async def test_a_refused_record_leaves_the_rest_of_its_partition_alone(
         assert len(made) == 2
         await pool.execute("update delivery.outbox set created_at = clock_timestamp()")
         await eventually(lambda: empty(pool), within=30)
+        assert RELAY_BACKOFF._value.get() == backing_off, "once it is taken its member is like everybody else"
     read = await consume(ACTIVITY, count=24)
     for member in (refused, *others):
         assert ids_of(read, member) == numbers(6)
@@ -351,3 +353,15 @@ async def test_the_leader_is_told_again_of_what_was_committed_while_it_was_told(
     await eventually(lambda: told == ["", URGENT, ""], within=5)
     relay.wake()
     await eventually(lambda: told == ["", URGENT, "", ""], within=5)
+
+
+async def test_the_leader_wakes_what_it_was_told_of() -> None:
+    woken: list[str] = []
+    relay = Relay(cast(Any, object()), cast(Any, object()))
+    relay._urgent = cast(Any, SimpleNamespace(wake=lambda: woken.append("urgent")))
+    relay._bulk = cast(Any, SimpleNamespace(wake=lambda: woken.append("bulk")))
+    relay._on_notify(None, 1, CHANNEL, URGENT)
+    assert "urgent" in woken
+    woken.clear()
+    relay._on_notify(None, 1, CHANNEL, "")
+    assert woken == ["bulk"]

@@ -7,11 +7,15 @@ from uuid import UUID, uuid4
 import pytest
 from prometheus_client import generate_latest, parser
 
+from shared.clock import wall_now
+from shared.held_events import HeldEvent
+from shared.parking import NoRoom, Room, require_room
 from tests.fixtures.eventually import eventually
 from tests.fixtures.services import Consume, Publish, RunningService, RunService
+from tests.shared.delivery.books import GROUP, JOINING, Books, take_one
 from tests.shared.delivery.conftest import RED_FLAG, effects_are, effects_of, held, neighbour_of, partition_of
 from tests.shared.delivery.operating import Operator, books_agree, fix
-from tests.shared.delivery.probe import ACTIVITY, build, pain
+from tests.shared.delivery.probe import ACTIVITY, MEMBERS, build, pain
 
 EVENTS_MAX = 4
 
@@ -137,3 +141,25 @@ async def test_what_is_held_is_measured(
             return measured("careloop_held_events", **group, state="dead") == 0
 
         await eventually(gone)
+
+
+async def test_what_this_process_has_held_takes_room_before_it_is_counted_again(books: Books) -> None:
+    taker, record = books.taker(), books.write(pain(uuid4(), 9))
+    taker.room = Room(events_max=10, bytes_max=10_000)
+    await take_one(taker, record)
+    assert taker.room.held_bytes == len(record.value or b"")
+
+
+async def test_a_queue_has_the_room_of_its_own_group_and_topic(books: Books) -> None:
+    member = uuid4()
+    await books.take(*(books.write_raw(b"{", key=member, topic=MEMBERS) for _ in range(3)), group=JOINING)
+    assert len(await books.held(JOINING)) == 3
+    event = HeldEvent(
+        partition=0, record_offset=0, record_key=None, member_id=member, blocks=True, state="dead", reason="bug",
+        detail=None, identity=b"", source=None, event_id=None, value=b"x", headers=(), record_at=wall_now(),
+    )  # fmt: skip
+    room = Room(events_max=3, bytes_max=1_000)
+    async with books.transaction() as connection:
+        assert await require_room(connection, room, group=GROUP, topic=ACTIVITY, held=[event]) == 1
+        with pytest.raises(NoRoom):
+            await require_room(connection, room, group=JOINING, topic=MEMBERS, held=[event])

@@ -1,21 +1,27 @@
 """A red flag is never missed: whatever is wrong with an event that can be read, a safety group still looks at it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
 import orjson
 import pytest
 
+from shared.clock import wall_now
 from shared.database import Connection
+from shared.dead_letters import Bench, replay
 from shared.events import PainReported
 from shared.events.codec import encode
 from shared.member_locks import lock_members
 from shared.outcomes import Outcomes
+from shared.telemetry import SAFETY_FAILURES
 from tests.fixtures.eventually import eventually
 from tests.fixtures.services import Consume, Publish, RunningService, RunService, member_key
+from tests.shared.delivery.books import SAFETY, Books, take_one
 from tests.shared.delivery.conftest import RED_FLAG, held
 from tests.shared.delivery.probe import ACTIVITY, MEMBERS, ProbeBug, build, pain, paused, raise_red_flags
 
@@ -121,3 +127,33 @@ async def test_what_waits_takes_effect_once_while_red_flags_come(probe: RunningS
 async def count(probe: RunningService) -> dict[UUID, int]:
     rows = await probe.service.database.fetch("select member_id, count(*) from effects group by 1")
     return {row["member_id"]: row["count"] for row in rows}
+
+
+async def test_a_record_in_which_nobody_looked_is_told_though_no_handler_failed(books: Books) -> None:
+    failures = SAFETY_FAILURES.labels(SAFETY)._value
+    before = failures.get()
+    await take_one(books.taker(SAFETY), books.write_raw(b"{", key=uuid4()))
+    assert failures.get() == before + 1
+
+
+async def test_the_flag_of_a_second_body_is_urgent_too(books: Books) -> None:
+    member = uuid4()
+    one = books.write(pain(member, 1, event_id="e", findings=RED_FLAG))
+    two = books.write(pain(member, 2, event_id="e", findings=("saddle-numbness",)))
+    await books.take(one, two, group=SAFETY)
+    assert [row["urgent"] for row in await books.pool.fetch("select urgent from delivery.outbox")] == [True, True]
+
+
+async def test_a_flag_that_a_replay_raises_is_urgent(books: Books) -> None:
+    async def fail(connection: Any, events: Sequence[Any], /, *, now: datetime) -> Outcomes:
+        raise ProbeBug
+
+    mended = books.readers
+    broken = replace(mended[SAFETY], subscription=replace(mended[SAFETY].subscription, run=fail))
+    books.readers = {**mended, SAFETY: broken}
+    await books.take(books.write(pain(uuid4(), 1, findings=RED_FLAG)), group=SAFETY, isolated=True)
+    (held,) = await books.held(SAFETY)
+    async with books.transaction() as connection:
+        step = await replay(connection, held["held_id"], Bench(readers=mended, service="probe", now=wall_now()))
+    assert step.result == "done"
+    assert [row["urgent"] for row in await books.pool.fetch("select urgent from delivery.outbox")] == [True]

@@ -200,3 +200,9 @@ async def test_what_was_polled_before_the_position_was_sought_is_dropped(
         await eventually(lambda: running.service.health.started, what="it has started")
         await eventually(partial(effects_are, running, member, [0, 1, 2, 3, 4, 5]))
     assert polled[0] == 4
+
+
+async def test_a_start_counts_only_where_something_is_to_be_taken(probe: RunningService) -> None:
+    count = "select count(*) = 6 from delivery.positions"
+    await eventually(lambda: probe.service.database.fetchval(count), within=20, what="all is assigned")
+    assert await probe.service.database.fetchval("select max(stalled_starts) from delivery.positions") == 0

@@ -2,12 +2,14 @@
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 import asyncpg
 import orjson
 import pytest
+from pydantic import SecretStr
 
 from shared.database import Connection, Database, open_database
 from shared.events import PainSettled, SafetyFlagged
@@ -30,6 +32,7 @@ from tests.fixtures.eventually import eventually
 from tests.fixtures.servers import RunningServers
 from tests.fixtures.services import Consume, Publish, RunService
 from tests.fixtures.topics import TopicFactory
+from tests.shared.delivery.books import GROUP, SAFETY
 from tests.shared.delivery.probe import ACTIVITY, DECISION, MEMBERS, add_tables, build, pain, paused
 from tests.shared.delivery.relaying import relaying
 
@@ -206,3 +209,16 @@ async def test_connections_are_kept_apart_only_where_flags_are_raised(run_servic
 
 async def none_left(watch: "asyncpg.Connection[asyncpg.Record]", connections: str) -> bool:
     return bool(await watch.fetchval(connections) == 0)
+
+
+SETTINGS = ServiceSettings(database_url=SecretStr("postgresql://not.used"), namespace="test", port=0)
+
+
+async def test_a_safety_group_wakes_the_urgent_part_of_the_relay_and_no_other_does() -> None:
+    woken: list[bool] = []
+    service = build(SETTINGS)
+    service._database = cast(Any, object())
+    service.relay = cast(Any, SimpleNamespace(wake=lambda *, urgent=False: woken.append(urgent)))
+    for group in (SAFETY, GROUP):
+        service._new_intake(service.readers[group])._taker.committed(1, None)
+    assert woken == [True, False]

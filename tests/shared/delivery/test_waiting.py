@@ -57,6 +57,7 @@ async def test_what_waits_for_a_day_is_a_dead_letter_and_is_taken_when_its_need_
     async def expired() -> bool:
         rows = [(row["state"], row["reason"]) for row in await held(timed)]
         assert rows == [("dead", "waited-too-long"), ("parked", "behind"), ("parked", "behind")]
+        assert (await held(timed))[0]["detail"] == "member", "an operator learns what it needs"
         return True
 
     await eventually(expired)

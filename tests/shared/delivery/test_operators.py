@@ -1,0 +1,91 @@
+"""An operator's replay, discard and dry run, page by page, on the books without a broker."""
+
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from deploy.dead_letters import running
+from deploy.dead_letters.running import REST_AFTER, Request, Runner
+from shared.clock import WallClock, wall_now
+from tests.shared.delivery.books import Books
+from tests.shared.delivery.operating import readers
+from tests.shared.delivery.probe import pain
+
+
+def runner(books: Books, **options: Any) -> Runner:
+    request = Request(**{"action": "replay", "who": "operator", "why": "a test", **options})
+    return Runner(service="probe", database=books.pool, readers=readers(), clock=WallClock(), request=request)
+
+
+async def queue_of(books: Books, member: UUID, *scores: int) -> None:
+    """A queue of one that failed and these behind it; what made it fail is mended."""
+    await books.take(*(books.write(pain(member, score)) for score in (9, *scores)), isolated=True)
+    await books.fix()
+
+
+async def test_what_a_rate_leaves_in_the_middle_is_the_operators_for_a_minute(books: Books) -> None:
+    member = uuid4()
+    await queue_of(books, member, 1, 2, 3)
+    (head, *_) = await books.held()
+    one = runner(books, held_id=head["held_id"], rate=2.0)
+    await one._patiently(partial(one._begin, head["held_id"]))
+    (rest, *_) = await books.held()
+    assert rest["reason"] == "long-queue"
+    assert rest["expires_at"] > wall_now() + REST_AFTER / 2
+
+
+async def test_a_rate_is_kept_over_all_pages(books: Books, monkeypatch: pytest.MonkeyPatch) -> None:
+    member, at = uuid4(), [0.0]
+    await queue_of(books, member, *range(1, 6))
+
+    async def sleep(seconds: float) -> None:
+        at[0] += seconds
+
+    monkeypatch.setattr(running, "monotonic", lambda: at[0])
+    monkeypatch.setattr(running, "asyncio", SimpleNamespace(sleep=sleep))
+    (head, *_) = await books.held()
+    one = runner(books, held_id=head["held_id"], rate=2.0)
+    one._began = 0.0
+    assert [done.failed async for done in one.run()] == [False]
+    assert await books.effects(member) == [9, 1, 2, 3, 4, 5]
+    kept = await books.pool.fetch("select details from delivery.operations order by operation_id")
+    assert [row["details"]["taken"] for row in kept] == [2, 2, 2], "each page is written down"
+    assert at[0] == pytest.approx(3.0), "six events at two a second"
+
+
+async def test_a_discard_is_written_down_though_nothing_stood_behind_it(books: Books) -> None:
+    await books.take(books.write(pain(uuid4(), 1), key=uuid4()))
+    (held,) = await books.held()
+    [_ async for _ in runner(books, action="discard", held_id=held["held_id"]).run()]
+    (kept,) = await books.pool.fetch("select action, reason, details from delivery.operations")
+    assert (kept["action"], kept["reason"]) == ("dead-letters discard", "a test")
+    assert (kept["details"]["held_id"], kept["details"]["result"]) == (held["held_id"], "discarded")
+
+
+async def test_what_is_held_after_an_operator_began_is_left_alone(
+    books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "IDS_PAGE", 1)
+    await books.take(books.write(pain(uuid4(), 1), key=uuid4()))
+    done = []
+    async for one in runner(books, action="discard").run():
+        done.append(one)
+        await books.take(books.write(pain(uuid4(), 1), key=uuid4()))
+    assert len(done) == 1
+    assert len(await books.held()) == 1
+
+
+async def test_a_dry_run_that_is_cut_short_changes_nothing_either(
+    books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "DRY_RUN_S", -1.0)
+    member = uuid4()
+    await queue_of(books, member, 1, 2, 3)
+    before = await books.held()
+    (done,) = [one async for one in runner(books, held_id=before[0]["held_id"], rate=2.0, dry_run=True).run()]
+    assert (done.more, done.step.taken) == (True, 2)
+    assert await books.held() == before
+    assert await books.effects(member) == []
