@@ -171,11 +171,11 @@ class Found:
 
 
 async def find_outcomes(
-    connection: Connection, *, group: str, events: Sequence[tuple[str, str]], timeout: float | None = None
+    connection: Connection, *, group: str, events: Sequence[tuple[str, str]]
 ) -> dict[tuple[str, str], Found]:
     """How events, given as (source, id), ended in a consumer group; those it has not taken are missing."""
     wanted = {inbox_identity(group, source, event_id): (source, event_id) for source, event_id in events}
-    rows = await connection.fetch(FIND, list(wanted), timeout=timeout)
+    rows = await connection.fetch(FIND, list(wanted))
     return {wanted[row["identity"]]: Found(row["outcome"], row["detail"], row["digest"]) for row in rows}
 
 

@@ -296,7 +296,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
 
     async def _run_lane(self, lane: Lane) -> None:
         singles = self._settings.chunk_records if lane.cautious else 0
-        while True:
+        while self.lanes.get(lane.partition) is lane:  # a cancellation can be lost on its way
             limit = 1 if singles else self._settings.chunk_records
             chunk = await lane.next_chunk(limit, patience=self._patience)
             partitions = len(self.consumer.partitions_for_topic(lane.partition.topic) or ())

@@ -1,6 +1,6 @@
 """The ingress of the apps: publish what a member did and felt, and ask what became of it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 import orjson
 from fastapi import APIRouter, Depends, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 
 from services.plans.api.cloudevents import BATCH, SINGLE, read_events
 from services.plans.api.known_events import KnownEvents
@@ -89,28 +89,29 @@ async def known_events_of(request: Request) -> KnownEvents:
     return known
 
 
+CALLER: Final = require("member", "app")
 _DOCUMENTED: Final[dict[str, Any]] = {
+    "security": [{CALLER.scheme_name: []}],
     "requestBody": {
         "required": True,
         "content": {
             SINGLE: {"schema": {"type": "object"}},
             BATCH: {"schema": {"type": "array", "maxItems": 500, "items": {"type": "object"}}},
         },
-    }
+    },
 }
 
 
 @router.post("/v1/events", status_code=202, openapi_extra=_DOCUMENTED)
-async def publish_events(
-    request: Request, principal: Annotated[Principal, Depends(require("member", "app"))]
-) -> Response:
+async def publish_events(request: Request) -> Response:
     """Publish session.completed and pain.reported, one CloudEvent (structured or binary mode) or a batch.
 
     Each event is answered on its own: accepted once Kafka has acknowledged it, or rejected with a problem that names
     the field. Findings that hold a red flag are answered with what the member is to do, accepted or not. Sending the
     same event again is safe. 202 when at least one is accepted; 503 when Kafka did not acknowledge.
     """
-    # Asked for here: what the framework injects costs it ten microseconds each, in a route that takes 400.
+    # Asked for here: what the framework injects costs it ten microseconds or twenty each, in a route that takes 400.
+    principal = await CALLER(request)
     service, publisher, known = await this_service(request), await publisher_of(request), await known_events_of(request)
     is_batch, items = await read_events(request)
     now = service.clock.now()
@@ -123,15 +124,19 @@ async def publish_events(
     await _publish(entries, publisher=publisher)
     status = _status_of(entries)
     if is_batch:
-        return JSONResponse({"results": [entry.answer() for entry in entries]}, status_code=status)
+        return _json_answer({"results": [entry.answer() for entry in entries]}, status)
     (entry,) = entries
     if entry.problem is None:
-        return JSONResponse(entry.answer(), status_code=202)
+        return _json_answer(entry.answer(), 202)
     entry.problem.extra["index"] = 0
     instruction = _instruction(entry.event)
     if instruction is not None:
         entry.problem.extra["instruction"] = instruction
     return entry.problem.response()
+
+
+def _json_answer(body: Mapping[str, Any], status: int) -> Response:
+    return Response(orjson.dumps(body), status_code=status, media_type="application/json")
 
 
 @router.get("/v1/events/{source_and_id:path}")
@@ -143,7 +148,8 @@ async def read_event(
 ) -> dict[str, Any]:
     """What became of an event, by `/v1/events/{source}/{id}` with both URL-encoded: `applied`; `waiting` and for what;
     `refused` and why; `dead`: it could not be applied and an operator looks at it; `unknown`: never accepted, or not
-    read yet. `safety` is what became of it where red flags are raised, which waits for nothing."""
+    read yet. `safety` is what became of it where red flags are raised, which waits for nothing. Whoever knows both may
+    ask: the answer says nothing of what the event says, nor of whom."""
     source, event_id = _identity(request)
     async with service.database.acquire() as connection:
         found = {

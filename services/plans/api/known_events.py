@@ -49,6 +49,7 @@ class KnownEvents:
 
     async def _find(self, refs: list[Ref]) -> Mapping[Ref, Found]:
         with suppress(Problem, TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-            async with self._service.database.acquire(timeout=ASK_S) as connection:
-                return await find_outcomes(connection, group=GROUP, events=refs, timeout=ASK_S)
+            # The pool's own limits would take a task each.
+            async with asyncio.timeout(ASK_S), self._service.database.acquire() as connection:
+                return await find_outcomes(connection, group=GROUP, events=refs)
         return {}

@@ -24,7 +24,7 @@ class Inbox:
         self.asked = asyncio.Event()
 
     @asynccontextmanager
-    async def acquire(self, *, timeout: float) -> AsyncIterator[None]:
+    async def acquire(self) -> AsyncIterator[None]:
         await asyncio.sleep(0)
         yield
 
