@@ -186,7 +186,9 @@ class ChunkTaker:
                     room=self.room,
                     lock_timeout=lock_timeout,
                 )
-            self._note(taken)  # whoever waits for it need not wait until the connection is back
+            # Whoever waits for it need not wait until the connection is back, and it is counted.
+            self.committed(taken.published, taken.answer)
+        self._note(taken)
         CHUNK_SECONDS.labels(group).observe(monotonic() - began)
 
     def _read_chunk(self, load: Load) -> Chunk:
@@ -228,4 +230,3 @@ class ChunkTaker:
             self.room.held_bytes += taken.held_bytes
         if taken.published:
             EVENTS_PUBLISHED.labels(group).inc(taken.published)
-        self.committed(taken.published, taken.answer)

@@ -9,6 +9,9 @@ from shared.database import Connection, Database
 from shared.outcomes import Answer, Write
 
 PLACEHOLDER = re.compile(r"\$(\d+)")
+AFTER_OTHERS = "{after others}"
+"""In the parts of the write that answers: a condition that holds once the others are written, and not before. For a
+lock that everybody waits for: it is taken last."""
 
 
 async def write(connection: "Connection | Database", writes: Iterable[Write | None]) -> Answer:
@@ -25,13 +28,16 @@ async def write(connection: "Connection | Database", writes: Iterable[Write | No
 def _joined(writes: tuple[tuple[str, str], ...]) -> str:
     """One statement, whose placeholders are numbered through."""
     named: list[str] = []
-    statement, before = "", 0
+    statement, before, waits = "", 0, AFTER_OTHERS in writes[-1][0]
     for number, (parts, own) in enumerate(writes):
-        named += [f"write_{number} as ({statement})"] if number else []
+        named += [f"write_{number} as ({statement}{' returning 1' if waits else ''})"] if number else []
         named += [_renumbered(parts, before)] if parts else []
         statement = _renumbered(own, before)
         before += max((int(found) for found in PLACEHOLDER.findall(parts + own)), default=0)
-    return f"with {', '.join(named)} {statement}" if named else statement
+    joined = f"with {', '.join(named)} {statement}" if named else statement
+    # What is counted has been written: a part of a statement that nobody asks for may be carried out after the others.
+    counted = [f"(select count(*) from write_{number}) >= 0" for number in range(1, len(writes))]  # noqa: S608
+    return joined.replace(AFTER_OTHERS, " and ".join(counted) or "true")
 
 
 def _renumbered(text: str, by: int) -> str:

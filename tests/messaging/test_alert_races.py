@@ -12,6 +12,7 @@ import pytest
 
 from services.messaging.domain.alert import Alert
 from services.messaging.domain.alert_raising import raise_alerts
+from services.messaging.domain.feed import NewFeedEntry
 from services.messaging.domain.triggers import on_safety_flagged
 from services.messaging.handlers.follow_members import follow_members
 from services.messaging.handlers.handle_alerts import acknowledge, hand_over, resolve, snooze
@@ -21,8 +22,9 @@ from services.messaging.store.alerts import (
     RAISED_BY_SAFETY_GROUPS,
     load_alert_book,
     load_member_alerts,
-    save_alert_changes,
+    saving_alert_changes,
 )
+from services.messaging.store.feed import save_feed_entries
 from services.messaging.store.rules import load_alert_rules, load_trigger_rules
 from services.messaging.subscriptions import SUBSCRIPTIONS
 from shared.database import Connection
@@ -189,7 +191,9 @@ async def _in(connection: Connection, clinic: Clinic, command: Command, alert: A
         now = clinic.now
 
         async def command(self, handler: Callable[..., Awaitable[Any]], **values: Any) -> Any:
-            return await handler(connection, command=clinic.new_command(handler.__name__), now=self.now, **values)
+            answer = await handler(connection, command=clinic.new_command(handler.__name__), now=self.now, **values)
+            await write(connection, getattr(answer, "outcomes", Outcomes()).writes)
+            return answer
 
     return await command(Within(), alert.alert_id, alert.repeats)  # type: ignore[arg-type]
 
@@ -218,10 +222,12 @@ async def test_words_and_a_red_flag_at_once_are_one_alert_that_counts_both(
 async def test_a_red_flag_waits_for_the_words_that_raise_the_same_alert(clinic: Clinic) -> None:
     member = Sender(role="member", sender_id=MEMBER, name="Marta Muster")
     async with clinic.transaction(MEMBER) as connection:
-        await send_message(
+        said = await send_message(
             connection, sender=member, message_id=uuid4(), body="My chest hurts", alert_id=None,
             command=clinic.new_command("send-message"), now=clinic.now,
         )  # fmt: skip
+        assert not isinstance(said, Refusal)
+        await write(connection, said.outcomes.writes)
         late = await meanwhile(clinic, flag(clinic, flagged("clinician-72h", "night-pain")))
         assert not late.done()
     await late
@@ -263,9 +269,7 @@ async def test_a_timer_does_not_wait_for_a_red_flag_and_neither_is_lost(clinic: 
         assert kind in await clinic.due_timers(), "it is tried again"
         changes = raise_alerts(triggers=[trigger], known=book.known, teams=book.teams, rules=RULES, now=clinic.now)
         async with asyncio.timeout(TOO_LONG_S):
-            outcomes = Outcomes()
-            await save_alert_changes(safety, changes, outcomes=outcomes, now=clinic.now)
-            await write(safety, outcomes.writes)
+            await write(safety, saving_alert_changes(changes, now=clinic.now))
     asked = await the_alert(clinic)
     assert (asked.status, asked.priority, asked.repeats) == ("open", "emergency", 1)
     assert (await clinic.due_timers())["alert.escalation"] == asked.respond_by
@@ -275,6 +279,20 @@ async def test_a_timer_does_not_wait_for_a_red_flag_and_neither_is_lost(clinic: 
     asked = await the_alert(clinic)
     assert (asked.status, asked.level) == ("open", before + 1)
     assert await clinic.due_timers() == {"alert.escalation": asked.respond_by}
+
+
+async def test_a_red_flag_that_waits_for_a_row_does_not_hold_up_the_feed(clinic: Clinic) -> None:
+    """All that it writes is one statement; whoever has the row that it waits for may have to enter something, too."""
+    await flag(clinic, flagged("clinician-72h", "night-pain"))
+    async with clinic.database.acquire() as timers, timers.transaction():
+        await timers.execute("select from delivery.timers for update")
+        red_flag = await meanwhile(clinic, flag(clinic, flagged("emergency", "chest-pain-breathless")))
+        assert not red_flag.done()
+        async with asyncio.timeout(TOO_LONG_S):
+            entry = NewFeedEntry(kind="member", change="pain", member_id=MEMBER, subject_id=MEMBER)
+            await save_feed_entries(timers, [entry], now=clinic.now)
+    await red_flag
+    await assert_it_asks(clinic, repeats=1)
 
 
 async def test_a_red_flag_that_fails_leaves_the_timer_that_gave_way_to_it(clinic: Clinic) -> None:

@@ -1,5 +1,6 @@
 """Writes in one statement do what each of them would have done alone."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -7,18 +8,30 @@ import asyncpg
 import pytest
 
 from shared.outcomes import Write
-from shared.writing import write
+from shared.writing import AFTER_OTHERS, write
 from tests.fixtures.databases import DatabaseFactory
+from tests.fixtures.eventually import eventually
 from tests.statements.counting import counting
 
 ADD = "insert into kept (name, at) select * from unnest($1::text[], $2::int[])"
 MOVE = "update kept set at = $2 where name = $1"
 DROP = "delete from kept where name = any($1::text[])"
 
+BLOCKED = """
+select exists (
+    select from pg_stat_activity where datname = current_database() and cardinality(pg_blocking_pids(pid)) > 0
+)
+"""
+
 
 @pytest.fixture
-async def connection(database: DatabaseFactory) -> AsyncIterator[Any]:
-    connection = await asyncpg.connect(await database(None))
+async def url(database: DatabaseFactory) -> str:
+    return await database(None)
+
+
+@pytest.fixture
+async def connection(url: str) -> AsyncIterator[Any]:
+    connection = await asyncpg.connect(url)
     await connection.execute("create table kept (name text primary key, at int)")
     await connection.execute("insert into kept values ('a', 1), ('b', 2)")
     yield connection
@@ -60,6 +73,28 @@ async def test_the_rows_of_the_one_that_answers_are_answered_wherever_it_stands(
     assert [tuple(row) for row in await write(connection, [asked, Write(MOVE, ["b", 6])])] == [(11, 7)]
     assert await kept(connection) == {"a": 11, "b": 6}
     assert not await write(connection, [Write(MOVE, ["a", 5])])
+
+
+async def test_a_lock_that_everybody_waits_for_is_taken_when_the_others_are_written(connection: Any, url: str) -> None:
+    top = f"top as (update kept set at = at + $1 where name = 'a' and {AFTER_OTHERS} returning at)"
+    asked = Write("select at from top", [10], top, answers=True)
+    other = await asyncpg.connect(url)
+    holding = connection.transaction()
+    await holding.start()
+    await connection.execute("update kept set at = 5 where name = 'b'")
+    waits = asyncio.create_task(write(other, [asked, Write(ADD, [["c"], [3]]), Write(MOVE, ["b", 6])]))
+
+    async def is_waiting() -> bool:
+        return bool(await connection.fetchval(BLOCKED))
+
+    await eventually(is_waiting, what="it waits for the row")
+    await connection.execute("set local lock_timeout = '2s'")
+    await connection.execute("update kept set at = 2 where name = 'a'")
+    await holding.commit()
+    assert [row["at"] for row in await waits] == [12]
+    assert await kept(connection) == {"a": 12, "b": 6, "c": 3}
+    await other.close()
+    assert [row["at"] for row in await write(connection, [asked])] == [22]
 
 
 async def test_one_alone_is_sent_as_it_is_and_nothing_is_not_sent(connection: Any) -> None:

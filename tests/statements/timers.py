@@ -11,13 +11,13 @@ from services.messaging.domain.alert import AlertChange
 from services.messaging.domain.alert_handling import acknowledge_alert, snooze_alert
 from services.messaging.domain.conversation import Conversation
 from services.messaging.domain.visit import Visit
-from services.messaging.store.alerts import load_member_alerts, save_alert_changes
+from services.messaging.store.alerts import load_member_alerts, saving_alert_changes
 from services.messaging.store.conversations import FIRST_RESPONSE, save_conversations
 from services.messaging.store.rules import load_alert_rules
 from services.messaging.store.visits import HOLD, MISSED, hold_visits, save_visits
 from shared.commands import new_command
 from shared.events import MemberEnrolled, PainSpiked, PlanIssued, VisitBooked
-from shared.outcomes import Cause, Outcomes, Timer
+from shared.outcomes import Cause, Timer
 from shared.replaying import settle_waiting
 from shared.timers import Caution, run_timers, save_timers
 from shared.writing import write
@@ -88,9 +88,7 @@ async def _with_alert(desk: Desk, numbers: Sequence[int], decide: Callable[..., 
             change = decide(alert=alert, by=PT, seen=alert.repeats, because=command, now=now)
             assert isinstance(change, AlertChange), change
             changes.append(change)
-        outcomes = Outcomes()
-        await save_alert_changes(connection, changes, outcomes=outcomes, now=now)
-        await write(connection, outcomes.writes)
+        await write(connection, saving_alert_changes(changes, now=now))
     assert len(alerts) == len(numbers)
 
 

@@ -9,7 +9,7 @@ from services.messaging.domain.alert_handling import resolve_alert
 from services.messaging.domain.course_events import readings_of, session_of
 from services.messaging.domain.feed import NewFeedEntry
 from services.messaging.domain.timeline import describe_event
-from services.messaging.store.alerts import lock_standing_alerts, save_alert_changes
+from services.messaging.store.alerts import lock_standing_alerts, saving_alert_changes
 from services.messaging.store.course import saving_pain_readings, saving_sessions
 from services.messaging.store.timeline import saving_timeline
 from shared.database import Connection
@@ -41,5 +41,5 @@ async def follow_activity(
         saving_sessions([session_of(event=event) for event in sessions]),
         saving_timeline([describe_event(event, service="apps") for event in events]),
     ]
-    await save_alert_changes(connection, changes, outcomes=outcomes, now=now, feed=feed, also=kept)
+    outcomes.writes += [*kept, *saving_alert_changes(changes, now=now, feed=feed)]
     return outcomes

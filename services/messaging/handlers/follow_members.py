@@ -17,7 +17,7 @@ from services.messaging.domain.slots import is_time_zone
 from services.messaging.domain.timeline import describe_event
 from services.messaging.domain.triggers import on_member_screened
 from services.messaging.domain.visit_events import announce_visit
-from services.messaging.store.alerts import load_alert_book, save_alert_changes
+from services.messaging.store.alerts import load_alert_book, saving_alert_changes
 from services.messaging.store.members import (
     load_care_teams,
     load_member_profiles,
@@ -64,7 +64,7 @@ async def follow_members(connection: Connection, events: Sequence[CloudEvent], /
         )
         for member in dict.fromkeys(event.subject for event in events)
     ]
-    await save_alert_changes(connection, changes, outcomes=outcomes, now=now, feed=feed, also=[timeline])
+    outcomes.writes += [timeline, *saving_alert_changes(changes, now=now, feed=feed)]
     return outcomes
 
 

@@ -13,7 +13,7 @@ from services.messaging.domain.course_events import episode_of, snapshot_of, ste
 from services.messaging.domain.feed import NewFeedEntry
 from services.messaging.domain.timeline import describe_event
 from services.messaging.domain.triggers import on_member_lapsed, on_pain_spiked
-from services.messaging.store.alerts import AlertBook, load_alert_book, save_alert_changes
+from services.messaging.store.alerts import AlertBook, load_alert_book, saving_alert_changes
 from services.messaging.store.course import (
     load_plan_snapshots,
     saving_pain_spikes,
@@ -55,7 +55,7 @@ async def follow_plans(connection: Connection, events: Sequence[CloudEvent], /, 
     announce_alerts(outcomes=outcomes, changes=changes)
     shown = dict.fromkeys((event.subject, FRAGMENTS.get(event.NAME, "timeline")) for event in events)
     feed = [NewFeedEntry(kind="member", change=part, member_id=m, subject_id=m) for m, part in shown]
-    await save_alert_changes(connection, changes, outcomes=outcomes, now=now, feed=feed, also=kept)
+    outcomes.writes += [*kept, *saving_alert_changes(changes, now=now, feed=feed)]
     return outcomes
 
 

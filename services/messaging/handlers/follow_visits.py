@@ -11,7 +11,7 @@ from services.messaging.domain.alert_raising import raise_alerts
 from services.messaging.domain.feed import NewFeedEntry
 from services.messaging.domain.timeline import describe_event
 from services.messaging.domain.triggers import on_visit_missed
-from services.messaging.store.alerts import load_alert_book, save_alert_changes
+from services.messaging.store.alerts import load_alert_book, saving_alert_changes
 from services.messaging.store.rules import load_alert_rules, load_trigger_rules
 from services.messaging.store.timeline import saving_timeline
 from shared.database import Connection
@@ -34,7 +34,7 @@ async def follow_visits(connection: Connection, events: Sequence[CloudEvent], /,
     members = dict.fromkeys(event.subject for event in events)
     feed = [NewFeedEntry(kind="member", change="timeline", member_id=m, subject_id=m) for m in members]
     timeline = saving_timeline([describe_event(event, service="messaging") for event in events])
-    await save_alert_changes(connection, changes, outcomes=outcomes, now=now, feed=feed, also=[timeline])
+    outcomes.writes += [timeline, *saving_alert_changes(changes, now=now, feed=feed)]
     return outcomes
 
 

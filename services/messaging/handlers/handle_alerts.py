@@ -18,7 +18,7 @@ from services.messaging.domain.alert_handling import (
     undo_acknowledgement,
 )
 from services.messaging.domain.people import NO_TEAM, CareTeam, acting_as
-from services.messaging.store.alerts import lock_alerts, save_alert_changes
+from services.messaging.store.alerts import lock_alerts, saving_alert_changes
 from services.messaging.store.members import load_care_teams
 from services.messaging.store.rules import load_alert_rules
 from shared.database import Connection
@@ -141,5 +141,5 @@ async def _handle(
         return change
     outcomes = Outcomes()
     announce_alerts(outcomes=outcomes, changes=[change])
-    await save_alert_changes(connection, [change], outcomes=outcomes, now=now)
+    outcomes.writes += saving_alert_changes([change], now=now)
     return AlertHandled(alert=change.alert, outcomes=outcomes)

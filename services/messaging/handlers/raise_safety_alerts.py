@@ -6,7 +6,7 @@ from datetime import datetime
 from services.messaging.domain.alert_events import announce_alerts
 from services.messaging.domain.alert_raising import raise_alerts
 from services.messaging.domain.triggers import on_safety_flagged
-from services.messaging.store.alerts import load_alert_book, save_alert_changes
+from services.messaging.store.alerts import load_alert_book, saving_alert_changes
 from services.messaging.store.rules import load_alert_rules, load_trigger_rules
 from shared.database import Connection
 from shared.events import SafetyFlagged
@@ -21,5 +21,5 @@ async def raise_safety_alerts(connection: Connection, events: Sequence[SafetyFla
     book = await load_alert_book(connection, triggers=triggers, now=now)
     changes = raise_alerts(triggers=triggers, known=book.known, teams=book.teams, rules=load_alert_rules(), now=now)
     announce_alerts(outcomes=outcomes, changes=changes)
-    await save_alert_changes(connection, changes, outcomes=outcomes, now=now)
+    outcomes.writes += saving_alert_changes(changes, now=now)
     return outcomes

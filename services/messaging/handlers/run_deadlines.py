@@ -14,7 +14,7 @@ from services.messaging.domain.people import NO_TEAM
 from services.messaging.domain.triggers import on_message_unanswered
 from services.messaging.domain.visit import miss_visit
 from services.messaging.domain.visit_events import announce_visit
-from services.messaging.store.alerts import claim_alerts, load_alert_book, save_alert_changes
+from services.messaging.store.alerts import claim_alerts, load_alert_book, saving_alert_changes
 from services.messaging.store.conversations import load_conversations
 from services.messaging.store.feed import saving_feed_entries
 from services.messaging.store.members import load_care_teams
@@ -58,7 +58,7 @@ async def _move_alerts(
             change = decide(alert=alert, team=team, because=because, rules=rules, now=now)
             changes += [change] if change else []
     announce_alerts(outcomes=outcomes, changes=changes)
-    await save_alert_changes(connection, changes, outcomes=outcomes, now=now)
+    outcomes.writes += saving_alert_changes(changes, now=now)
     return outcomes
 
 
@@ -131,5 +131,5 @@ async def ask_for_answers(connection: Connection, timers: Sequence[Timer], /, *,
     book = await load_alert_book(connection, triggers=triggers, now=now)
     changes = raise_alerts(triggers=triggers, known=book.known, teams=book.teams, rules=rules, now=now)
     announce_alerts(outcomes=outcomes, changes=changes)
-    await save_alert_changes(connection, changes, outcomes=outcomes, now=now)
+    outcomes.writes += saving_alert_changes(changes, now=now)
     return outcomes

@@ -19,7 +19,7 @@ from services.messaging.domain.conversation import (
 from services.messaging.domain.feed import NewFeedEntry
 from services.messaging.domain.people import CareTeam
 from services.messaging.domain.triggers import on_red_flag_phrases
-from services.messaging.store.alerts import load_alert_book, load_alerts, lock_standing_alerts, save_alert_changes
+from services.messaging.store.alerts import load_alert_book, load_alerts, lock_standing_alerts, saving_alert_changes
 from services.messaging.store.conversations import (
     FIRST_RESPONSE,
     find_messages,
@@ -148,7 +148,7 @@ async def _tell(
         also=(sender.sender_id,) if sender.role != "member" else (),
         oncall="oncall" in recipients,
     )
-    await save_alert_changes(connection, changes, outcomes=outcomes, now=now, feed=[entry])
+    outcomes.writes += saving_alert_changes(changes, now=now, feed=[entry])
     return MessageTaken(
         message=message, conversation_id=conversation.conversation_id, screening=screening, outcomes=outcomes
     )

@@ -25,9 +25,8 @@ from services.messaging.store.rules import load_alert_rules
 from shared.database import Connection
 from shared.events.envelope import Decision, EventRef
 from shared.events.vocabulary import AlertKind, Practitioner
-from shared.outcomes import Cause, Outcomes, Timer, Write
+from shared.outcomes import Cause, Timer, Write
 from shared.timers import replacing_timers
-from shared.writing import write
 
 ESCALATION = "alert.escalation"
 """Timer kind; key: the alert's id; due when nobody acknowledged in time."""
@@ -264,20 +263,13 @@ async def load_alert_steps(connection: Connection, *, alert_ids: Collection[UUID
     return [AlertStep(**dict(row)) for row in rows]
 
 
-async def save_alert_changes(
-    connection: Connection,
-    changes: Sequence[AlertChange],
-    *,
-    outcomes: Outcomes,
-    now: datetime,
-    feed: Sequence[NewFeedEntry] = (),
-    also: Sequence[Write | None] = (),
-) -> None:
-    """Write the alerts as they are after these changes (the last one of each wins), every step of their history and
-    their timers, and leave the feed entries for who must see it to `outcomes`. `feed` and `also` hold what else the
-    transaction has to write: the feed once, last, and the rest in one statement."""
-    await write(connection, [*also, *(_saving(changes, now=now) if changes else ())])
-    outcomes.writes.append(saving_feed_entries([*map(_entry, changes), *feed], now=now))
+def saving_alert_changes(
+    changes: Sequence[AlertChange], *, now: datetime, feed: Sequence[NewFeedEntry] = ()
+) -> list[Write | None]:
+    """The alerts as they are after these changes (the last one of each wins), every step of their history and their
+    timers; the feed entries for who must see it, and `feed`, what else the transaction enters there."""
+    entered = saving_feed_entries([*map(_entry, changes), *feed], now=now)
+    return [*(_saving(changes, now=now) if changes else ()), entered]
 
 
 def _saving(changes: Sequence[AlertChange], *, now: datetime) -> list[Write | None]:
