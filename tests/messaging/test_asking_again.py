@@ -20,7 +20,7 @@ from services.messaging.domain.people import CareTeam
 from services.messaging.handlers import handle_alerts
 from services.messaging.handlers.follow_plans import follow_plans
 from services.messaging.handlers.raise_safety_alerts import raise_safety_alerts
-from services.messaging.store.alerts import load_member_alerts
+from services.messaging.store.alerts import load_alert_queue, load_member_alerts
 from services.messaging.store.rules import load_alert_rules
 from shared.events.vocabulary import Practitioner
 from shared.outcomes import Refusal
@@ -28,7 +28,7 @@ from tests.messaging.conftest import Clinic
 from tests.messaging.given import COACH, DAY, HOUR, MEMBER, MINUTE, NOW, ONCALL, PT, flagged, spiked
 from tests.messaging.test_alert_raising import COMMAND, RULES, TEAM, TIMER, changed, raised
 
-MIGRATION = Path(handle_alerts.__file__).parents[1] / "migrations/0022_remind_of_acknowledged_alerts.sql"
+MIGRATIONS = Path(handle_alerts.__file__).parents[1] / "migrations"
 
 
 def answers(alert: Alert, *, seen: int | None) -> dict[str, AlertChange | Refusal]:
@@ -184,6 +184,34 @@ async def test_undoing_or_putting_off_takes_the_follow_up_away(clinic: Clinic) -
     assert await clinic.due_timers() == {"alert.snooze": NOW + HOUR}
 
 
+async def test_what_is_put_off_and_given_back_at_once_asks_as_before(clinic: Clinic) -> None:
+    await clinic.take(raise_safety_alerts, flagged("same-day", "locked-knee"))
+    alert = await the_alert(clinic)
+    await clinic.command(handle_alerts.snooze, alert_id=alert.alert_id, by=ONCALL, until=NOW + DAY, seen=0)
+    await clinic.command(handle_alerts.undo_acknowledge, alert_id=alert.alert_id, by=ONCALL)
+    async with clinic.database.acquire() as connection:
+        queue = await load_alert_queue(connection, practitioner_id=PT.practitioner_id, oncall=True)
+    assert [(asks.alert_id, asks.respond_by) for asks in queue] == [(alert.alert_id, alert.respond_by)]
+    await clinic.pass_time(alert.respond_by - clinic.now)
+    assert (await the_alert(clinic)).level == alert.level + 1
+
+
+async def test_alerts_that_were_open_and_asleep_ask_again(clinic: Clinic) -> None:
+    await clinic.take(follow_plans, spiked())
+    await clinic.take(raise_safety_alerts, flagged("same-day", "locked-knee"))
+    left = "select * from delivery.timers order by key"
+    async with clinic.database.acquire() as connection:
+        (spike, flag) = await load_member_alerts(connection, member_ids=[MEMBER])
+        asleep = spike.alert_id if spike.kind == "safety" else flag.alert_id
+        expected = await connection.fetch(left)
+        await connection.execute("alter table alerts drop constraint alerts_open_are_awake")
+        await connection.execute("update alerts set snoozed_until = $2 where alert_id = $1", asleep, NOW + DAY)
+        await connection.execute("delete from delivery.timers where key = $1", str(asleep))
+        await connection.execute((MIGRATIONS / "0025_wake_open_alerts.sql").read_text())
+        assert await connection.fetch(left) == expected
+        assert {a.snoozed_until for a in await load_member_alerts(connection, member_ids=[MEMBER])} == {None}
+
+
 async def test_alerts_taken_on_before_there_was_a_follow_up_get_one(clinic: Clinic) -> None:
     await clinic.take(follow_plans, spiked(), spiked(episode=MEMBER))
     await clinic.take(raise_safety_alerts, flagged("same-day", "locked-knee"))
@@ -195,5 +223,5 @@ async def test_alerts_taken_on_before_there_was_a_follow_up_get_one(clinic: Clin
         expected = await connection.fetch(left)
         assert len(expected) == 2
         await connection.execute("delete from delivery.timers where kind = 'alert.follow-up'")
-        await connection.execute(MIGRATION.read_text())
+        await connection.execute((MIGRATIONS / "0022_remind_of_acknowledged_alerts.sql").read_text())
         assert await connection.fetch(left) == expected

@@ -56,8 +56,8 @@ def acknowledge_alert(
 def undo_acknowledgement(
     *, alert: Alert, by: Practitioner, because: Command, rules: AlertRules, now: datetime
 ) -> AlertChange | Refusal:
-    """Back to open, still asking `by`, with the deadline it had. Only by who acknowledged, only for some seconds.
-    Refusals: not-acknowledged, not-yours, too-late."""
+    """Back to open, still asking `by`, with the deadline it had, also where `by` put it off meanwhile. Only by who
+    acknowledged, only for some seconds. Refusals: not-acknowledged, not-yours, too-late."""
     if alert.status != "acknowledged" or alert.acknowledged_by is None or alert.acknowledged_at is None:
         return Refusal("not-acknowledged", "There is no acknowledgement to undo.")
     if alert.acknowledged_by.practitioner_id != by.practitioner_id:
@@ -67,6 +67,7 @@ def undo_acknowledgement(
     asking = replace(
         alert,
         status="open",
+        snoozed_until=None,
         acknowledged_by=None,
         acknowledged_at=None,
         respond_by=max(alert.respond_by, now),

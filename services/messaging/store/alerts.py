@@ -282,7 +282,7 @@ def _saving(changes: Sequence[AlertChange], *, now: datetime) -> list[Write | No
         [c.by.name if c.by else None for c in changes],
         [c.detail for c in changes],
     ]
-    timers = [timer for alert in latest.values() if (timer := _timer_of(alert))]
+    timers = [timer for alert in latest.values() if (timer := timer_of(alert))]
     return [
         Write(SAVE, [[json_row(_row(alert)) for alert in latest.values()]]),
         Write(SAVE_ACTIONS, actions),
@@ -290,7 +290,7 @@ def _saving(changes: Sequence[AlertChange], *, now: datetime) -> list[Write | No
     ]
 
 
-def _timer_of(alert: Alert) -> Timer | None:
+def timer_of(alert: Alert) -> Timer | None:
     """The one timer of an alert as it stands now."""
     if alert.status == "resolved":
         return None
