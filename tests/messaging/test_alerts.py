@@ -270,32 +270,6 @@ async def test_alerts_of_somebody_who_left_the_team_ask_the_new_one(clinic: Clin
     assert len(await queue(clinic, STRANGER)) == 1
 
 
-async def test_an_unanswered_message_becomes_an_alert_and_the_answer_resolves_it(clinic: Clinic) -> None:
-    member = Sender(role="member", sender_id=MEMBER, name="Marta Muster")
-    sent = await clinic.command(
-        send_message, sender=member, message_id=uuid4(), body="Is it fine to run?", alert_id=None
-    )
-    (raised,) = await clinic.pass_time(RULES.first_response_within)
-    assert (raised.data.kind, raised.data.owner) == ("unanswered-message", COACH)
-    message_event = clinic.published[0]
-    assert message_event.data.message_id == sent.message.message_id
-    assert raised.causationid == message_event.id
-    coach = Sender(role="coach", sender_id=COACH.practitioner_id, name=COACH.name)
-    await clinic.command(send_message, sender=coach, message_id=uuid4(), body="Yes, slowly.", alert_id=None)
-    (alert,) = await alerts(clinic)
-    assert (alert.status, alert.outcome) == ("resolved", "reached-member")
-
-
-async def test_an_answer_in_time_leaves_no_alert(clinic: Clinic) -> None:
-    member = Sender(role="member", sender_id=MEMBER, name="Marta Muster")
-    coach = Sender(role="coach", sender_id=COACH.practitioner_id, name=COACH.name)
-    await clinic.command(send_message, sender=member, message_id=uuid4(), body="Hello?", alert_id=None)
-    assert set(await clinic.due_timers()) == {"conversation.first-response"}
-    await clinic.command(send_message, sender=coach, message_id=uuid4(), body="Hi Marta.", alert_id=None)
-    assert await clinic.due_timers() == {}
-    assert await clinic.pass_time(5 * DAY) == []
-
-
 async def test_red_flag_words_alert_at_once_and_tell_the_member_what_to_do(clinic: Clinic) -> None:
     member = Sender(role="member", sender_id=MEMBER, name="Marta Muster")
     sent = await clinic.command(

@@ -78,6 +78,16 @@ def add_message(*, conversation: Conversation, message: Message) -> Conversation
     )
 
 
+def end_wait(*, conversation: Conversation, later: Message | None) -> Conversation:
+    """What waited has been dealt with otherwise, by phone perhaps. `later` is the member's first message that the one
+    who says so was not asked about: it waits from when it was sent."""
+    return replace(
+        conversation,
+        awaiting_message_id=later.message_id if later else None,
+        awaiting_since=later.sent_at if later else None,
+    )
+
+
 def route_message(*, sender_role: SenderRole, has_team: bool) -> tuple[Recipient, ...]:
     """Who is told. A member writes to their team, and to the on-call clinician while they have none."""
     if sender_role != "member":

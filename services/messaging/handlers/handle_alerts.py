@@ -17,14 +17,22 @@ from services.messaging.domain.alert_handling import (
     snooze_alert,
     undo_acknowledgement,
 )
+from services.messaging.domain.conversation import end_wait
 from services.messaging.domain.people import NO_TEAM, CareTeam, acting_as
 from services.messaging.store.alerts import lock_alerts, saving_alert_changes
+from services.messaging.store.conversations import (
+    FIRST_RESPONSE,
+    find_later_message,
+    load_conversations,
+    save_conversations,
+)
 from services.messaging.store.members import load_care_teams
 from services.messaging.store.rules import load_alert_rules
 from shared.database import Connection
 from shared.events.conversations import AlertOutcome
 from shared.events.vocabulary import Practitioner, PractitionerRole
-from shared.outcomes import Command, Outcomes, Refusal
+from shared.outcomes import Command, Outcomes, Refusal, Timer
+from shared.timers import save_timers
 
 UNKNOWN = Refusal("no-such-alert", "There is no such alert.")
 
@@ -120,7 +128,29 @@ async def resolve(
     def decide(alert: Alert, team: CareTeam, by: Practitioner, because: Command) -> AlertChange | Refusal:
         return close_alert(alert=alert, by=by, outcome=outcome, note=note, seen=seen, because=because, now=now)
 
-    return await _handle(connection, alert_id, by, command, decide, now)
+    handled = await _handle(connection, alert_id, by, command, decide, now)
+    if isinstance(handled, AlertHandled) and handled.alert.kind == "unanswered-message":
+        await _end_wait(connection, handled.alert)
+    return handled
+
+
+async def _end_wait(connection: Connection, alert: Alert) -> None:
+    """The message needs no answer any more; one that the member has written since the alert asked does."""
+    conversation = (await load_conversations(connection, member_ids=[alert.member_id])).get(alert.member_id)
+    if (
+        conversation is None
+        or conversation.awaiting_since is None
+        or conversation.awaiting_since > alert.last_raised_at
+    ):
+        return
+    later = await find_later_message(connection, member_id=alert.member_id, after=alert.last_raised_at)
+    await save_conversations(connection, [end_wait(conversation=conversation, later=later)])
+    if later is not None:
+        due_at = later.sent_at + load_alert_rules().first_response_within
+        timer = Timer(
+            kind=FIRST_RESPONSE, key=str(alert.member_id), member_id=alert.member_id, due_at=due_at, cause=alert.cause
+        )
+        await save_timers(connection, [timer])
 
 
 async def _handle(

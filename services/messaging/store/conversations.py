@@ -60,6 +60,17 @@ async def load_messages(
     return [Message(**dict(row)) for row in rows]
 
 
+async def find_later_message(connection: Connection, *, member_id: UUID, after: datetime) -> Message | None:
+    """The member's own first message after this moment."""
+    row = await connection.fetchrow(
+        """select * from messages where member_id = $1 and sender_role = 'member' and sent_at > $2
+        order by number limit 1""",
+        member_id,
+        after,
+    )
+    return Message(**dict(row)) if row else None
+
+
 async def save_message_reads(
     connection: Connection,
     *,
