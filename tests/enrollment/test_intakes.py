@@ -174,6 +174,28 @@ async def test_somebody_not_covered_is_refused_but_told_what_to_do(
     assert await clinic.published() == []
 
 
+async def test_a_red_flag_of_somebody_in_care_is_told_although_their_intake_is_refused(open_clinic: Clinic) -> None:
+    clinic = open_clinic
+    member = (await clinic.enrol())["member_id"]
+    before = await clinic.rows("select * from memberships"), await clinic.rows("select * from delivery.timers")
+    told = len(await clinic.published(member))
+    for findings in (["chest-pain-breathless"], ["chest-pain-breathless"], ["calf-swelling"], []):
+        again = clinic.intake(findings=findings)
+        answer = await clinic.call("POST", "/v1/intakes", clinic.tokens.app, json=again)
+        assert (answer.status_code, answer.json()["type"]) == (409, "urn:careloop:problem:already-enrolled")
+    events = (await clinic.published(member))[told:]
+    assert {event["type"] for event in events} == {"org.careloop.member.screened.v1"}
+    assert [event["data"]["findings"] for event in events] == [
+        ["chest-pain-breathless"], ["chest-pain-breathless"], ["calf-swelling"],
+    ]  # fmt: skip
+    assert events[0]["data"]["disposition"] == "emergency"
+    assert len({event["id"] for event in events}) == 2, "sent again it is the same event"
+    assert (
+        await clinic.rows("select * from memberships"),
+        await clinic.rows("select * from delivery.timers"),
+    ) == before
+
+
 async def test_the_same_key_gets_the_same_answer_and_another_body_a_conflict(open_clinic: Clinic) -> None:
     clinic = open_clinic
     body, headers = clinic.intake(), {"Idempotency-Key": "intake-1"}

@@ -217,23 +217,24 @@ class _Asker:
                     command=work.command,
                     now=work.now,
                 )
-                if taken.refusal is not None:
-                    raise self._refused(taken)
-                status, content = (
-                    202 if taken.outcome == "waitlisted" else 201,
-                    orjson.dumps(self._content(taken, intake_id)),
-                )
-                if self._key is not None and not await save_answer(
-                    work.connection,
-                    Answer(digest=self._digest, status=status, body=content),
-                    caller=self._caller,
-                    key=self._key,
-                    now=work.now,
-                ):
-                    raise _Overtaken
                 work.take(taken.outcomes)
+                if taken.refusal is None:
+                    status, content = (
+                        202 if taken.outcome == "waitlisted" else 201,
+                        orjson.dumps(self._content(taken, intake_id)),
+                    )
+                    if self._key is not None and not await save_answer(
+                        work.connection,
+                        Answer(digest=self._digest, status=status, body=content),
+                        caller=self._caller,
+                        key=self._key,
+                        now=work.now,
+                    ):
+                        raise _Overtaken
         except (_Overtaken, asyncpg.UniqueViolationError):
             return None
+        if taken.refusal is not None:
+            raise self._refused(taken)
         return _json(status, content)
 
     def _member_id(self, known: UUID | None) -> UUID:

@@ -65,6 +65,12 @@ def screening_of(intake_id: UUID) -> EventRef:
     return EventRef(source=service_source("enrollment"), id=str(uuid5(NAMESPACE, f"member.screened {intake_id}")))
 
 
+def screening_of_refused(member_id: UUID, *, told: str, day: date) -> EventRef:
+    """The member.screened of somebody in care whose intake is not taken: one a day for what it tells."""
+    identity = uuid5(NAMESPACE, f"member.screened {member_id} {told} {day}")
+    return EventRef(source=service_source("enrollment"), id=str(identity))
+
+
 def member_timer(kind: str, *, member_id: UUID, due_at: datetime, because: Command | Timer) -> Timer:
     """A timer of which each member has at most one."""
     return Timer(kind=kind, key=str(member_id), member_id=member_id, due_at=due_at, cause=cause_of(because))

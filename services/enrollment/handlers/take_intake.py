@@ -20,6 +20,7 @@ from services.enrollment.domain.enrolment import (
     contact_timer,
     coverage_timers,
     screening_of,
+    screening_of_refused,
     waitlist_timer,
 )
 from services.enrollment.domain.intake import IntakeAnswers, IntakeRules, apply_clearance, plan_goals, with_age
@@ -45,7 +46,8 @@ from shared.timers import cancel_member_timers, save_timers
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IntakeTaken:
-    """What came of an intake. `refusal` set: nothing was written, but the screening is told all the same."""
+    """What came of an intake. `refusal` set: nothing is kept, but the screening is told all the same: to the person,
+    and, of somebody in our care, to who cares for them."""
 
     outcome: Literal["enrolled", "blocked", "waitlisted", "refused"]
     member_id: UUID
@@ -81,9 +83,13 @@ async def take_intake(
     if not eligibility.eligible:
         refusal = Refusal("not-eligible", "This person is not covered; `eligibility` says why.")
     if refusal is not None:
+        outcomes = Outcomes()
+        if known is not None and screening.blocks_plan and _is_in_our_care(known, answers):
+            _tell_screening(outcomes, known, screening, command, now=now)
         return IntakeTaken(
-            outcome="refused", member_id=member_id, screening=screening, eligibility=eligibility, refusal=refusal
-        )
+            outcome="refused", member_id=member_id, screening=screening, eligibility=eligibility, refusal=refusal,
+            outcomes=outcomes,
+        )  # fmt: skip
     assert sponsor is not None
     assert coverage is not None
     taken = _Taking(connection, answers, member_id, intake_id, screening, eligibility, command, now)
@@ -92,6 +98,24 @@ async def take_intake(
         return await taken.block()
     enrolment = _enrolment(answers, screening, rules)
     return await taken.enrol(enrolment, last_covered_day=coverage_end(sponsor=sponsor, coverage=coverage))
+
+
+def _is_in_our_care(known: Membership, answers: IntakeAnswers) -> bool:
+    return known.in_care and (known.sponsor_id, known.person_id) == (answers.sponsor_id, answers.person_id)
+
+
+def _tell_screening(
+    outcomes: Outcomes, known: Membership, screening: Screening, command: Command, *, now: datetime
+) -> None:
+    """A red flag, whatever the intake is refused for. The same findings are told once a day, however often they are
+    sent."""
+    screened = MemberScreenedData(
+        disposition=screening.disposition, findings=screening.findings, state=known.state, decision=screening.decision
+    )
+    told = " ".join((screening.disposition, *screening.findings))
+    ref, cause = screening_of_refused(known.member_id, told=told, day=now.date()), command.cause
+    named = Cause(source=ref.source, id=ref.id, chain=cause.chain, traceparent=cause.traceparent)
+    outcomes.publish(MemberScreened, screened, because=command, named=named)
 
 
 async def _load_coverage(connection: Connection, answers: IntakeAnswers) -> tuple[Sponsor | None, Coverage | None]:
