@@ -4,7 +4,7 @@ import asyncio
 import os
 import statistics
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -80,15 +80,18 @@ async def _publish(
     clinic: Clinic, hurting: Sequence[UUID], quiet: Sequence[UUID], *, seconds: int, first: int
 ) -> dict[UUID, float]:
     """At an even rate, whatever comes of it; when each session that hurts was handed to the client. `first`: number of
-    the first session."""
+    the first session. They are made before, as they are in apps and not in the process that hands them over."""
     sent: dict[UUID, float] = {}
-    began, total = monotonic(), RATE * seconds
-    number = 0
-    while number < total:
-        while number < min(total, (monotonic() - began) * RATE):
-            hurts = number % EVERY == 0
-            member = hurting[number // EVERY] if hurts else quiet[number % len(quiet)]
-            value = session(member, first + number, datetime.now(UTC), exercises=1, pain=9 if hurts else 3)
+    sessions, start = list[tuple[UUID, bytes, bool]](), datetime.now(UTC)
+    for number in range(RATE * seconds):
+        hurts = number % EVERY == 0
+        member = hurting[number // EVERY] if hurts else quiet[number % len(quiet)]
+        at = start + timedelta(seconds=number / RATE)
+        sessions.append((member, session(member, first + number, at, exercises=1, pain=9 if hurts else 3), hurts))
+    began, number = monotonic(), 0
+    while number < len(sessions):
+        while number < min(len(sessions), (monotonic() - began) * RATE):
+            member, value, hurts = sessions[number]
             if hurts:
                 sent[member] = monotonic()
             await clinic.send(TOPIC, member, value)

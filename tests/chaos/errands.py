@@ -15,9 +15,13 @@ from shared.events.visits import VisitReason
 from shared.events.vocabulary import PractitionerRole
 from tests.chaos.people import Cast
 
+PUT_OFF_H = (2, 8, 8, 70)
+"""So long after the opening what was put off comes back: it may be over by then, in the evening, or not in the run."""
 ZONE = ZoneInfo("America/New_York")
 """Of everybody, and so of the week that a practitioner has who has entered none."""
-VISITS_PER_SECOND = ALERTS_PER_SECOND = 0.5
+VISITS_PER_SECOND = ALERTS_PER_SECOND = MESSAGES_PER_SECOND = 0.5
+TALKATIVE = 8
+"""Members who write and are written to: few, so that there are answers."""
 VISITS_MAX = 280
 """There are only so many slots."""
 DAY_BEGINS, SLOTS_A_DAY, SLOT = time(9), 16, timedelta(minutes=30)
@@ -60,30 +64,52 @@ class VisitErrand:
 
 @dataclass(frozen=True)
 class AlertErrand:
-    """A clinician looks at their queue, takes an alert on, says what came of it, gives it back, or gives it away."""
+    """A clinician looks at their queue, takes an alert on, says what came of it, gives it back, gives it away, or puts
+    it off."""
 
     at_s: float
     number: int
     role: Role
     place: int
     """In the queue."""
-    does: Literal["acknowledge", "resolve", "both", "undo", "hand over"]
-    """`undo`: take it on and give it back at once."""
+    does: Literal["acknowledge", "resolve", "both", "undo", "hand over", "put off"]
+    """`undo`: take it on and give it back at once. `put off`: take it on and put it off."""
     outcome: AlertOutcome
     to_role: PractitionerRole
     """To whom it is handed over."""
+    back_at: datetime
+    """Until when it is put off."""
     pause_s: float
+
+
+@dataclass(frozen=True)
+class MessageErrand:
+    """A member writes to their care team, or one of the team to them."""
+
+    at_s: float
+    number: int
+    """Its key."""
+    member_id: UUID
+    role: Role | None
+    """Who of the team writes; None: the member."""
+    is_doubled: bool
+    """It is sent twice at once, as by an impatient app."""
 
 
 @dataclass(frozen=True)
 class Errands:
     visits: tuple[VisitErrand, ...] = ()
     alerts: tuple[AlertErrand, ...] = ()
+    messages: tuple[MessageErrand, ...] = ()
 
 
 def draw_errands(seed: int, *, seconds: float, cast: Cast, opening: datetime) -> Errands:
     chance = random.Random(f"{seed} errands")
-    return Errands(tuple(_draw_visits(chance, seconds, cast, opening)), tuple(_draw_alerts(chance, seconds)))
+    return Errands(
+        tuple(_draw_visits(chance, seconds, cast, opening)),
+        tuple(_draw_alerts(chance, seconds, opening)),
+        tuple(_draw_messages(random.Random(f"{seed} messages"), seconds, cast)),
+    )
 
 
 def _draw_visits(chance: random.Random, seconds: float, cast: Cast, opening: datetime) -> list[VisitErrand]:
@@ -134,18 +160,34 @@ def _far_slots(chance: random.Random, opening: datetime) -> Iterator[datetime]:
     yield from slots
 
 
-def _draw_alerts(chance: random.Random, seconds: float) -> list[AlertErrand]:
+def _draw_alerts(chance: random.Random, seconds: float, opening: datetime) -> list[AlertErrand]:
     errands = [
         AlertErrand(
             at_s=chance.uniform(0.2, 0.95) * seconds,
             number=number,
             role=chance.choice(get_args(Role)),
             place=chance.randint(0, 4),
-            does=chance.choice(("acknowledge", "resolve", "both", "both", "undo", "hand over")),
+            does=chance.choice(("acknowledge", "resolve", "both", "both", "undo", "hand over", "put off", "put off")),
             outcome=chance.choice(("reached-member", "plan-adjusted", "not-reached")),
             to_role=chance.choice(("pt", "coach", "coach", "oncall")),
+            back_at=opening + timedelta(hours=chance.choice(PUT_OFF_H)),
             pause_s=chance.choice((0.0, 0.5, 2.0)),
         )
         for number in range(int(seconds * ALERTS_PER_SECOND))
+    ]
+    return sorted(errands, key=lambda one: one.at_s)
+
+
+def _draw_messages(chance: random.Random, seconds: float, cast: Cast) -> list[MessageErrand]:
+    members = [person.member_id for person in cast.people if not person.comes_later][:TALKATIVE]
+    errands = [
+        MessageErrand(
+            at_s=chance.uniform(0.02, 0.95) * seconds,
+            number=number,
+            member_id=chance.choice(members),
+            role=chance.choice((None, None, "pt", "coach")),
+            is_doubled=chance.random() < 0.2,
+        )
+        for number in range(int(seconds * MESSAGES_PER_SECOND))
     ]
     return sorted(errands, key=lambda one: one.at_s)

@@ -12,7 +12,7 @@ from shared.events.envelope import NAMESPACE, CloudEvent, Record, event_type
 
 Area = Literal[
     "log", "events", "order", "plans", "alerts", "reminders", "mail", "timeline", "held", "counts", "outbox", "timers",
-    "books", "rest", "migrations", "visits", "enrolling",
+    "books", "rest", "migrations", "visits", "enrolling", "messages",
 ]  # fmt: skip
 """rest: the services did not come to rest."""
 

@@ -9,21 +9,24 @@ from uuid import UUID
 
 from deploy.reconciliation import reconcile as reconciliation
 from services.messaging.domain.people import CareTeam
-from services.messaging.store.alerts import ESCALATION, FOLLOW_UP, load_member_alerts
+from services.messaging.store.alerts import ESCALATION, FOLLOW_UP, SNOOZE, load_member_alerts
+from services.messaging.store.conversations import FIRST_RESPONSE
 from services.messaging.store.visits import HOLD, MISSED
 from services.plans.store.care_plans import load_care_plans
 from shared.database import Connection
-from shared.events import CloudEvent, MemberEnrolled, SafetyFlagged, SessionCompleted
+from shared.events import CloudEvent, MemberEnrolled, MessageSent, SafetyFlagged, SessionCompleted
 from tests.chaos.books import NO_KINDS, judge_books
 from tests.chaos.clients import Told
 from tests.chaos.enrolling import EnrolmentTold
 from tests.chaos.enrolling_oracle import EnrollingOracle
 from tests.chaos.findings import Derived, Findings, body
 from tests.chaos.log import Log, Record, read_log
+from tests.chaos.messages_oracle import MessagesOracle
 from tests.chaos.messaging_oracle import MessagingOracle, comparable, follow_up_of
 from tests.chaos.notifications_oracle import announced, enders_of, judge_ends, reminders_of
 from tests.chaos.people import Cast
 from tests.chaos.plans_oracle import PlansOracle
+from tests.chaos.put_offs import load_put_offs
 from tests.chaos.reading import Read, kinds_of, read_as, taken_events
 from tests.chaos.stream import ACTIVITY, Publication
 from tests.chaos.visits_oracle import REMINDER, VisitsOracle
@@ -61,14 +64,18 @@ class Judge:
         enrolling.judge(self._told_by_enrollment())
         plans = self._fold(reads, visits)
         self._compare_events(plans, told)
-        conversations = {event.id: event for event in told["careloop.conversations"]}
+        messages = MessagesOracle(self.cast, self.told, told["careloop.conversations"], self.findings)
+        messages.judge()
+        conversations = {e.id: e for e in told["careloop.conversations"] if not isinstance(e, MessageSent)}
         team = CareTeam(pt=self.cast.pt, coach=self.cast.coach)
-        alerts = MessagingOracle(team, conversations, self.findings)
+        async with self.world.connect("messaging") as connection:
+            put_offs = await load_put_offs(connection, self.cast)
+        alerts = MessagingOracle(team, conversations, self.findings, put_offs=put_offs)
         self._raise(plans, visits, alerts, told)
         await self._look_at_enrollment(enrolling)
         await self._look_at_plans(plans, reads)
-        await self._look_at_messaging(alerts, visits, reads)
-        await self._look_at_notifications(plans, visits, reads, told)
+        await self._look_at_messaging(alerts, visits, messages, reads)
+        await self._look_at_notifications(plans, visits, messages, reads, told)
         report = await reconciliation.reconcile(
             bootstrap=self.world.stage.urls.kafka_bootstrap, namespace=self.world.namespace,
             databases=self.world.databases, clock=self.world.clock, progress=lambda _: None,
@@ -223,7 +230,7 @@ class Judge:
                 self.findings.add("order", "careloop.conversations: the alerts of a member are out of order")
 
     async def _look_at_messaging(
-        self, alerts: MessagingOracle, visits: VisitsOracle, reads: dict[str, list[Read]]
+        self, alerts: MessagingOracle, visits: VisitsOracle, messages: MessagesOracle, reads: dict[str, list[Read]]
     ) -> None:
         async with self.world.connect("messaging") as connection:
             members = [person.member_id for person in self.cast.people]
@@ -234,10 +241,14 @@ class Judge:
                 if alert.alert_id in wanted:
                     self.findings.same("alerts", "an alert", wanted[alert.alert_id], comparable(alert))
             await visits.look_at_messaging(connection)
+            await messages.look_at(connection, await _timers(connection, FIRST_RESPONSE))
             self.findings.same("timers", "visits ahead", visits.missed_timers(), await _timers(connection, MISSED))
             self.findings.same("timers", "holds", {}, await _timers(connection, HOLD))
-            taken_on = {str(a.alert_id): follow_up_of(a).due_at for a in there if a.status == "acknowledged"}
+            acknowledged = [a for a in there if a.status == "acknowledged"]
+            taken_on = {str(a.alert_id): follow_up_of(a).due_at for a in acknowledged if a.snoozed_until is None}
             self.findings.same("timers", "alerts taken on", taken_on, await _timers(connection, FOLLOW_UP))
+            asleep = {str(a.alert_id): a.snoozed_until for a in acknowledged if a.snoozed_until is not None}
+            self.findings.same("timers", "alerts put off", asleep, await _timers(connection, SNOOZE))
             timers = await _timers(connection, ESCALATION)
             coming = {str(a.alert_id): a.respond_by for a in there if a.status == "open" and a.respond_by > self.now}
             self.findings.same("timers", "alerts that wait", coming, timers)
@@ -262,8 +273,9 @@ class Judge:
     # -- notifications
 
     async def _look_at_notifications(
-        self, plans: PlansOracle, visits: VisitsOracle, reads: dict[str, list[Read]], told: dict[str, list[CloudEvent]]
-    ) -> None:
+        self, plans: PlansOracle, visits: VisitsOracle, messages: MessagesOracle, reads: dict[str, list[Read]],
+        told: dict[str, list[CloudEvent]],
+    ) -> None:  # fmt: skip
         async with self.world.connect("notifications") as connection:
             wanted = announced(told["careloop.plans"] + told["careloop.conversations"], self.now)
             coming: dict[str, datetime] = {}
@@ -272,6 +284,8 @@ class Judge:
                 wanted |= set(planned)
                 coming[str(plan.member_id)] = reminder.due_at
             due, either = visits.reminders(self.world.opening)
+            due |= {one for one, must in messages.to_announce.items() if must}
+            either |= messages.to_announce.keys() - due
             rows = await connection.fetch(NOTIFICATIONS)
             planned_ids = {row["notification_id"] for row in rows}
             self.findings.same_all("reminders", "notifications", wanted | due | (either & planned_ids), planned_ids)

@@ -20,6 +20,7 @@ from services.messaging.domain.alert_handling import (
     resolve_alert,
     settle_alert,
     undo_acknowledgement,
+    wake_alert,
 )
 from services.messaging.domain.alert_raising import escalate_alert, raise_alerts
 from services.messaging.domain.people import CareTeam
@@ -47,6 +48,7 @@ from shared.events import (
 from shared.outcomes import Command, Outcomes, Refusal, Timer, cause_of
 from tests.chaos.clients import NOBODY, NOTE, AlertDeed
 from tests.chaos.findings import Findings, derive_id
+from tests.chaos.put_offs import PutOff, end_of
 
 LATE_S = 2.0
 """A deadline that passed so long before the end must have been acted on."""
@@ -65,8 +67,12 @@ class MessagingOracle:
     """Ids of what was raised about a member's spikes, as it must lie in the log."""
     deeds: Counter[AlertDeed] = field(default_factory=Counter)
     """What people did about alerts, as the log tells of it."""
+    put_offs: dict[UUID, list[PutOff]] = field(default_factory=dict)
+    """By alert, in their order; those that have been followed are taken out."""
 
     def __post_init__(self) -> None:
+        self._told_of: Counter[UUID] = Counter()
+        """How many events of each alert have been followed."""
         self._done_by: dict[tuple[UUID, str], list[AlertAcknowledged | AlertResolved | AlertRaised]] = {}
         for event in self.observed.values():
             if isinstance(event, AlertAcknowledged | AlertResolved | AlertRaised):
@@ -112,8 +118,13 @@ class MessagingOracle:
             overdue = (now - alert.respond_by).total_seconds() > LATE_S
             if overdue and self._escalate(alert, now) is not None:
                 self.findings.add("alerts", f"an alert whose time was over at {alert.respond_by} was not escalated")
-            if alert.status == "acknowledged" and (now - follow_up_of(alert).due_at).total_seconds() > LATE_S:
-                self.findings.add("alerts", f"an alert that was taken on at {alert.acknowledged_at} did not ask again")
+            if alert.status == "acknowledged":
+                timer = follow_up_of(alert) if alert.snoozed_until is None else end_of(alert)
+                if (now - timer.due_at).total_seconds() > LATE_S:
+                    self.findings.add("alerts", f"{timer.kind}: an alert did not ask again at {timer.due_at}")
+        for alert_id, left in self.put_offs.items():
+            for one in left:
+                self.findings.add("alerts", f"{alert_id} was put off until {one.until}, and was not there to be")
         for event_id, event in self.observed.items():
             if event_id not in self.matched:
                 self.findings.add("alerts", f"{event.type} {event_id} follows from nothing")
@@ -170,16 +181,17 @@ class MessagingOracle:
         """The alert after all that the log tells of it until something new joins it: escalations, what people did, and
         that nothing came of what they did."""
         while True:
-            before, alert = alert, self._reminded(self._handled(self._escalated(alert)))
+            before, alert = alert, self._reminded(self._woken(self._handled(self._escalated(alert))))
             if alert is before:
                 return alert
 
     def _handled(self, alert: Alert) -> Alert:
         """After what people did about what it asks now: each such event names the one that asks as its cause."""
         for event in self._done_by.pop((alert.alert_id, alert.cause.id), []):
+            alert = self._put_off(alert)
             because = Command(name="handle-alert", id="", member_id=alert.member_id, cause=alert.cause)
             if isinstance(event, AlertRaised):
-                if alert.status == "acknowledged" and event.id == _reminder_id(alert):
+                if alert.status == "acknowledged" and event.id in (_reminder_id(alert), _waking_id(alert)):
                     continue
                 alert = self._passed_on(alert, event, because)
                 continue
@@ -203,7 +215,36 @@ class MessagingOracle:
                 continue
             self._compare(change, event)
             alert = change.alert
+        return self._put_off(alert)
+
+    def _put_off(self, alert: Alert) -> Alert:
+        """After it was put off, where that was behind the events that have been followed."""
+        left = self.put_offs.get(alert.alert_id, [])
+        while left and left[0].behind == self._told_of[alert.alert_id]:
+            one = left.pop(0)
+            asleep = one.put(alert)
+            if isinstance(asleep, Refusal):
+                self.findings.add("alerts", f"put off until {one.until}, should have been refused: {asleep.reason}")
+                continue
+            until = one.until.isoformat()
+            self.deeds["put off", alert.alert_id, one.by.practitioner_id, alert.repeats, until] += 1
+            alert = asleep
         return alert
+
+    def _woken(self, alert: Alert) -> Alert:
+        """After it came back because the time was over for which it was put off."""
+        waking_id = _waking_id(alert)
+        found = self.observed.get(waking_id) if waking_id is not None else None
+        if found is None:
+            return alert
+        timer = end_of(alert)
+        change = wake_alert(alert=alert, team=self.team, because=timer, rules=load_alert_rules(), now=found.time)
+        if change is None:
+            self.findings.add("alerts", f"woke at {found.time}, due {timer.due_at}")
+            self.matched.add(found.id)
+            return alert
+        self._compare(change, found)
+        return change.alert
 
     def _passed_on(self, alert: Alert, event: AlertRaised, because: Command) -> Alert:
         """After who had taken it on gave it back, or somebody handed it over: it asks again. Only what it asks tells
@@ -232,7 +273,7 @@ class MessagingOracle:
 
     def _reminded(self, alert: Alert) -> Alert:
         """After it asked again because nothing had come of it."""
-        if alert.status != "acknowledged":
+        if alert.status != "acknowledged" or alert.snoozed_until is not None:
             return alert
         timer = follow_up_of(alert)
         found = self.observed.get(_reminder_id(alert))
@@ -262,6 +303,7 @@ class MessagingOracle:
 
     def _compare(self, change: AlertChange, found: CloudEvent) -> None:
         self.matched.add(found.id)
+        self._told_of[change.alert.alert_id] += 1
         outcomes = Outcomes()
         announce_alerts(outcomes=outcomes, changes=[change])
         (draft,) = outcomes.published
@@ -292,6 +334,13 @@ def follow_up_of(alert: Alert) -> Timer:
 
 def _reminder_id(alert: Alert) -> str:
     return raised_event(alert_id=alert.alert_id, because=follow_up_of(alert)).id
+
+
+def _waking_id(alert: Alert) -> str | None:
+    """None where it is not asleep."""
+    if alert.status != "acknowledged" or alert.snoozed_until is None:
+        return None
+    return raised_event(alert_id=alert.alert_id, because=end_of(alert)).id
 
 
 def _escalation_id(alert: Alert) -> str:

@@ -2,14 +2,20 @@
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import pytest
 
-from services.messaging.domain.alert import AlertChange, Trigger, raised_event
+from services.messaging.domain.alert import Alert, AlertChange, Trigger, raised_event
 from services.messaging.domain.alert_events import announce_alerts
-from services.messaging.domain.alert_handling import acknowledge_alert, hand_over_alert, undo_acknowledgement
+from services.messaging.domain.alert_handling import (
+    acknowledge_alert,
+    hand_over_alert,
+    undo_acknowledgement,
+    wake_alert,
+)
 from services.messaging.domain.people import CareTeam
 from services.messaging.domain.triggers import on_safety_flagged
 from services.messaging.store.rules import load_alert_rules, load_trigger_rules
@@ -23,6 +29,7 @@ from tests.chaos.clients import NOBODY, AlertDeed
 from tests.chaos.findings import Findings
 from tests.chaos.messaging_oracle import MessagingOracle
 from tests.chaos.people import draw_cast
+from tests.chaos.put_offs import PutOff, end_of
 
 CAST = draw_cast(1)
 MEMBER = CAST.people[0].member_id
@@ -39,9 +46,15 @@ FLAG = SafetyFlagged(
 Change = Callable[[list[CloudEvent]], list[CloudEvent]]
 
 
-def oracle(events: list[CloudEvent]) -> MessagingOracle:
-    team = CareTeam(pt=CAST.pt, coach=CAST.coach)
-    return MessagingOracle(team, {event.id: event for event in events}, Findings())
+def oracle(events: list[CloudEvent], *put_offs: PutOff) -> MessagingOracle:
+    team, alert_id = CareTeam(pt=CAST.pt, coach=CAST.coach), raised().alert.alert_id if put_offs else UUID(int=0)
+    return MessagingOracle(
+        team, {event.id: event for event in events}, Findings(), put_offs={alert_id: list(put_offs)} if put_offs else {}
+    )
+
+
+def raised() -> AlertChange:
+    return oracle([])._raised(flag_trigger(), [], AT)
 
 
 def after(cause: CloudEvent, kind: type[CloudEvent], data: Record, *, minutes: float) -> CloudEvent:
@@ -104,8 +117,30 @@ def passed_on() -> tuple[list[CloudEvent], Counter[AlertDeed]]:
     return [raised, taken, undone, handed_over], done
 
 
-def judged(there: list[CloudEvent], done: Counter[AlertDeed]) -> str:
-    judge = oracle(there)
+def put_off() -> tuple[list[CloudEvent], Counter[AlertDeed], PutOff]:
+    """An alert that the therapist took on, put off, and that came back."""
+    (asks, taken, _), done = events()
+    alert_id, until = raised().alert.alert_id, AT + timedelta(minutes=3)
+    one = PutOff(by=CAST.pt, until=until, at=AT + timedelta(minutes=2), behind=2)
+    acting = Command(name="", id="", member_id=MEMBER, cause=raised().alert.cause)
+    on = acknowledge_alert(alert=raised().alert, by=CAST.pt, seen=0, because=acting, now=AT + timedelta(minutes=1))
+    assert isinstance(on, AlertChange)
+    asleep = one.put(on.alert)
+    assert isinstance(asleep, Alert)
+    team, timer = CareTeam(pt=CAST.pt, coach=CAST.coach), end_of(asleep)
+    woken = wake_alert(alert=asleep, team=team, because=timer, rules=load_alert_rules(), now=until)
+    assert woken is not None
+    outcomes = Outcomes()
+    announce_alerts(outcomes=outcomes, changes=[woken])
+    back = after(asks, AlertRaised, outcomes.published[0].data, minutes=3)
+    back = back.model_copy(update={"id": raised_event(alert_id=alert_id, because=timer).id})
+    del done["resolved", alert_id, CAST.pt.practitioner_id, 0, "reached-member"]
+    done["put off", alert_id, CAST.pt.practitioner_id, 0, until.isoformat()] = 1
+    return [asks, taken, back], done, one
+
+
+def judged(there: list[CloudEvent], done: Counter[AlertDeed], *put_offs: PutOff) -> str:
+    judge = oracle(there, *put_offs)
     judge.follow_flags([FLAG])
     judge.finish(AT + timedelta(minutes=5))
     judge.hold_against(done, Counter())
@@ -146,6 +181,18 @@ def test_what_does_not_follow_is_found(change: Change) -> None:
 def test_what_nobody_was_told_of_is_found() -> None:
     there, _ = events()
     assert "acknowledged: told 0 times, done 1 times" in judged(there, Counter())
+
+
+def test_what_was_put_off_comes_back() -> None:
+    there, done, one = put_off()
+    assert judged(there, done, one) == ""
+    assert "put off: told 1 times, done 0 times" in judged(there, done)
+    assert "alert.snooze: an alert did not ask again" in judged(there[:2], done, one)
+    assert "was not there to be" in judged(there, done, one, replace(one, behind=7))
+    assert "put off: told 0 times, done 1 times" in judged(there, Counter(), one)
+    early = there[2].model_copy(update={"time": AT + timedelta(minutes=2.5)})
+    assert "woke at" in judged([*there[:2], early], done, one)
+    assert "should have been refused: not-ahead" in judged(there, done, replace(one, at=one.until))
 
 
 @pytest.mark.parametrize(
