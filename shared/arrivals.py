@@ -14,6 +14,8 @@ from shared.partitioning import Key, key_of
 
 AHEAD_MAX = timedelta(minutes=5)
 """A phone's clock may be this far ahead."""
+CLOCKS_APART = timedelta(minutes=3)
+"""Our own clocks may be so far apart: what one process has accepted no other refuses."""
 AGE_MAX = timedelta(days=30)
 """An event that was older than this when it was published is not accepted."""
 READ_AGE_MAX = timedelta(days=34)
@@ -109,7 +111,7 @@ def read_arrivals(
     """Decode records and judge what can be judged without the database, at clinic time `now` and wall time `wall`;
     their time only if `judges_time`, for whoever reads history once more. Never raises for a bad record."""
     # Our own clocks are not judged by each other.
-    latest = now + AHEAD_MAX if judges_time and decoder.is_from_apps else NO_LATEST
+    latest = now + AHEAD_MAX + CLOCKS_APART if judges_time and decoder.is_from_apps else NO_LATEST
     oldest = now - AGE_MAX if judges_time else NO_OLDEST
     arrivals: list[Arrival] = []
     for record in records:

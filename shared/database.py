@@ -25,6 +25,9 @@ LIMITS = {
     "tcp_keepalives_count": "3",
     "tcp_user_timeout": "30000",
     "timezone": "UTC",
+    # The protocol rests on it, whatever somebody has set for the database: a statement sees what was committed while
+    # the one before it waited for a lock.
+    "default_transaction_isolation": "read committed",
 }
 PLANNING = {
     # Nearly everything here is looked up by key. A plan that was made while a table was small would go on reading the
@@ -48,6 +51,12 @@ TRANSIENT: tuple[type[Exception], ...] = (
     asyncpg.TooManyConnectionsError,
     asyncpg.InsufficientResourcesError,
     asyncpg.PostgresSystemError,
+    asyncpg.InternalServerError,  # a page or an index that cannot be read
+    asyncpg.DataCorruptedError,
+    asyncpg.IndexCorruptedError,
+    asyncpg.IdleSessionTimeoutError,
+    asyncpg.InternalClientError,
+    MemoryError,
     # Who is let in, and to what, is nothing that an event brings about: a password that is being changed, a database
     # that became a standby or that its host made read-only because the disk is nearly full, one that is being replaced.
     asyncpg.ReadOnlySQLTransactionError,
@@ -92,9 +101,11 @@ async def _leave_as_it_is(connection: "asyncpg.Connection[asyncpg.Record]") -> N
     The driver has ended a transaction that was left open by then."""
 
 
-async def open_database(url: str, *, connections: int, application: str) -> Database:
-    """A pool on the service's own database. jsonb columns are Python values; raises what asyncpg raises."""
+async def open_database(url: str, *, connections: int, application: str, is_kept: bool = True) -> Database:
+    """A pool on the service's own database. jsonb columns are Python values; raises what asyncpg raises. `is_kept`: not
+    for a database that can be built again, for which nobody waits for the disk."""
     settings: dict[str, Any] = {**LIMITS, **PLANNING, "application_name": application}
+    settings["synchronous_commit"] = "on" if is_kept else "off"
     return await asyncpg.create_pool(
         url,
         min_size=2,

@@ -1,7 +1,7 @@
 """Probes that tell the truth, metrics, and how far a service has come.
 
 Live: the event loop answers and the poll tasks run; never the broker or the database. Ready: assigned once, database
-answers, no chunk stuck, no partition paused by an alarm or for lack of room.
+answers, no chunk stuck, no partition that cannot be opened or is paused by an alarm or for lack of room.
 """
 
 from typing import Any
@@ -14,11 +14,10 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from shared.clock import monotonic
 from shared.database import is_transient
 from shared.hosting import Host
+from shared.intake import STUCK_S
 from shared.lag import load_all_positions
+from shared.outbox import load_outbox_age
 from shared.timers import count_due, count_given_up
-
-STUCK_S = 10.0
-"""A chunk that has failed for so long makes the service not ready."""
 
 COUNT_OUTBOX = "select count(*) from (select from delivery.outbox limit 10001) as counted"
 COUNT_ALARMS = """
@@ -68,6 +67,8 @@ async def _reasons(service: Host) -> list[str]:
             )
         if intake.watch.undelivered:
             reasons.append(f"{group}: polling brings nothing of {len(intake.watch.undelivered)} partitions")
+        if unopened := intake.unopened():
+            reasons.append(f"{group}: {len(unopened)} partitions cannot be opened")
         if full := intake.full():
             what = "the group" if "group" in full else "a member's queue"
             reasons.append(f"{group}: {len(full)} partitions wait for room, {what} holds as many events as it may")
@@ -96,6 +97,7 @@ async def _progress(service: Host) -> dict[str, Any]:
     ):
         now = service.clock.now()
         outbox = await connection.fetchval(COUNT_OUTBOX)
+        outbox_age = await load_outbox_age(connection)
         due = await count_due(connection, kinds=list(service.timers), now=now)
         given_up = await count_given_up(connection, now=now)
         held = await connection.fetchrow(COUNT_ALARMS)
@@ -113,6 +115,7 @@ async def _progress(service: Host) -> dict[str, Any]:
         "now": now.isoformat(),
         "lag": lag,
         "outbox": outbox,
+        "outbox_oldest_s": round(outbox_age, 1),
         "due_timers": due,
         "given_up_timers": given_up,
         "pending": pending,

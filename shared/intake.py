@@ -12,24 +12,26 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from aiokafka import ConsumerRebalanceListener, ConsumerRecord, TopicPartition
-from aiokafka.errors import ConsumerStoppedError, KafkaError
+from aiokafka.errors import ConsumerStoppedError, KafkaError, KafkaTimeoutError
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 
-from shared.clock import Clock
+from shared.clock import Clock, monotonic
 from shared.consuming import BehindBase, PositionMissing, SettleWaiting
 from shared.database import Database, is_transient
 from shared.ending import end_tasks
 from shared.gathering import ALONE_MS, Gathering, phase_of
 from shared.isolating import describe_bug
+from shared.kafka import load_spans
 from shared.lanes import Lane
 from shared.outcomes import Answer
+from shared.panics import is_panic
 from shared.parking import Room
 from shared.positions import Position, count_starts, ensure_positions, load_positions
 from shared.replaying import Reader
 from shared.settings import ServiceSettings
 from shared.taking import ChunkTaker
-from shared.telemetry import BUGS, PARTITIONS_FULL, PARTITIONS_PAUSED, UNDELIVERED, logger
+from shared.telemetry import BUGS, PARTITIONS_FULL, PARTITIONS_PAUSED, PARTITIONS_UNOPENED, UNDELIVERED, logger
 from shared.topics import group_name, topic_name
 from shared.watching import Watch
 
@@ -39,6 +41,10 @@ POLL_MS, POLL_RECORDS = 500, 2_000
 """How long a poll waits when there is nothing, and how much it brings at most."""
 POLL_AGAIN_S = 1.0
 """After a bug of ours, or of the client, in a poll."""
+AGAIN_S, AGAIN_MAX_S = 0.5, 5.0
+"""Until a partition that failed is opened again, longer each time."""
+STUCK_S = 10.0
+"""What has failed for so long makes the service not ready: to open a partition, or a chunk."""
 DRAIN_S = 5.0
 """How long a revoked partition may finish the chunk in hand."""
 log = logger("intake")
@@ -94,8 +100,11 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         PARTITIONS_PAUSED.labels(group).set_function(lambda: len(self.paused_by_alarm))
         PARTITIONS_FULL.labels(group).set_function(lambda: len(self.full()))
         UNDELIVERED.labels(group).set_function(lambda: len(self.watch.undelivered))
+        PARTITIONS_UNOPENED.labels(group).set_function(lambda: len(self.unopened()))
         self._background: set[asyncio.Task[None]] = set()
         self._tasks: dict[TopicPartition, asyncio.Task[None]] = {}
+        self._closed_since: dict[TopicPartition, float] = {}
+        """Machine time since which an assigned partition is not open."""
         self._subscriber: Any = None
         self.gathering: Gathering | None = None
         self._high = settings.chunk_records * 6
@@ -211,6 +220,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         for partition in partitions:
             self.lanes.pop(partition, None)
             self.paused_by_alarm.discard(partition)
+            self._closed_since.pop(partition, None)
             task = self._tasks.pop(partition, None)
             if task is not None:
                 task.cancel()
@@ -226,43 +236,51 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
     async def _own(self, partition: TopicPartition, located: "asyncio.Task[Places] | None" = None) -> None:
         """Own a partition until it is revoked: find the position, seek, take chunk after chunk; again after a gap.
         `located` asks for all partitions of an assignment at once; whoever starts again asks for itself."""
-        lane = None
+        group, delay = self.subscription.group, AGAIN_S
         while self._tasks.get(partition) is asyncio.current_task():
+            lane = None
+            self._closed_since.setdefault(partition, monotonic())
             try:
                 asked, located = located, None
-                place = (await asyncio.shield(asked))[partition] if asked is not None else None
+                place = (await asyncio.shield(asked)).get(partition) if asked is not None else None
                 lane = await self._open_lane(partition, place)
                 await self._run_lane(lane)
             except (BehindBase, PositionMissing) as error:
-                log.warning("position lost; seeking again", group=self.subscription.group, reason=type(error).__name__)
-            except Exception as error:
-                if not is_transient(error) and not isinstance(error, KafkaError):
-                    BUGS.labels(self.subscription.group).inc()
-                    log.exception("a partition stopped", group=self.subscription.group, error=describe_bug(error))
+                log.warning("position lost; seeking again", group=group, reason=type(error).__name__)
+            except BaseException as error:
+                if not isinstance(error, Exception) and not is_panic(error):
+                    raise
+                if is_transient(error) or isinstance(error, KafkaError):
+                    log.warning("a partition is opened again", group=group, error=type(error).__name__, in_s=delay)
+                else:
+                    BUGS.labels(group).inc()
+                    log.exception("a partition stopped", group=group, error=describe_bug(error))
             finally:
                 if lane is not None and self.lanes.get(partition) is lane:
                     del self.lanes[partition]
-            await asyncio.sleep(0.5)
+            delay = AGAIN_S if lane is not None else min(2 * delay, AGAIN_MAX_S)
+            await asyncio.sleep(delay)
 
     async def _locate(self, partitions: Sequence[TopicPartition], *, count_start: bool = False) -> Places:
-        """Where the group stands in these partitions and what the log holds of them."""
+        """Where the group stands in these partitions and what the log holds of them; without those of which no broker
+        tells."""
         group, topic = self.subscription.group, self.subscription.topic
-        first = await self.consumer.beginning_offsets(partitions)
-        end = await self.consumer.end_offsets(partitions)
-        numbers = [partition.partition for partition in partitions]
+        spans = await load_spans(self.consumer, partitions)
         async with self.database.acquire(timeout=30) as connection:
-            await ensure_positions(connection, group, topic, {p.partition: first[p] for p in partitions})
-            stored = await load_positions(connection, group, topic, numbers)
-            pending = [p.partition for p in partitions if stored[p.partition].next_offset < end[p]]
+            await ensure_positions(connection, group, topic, {p.partition: first for p, (first, _) in spans.items()})
+            stored = await load_positions(connection, group, topic, [p.partition for p in spans])
+            pending = [p.partition for p, (_, end) in spans.items() if stored[p.partition].next_offset < end]
             if count_start and pending:
                 await count_starts(connection, group, topic, pending)
-        return {p: Place(stored[p.partition], first[p], end[p]) for p in partitions}
+        return {p: Place(stored[p.partition], first, end) for p, (first, end) in spans.items()}
 
     async def _open_lane(self, partition: TopicPartition, place: "Place | None") -> Lane:
         """Seek to the stored position. Blocks while the log and the position disagree: an operator decides."""
         self.consumer.pause(partition)
         while True:
-            place = place or (await self._locate([partition]))[partition]
+            place = place or (await self._locate([partition])).get(partition)
+            if place is None:
+                raise KafkaTimeoutError(partition)
             position = place.position
             if place.first <= position.next_offset <= place.end:
                 break
@@ -280,6 +298,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         )
         self.consumer.seek(partition, lane.end)
         self.lanes[partition] = lane
+        self._closed_since.pop(partition, None)
         self.consumer.resume(partition)
         return lane
 
@@ -328,6 +347,11 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
     def opening(self) -> int:
         """Partitions assigned whose position is not sought yet; one where nothing was ever assigned."""
         return len(self._tasks) - len(self.lanes) if self.assigned_once else 1
+
+    def unopened(self) -> list[TopicPartition]:
+        """Partitions that could not be opened for long, but for those that wait for an operator."""
+        long_ago = monotonic() - STUCK_S
+        return [p for p, since in self._closed_since.items() if since < long_ago and p not in self.paused_by_alarm]
 
     def polling_ended(self) -> bool:
         """Whether FastStream's poll loop has ended although it should run."""

@@ -32,6 +32,11 @@ order by place
 """
 
 
+AGE = """
+select extract(epoch from clock_timestamp() - created_at)::float8 from delivery.outbox order by outbox_id limit 1
+"""
+
+
 class OutboxRow(NamedTuple):
     topic: str
     member_id: UUID
@@ -86,3 +91,8 @@ async def write_outcomes(
 def inserting_rows(rows: Sequence[OutboxRow], *, urgent: bool = False) -> Write | None:
     """Put rows in the outbox, in this order."""
     return Write(INSERT, [*zip(*rows, strict=True), urgent]) if rows else None
+
+
+async def load_outbox_age(connection: Connection) -> float:
+    """Seconds for which the oldest row has waited to be handed over; 0 where there is none."""
+    return max(0.0, await connection.fetchval(AGE) or 0.0)

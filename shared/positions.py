@@ -60,6 +60,12 @@ returning attempts
 """
 
 
+TAKE_BACK_ATTEMPT = """
+update delivery.attempts set attempts = attempts - 1
+where consumer_group = $1 and topic = $2 and partition = $3 and record_offset = $4 and attempts > 0
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Position:
     next_offset: int
@@ -131,3 +137,8 @@ async def record_attempt(connection: Connection, group: str, topic: str, partiti
     """Count an attempt at one record before it is made, in a transaction of its own; how many there were with it."""
     attempts: int = await connection.fetchval(RECORD_ATTEMPT, group, topic, partition, offset)
     return attempts
+
+
+async def take_back_attempt(connection: Connection, group: str, topic: str, partition: int, offset: int) -> None:
+    """The attempt has ended and its process lives: whatever it ended with, the record did not kill."""
+    await connection.execute(TAKE_BACK_ATTEMPT, group, topic, partition, offset)

@@ -34,19 +34,19 @@ IDLE_S = 0.25
 """How often an idle relay looks although nobody woke it."""
 PATIENCE_S = 0.2
 """How long a round waits for its partitions. One that takes longer goes on by itself, and the next round without it."""
-MEMBERS_MAX = 2_000
-"""So many members are excluded in the statement; the rows of further ones are read and left."""
 LEASE_S = 5.0
 END_S = 2.0
 CHANNEL = "careloop_outbox"
 URGENT = "urgent"
 log = logger("relay")
 
+# One that ends later than anybody asks for was taken while the server's clock was ahead.
 HOLD_LEASE = """
 insert into delivery.relay_lease (only_row, holder, expires_at)
 values (true, $1, clock_timestamp() + make_interval(secs => $2))
 on conflict (only_row) do update set holder = excluded.holder, expires_at = excluded.expires_at
-where relay_lease.holder = excluded.holder or relay_lease.expires_at < clock_timestamp()
+where relay_lease.holder = excluded.holder
+    or relay_lease.expires_at not between clock_timestamp() and clock_timestamp() + make_interval(secs => 2 * $2)
 returning 1
 """
 
@@ -186,7 +186,7 @@ class Outflow:
         places = [(t, self._partitions[t], number) for t, number in away.places if t in self._partitions]
         rows: list[asyncpg.Record] = await self._database.fetch(
             self._statement,
-            list(away.members)[:MEMBERS_MAX],
+            list(away.members),
             list(away.topics),
             [topic for topic, _, _ in places],
             [partitions for _, partitions, _ in places],

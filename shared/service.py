@@ -39,6 +39,7 @@ from shared.member_locks import lock_members
 from shared.migrating import missing_migrations
 from shared.outbox import write_outcomes
 from shared.outcomes import Answer, Cause
+from shared.panics import is_panic
 from shared.relay import Relay
 from shared.replaying import Reader, settle_waiting
 from shared.settings import ServiceSettings
@@ -203,7 +204,9 @@ class Service:
             try:
                 await task.run(self)
                 return
-            except Exception as error:
+            except BaseException as error:
+                if not isinstance(error, Exception) and not is_panic(error):
+                    raise
                 TASK_RESTARTS.labels(task.name).inc()
                 if not is_transient(error):
                     BUGS.labels(task.name).inc()
@@ -302,8 +305,8 @@ class Service:
         self.health.stopping = True
         with suppress(TimeoutError):
             async with asyncio.timeout(STOP_S):
-                for intake in self.intakes:
-                    await intake.release_all()
+                # At once: one that is stuck must not keep the others from being handed over in order.
+                await asyncio.gather(*(intake.release_all() for intake in self.intakes))
                 if self.broker is not None:
                     with suppress(Exception):
                         await self.broker.stop()

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from shared.database import Connection
 from shared.events.envelope import CloudEvent, event_type
 from shared.outcomes import Outcomes
+from shared.panics import without_panics
 
 
 class EventHandler(Protocol):
@@ -61,6 +62,9 @@ class Subscription:
     """How long a fetch waits for company while much comes. Less where somebody waits for what comes of it; a fetch
     costs the broker and this process more than what it brings."""
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "run", without_panics(self.run))
+
     def wants(self, event: CloudEvent) -> bool:
         """Whether this event reaches the handler."""
         return not self.events or type(event) in self.events
@@ -72,3 +76,6 @@ class TimerSubscription:
 
     kind: str
     run: TimerHandler
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "run", without_panics(self.run))

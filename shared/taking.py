@@ -2,8 +2,8 @@
 more in isolation, so that it costs one event. A failure never skips a record."""
 
 import asyncio
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -19,7 +19,7 @@ from shared.isolating import describe_bug
 from shared.lanes import Lane, RawChunk
 from shared.outcomes import Answer
 from shared.parking import Full, NoRoom, Room
-from shared.positions import record_attempt
+from shared.positions import record_attempt, take_back_attempt
 from shared.replaying import Reader
 from shared.sharing import LOCK_PATIENCE, SHORT_PATIENCE, SMALL, Load, SharedTransactions
 from shared.telemetry import (
@@ -91,16 +91,13 @@ class ChunkTaker:
             raise
 
     async def _take_alone(self, lane: Lane, raw: RawChunk, *, counted: bool = False) -> None:
-        killer: Fault | None = None
-        isolated, unstorable, delay, too_long, is_noted = False, False, 0.05, 0, not counted
+        isolated, unstorable, delay, too_long = False, False, 0.05, 0
         while True:
             began = monotonic()
             try:
                 # One counted record in hand in the whole process: an innocent one beside it must not be condemned.
-                async with self.turn if counted else nullcontext():
-                    if not is_noted and await self._count_attempt(lane, raw) > ATTEMPTS_MAX:
-                        killer = KILLER
-                    is_noted = True
+                async with self._attempt(lane, raw) if counted else nullcontext(0) as attempts:
+                    killer = KILLER if attempts > ATTEMPTS_MAX else None
                     fault = UNSTORABLE if unstorable else killer
                     await self._try([Load(lane, raw)], isolated=isolated, fault=fault)
             except (BehindBase, PositionMissing):
@@ -209,10 +206,24 @@ class ChunkTaker:
         if misplaced:
             WRONG_PARTITION.labels(self.subscription.topic).inc(misplaced)
 
-    async def _count_attempt(self, lane: Lane, raw: RawChunk) -> int:
-        group, topic = self.subscription.group, self.subscription.topic
+    @asynccontextmanager
+    async def _attempt(self, lane: Lane, raw: RawChunk) -> AsyncIterator[int]:
+        """Around an attempt that is written down before it is made; how many there were with it. It is taken back where
+        it fails or is given up: only one of which nobody heard again tells that its process died of it."""
+        place = (self.subscription.group, self.subscription.topic, lane.partition.partition, raw.base)
+        async with self.turn:
+            async with self.database.acquire(timeout=30) as connection:
+                attempts = await record_attempt(connection, *place)
+            try:
+                yield attempts
+            except BaseException:
+                with suppress(Exception):
+                    await asyncio.shield(self._take_back(*place))
+                raise
+
+    async def _take_back(self, group: str, topic: str, partition: int, offset: int) -> None:
         async with self.database.acquire(timeout=30) as connection:
-            return await record_attempt(connection, group, topic, lane.partition.partition, raw.base)
+            await take_back_attempt(connection, group, topic, partition, offset)
 
     def _note(self, taken: Taken) -> None:
         group, counts = self.subscription.group, taken.counts

@@ -42,6 +42,11 @@ UNDELIVERED = Gauge(
     "Partitions whose log goes on although polling brings nothing.",
     ["consumer_group"],
 )
+PARTITIONS_UNOPENED = Gauge(
+    "careloop_partitions_unopened",
+    "Partitions assigned that could not be opened for more than ten seconds.",
+    ["consumer_group"],
+)
 CHUNK_RETRIES = Counter(
     "careloop_chunk_retries",
     "Chunks tried again because the world or one of several that were taken together failed.",
@@ -72,6 +77,11 @@ HELD_OLDEST = Gauge(
     "careloop_held_oldest_seconds",
     "Age of the oldest event held in that state, 0 where there is none; each replica tells the same number.",
     ["consumer_group", "state"],
+)
+OUTBOX_OLDEST = Gauge(
+    "careloop_outbox_oldest_seconds",
+    "Age of the oldest event that Kafka does not have yet, 0 where there is none; each replica tells the same number.",
+    ["service"],
 )
 HELD_BYTES = Gauge(
     "careloop_held_bytes", "Bytes of the events held; each replica tells the same number.", ["consumer_group"]

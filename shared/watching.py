@@ -11,6 +11,7 @@ from aiokafka.errors import KafkaError
 from shared.clock import monotonic
 from shared.database import Database, is_transient
 from shared.gathering import Gathering
+from shared.kafka import load_spans
 from shared.lanes import Lane
 from shared.positions import load_positions
 from shared.subscriptions import Subscription
@@ -81,31 +82,39 @@ class Watch:
         stood = {partition: lane.taken for partition, lane in lanes.items() if lane.idle}
         async with self._intake.database.acquire(timeout=10) as connection:
             stored = await load_positions(connection, group, topic, [p.partition for p in lanes])
-        first = await self._intake.consumer.beginning_offsets(list(lanes))
-        end = await self._intake.consumer.end_offsets(list(lanes))
+        spans = await load_spans(self._intake.consumer, list(lanes))
         for partition, lane in lanes.items():
+            if partition not in spans:
+                continue
+            first, end = spans[partition]
             position = stored.get(partition.partition)
             still = stood.get(partition) == lane.taken and lane.idle
             is_moved = position is None or (still and position.next_offset != lane.taken)
-            is_past = position is not None and position.next_offset > end[partition]
-            is_lost = still and lane.taken < first[partition]
-            if is_moved or is_past or is_lost or stood.get(partition, 0) > end[partition]:
+            is_past = position is not None and position.next_offset > end
+            is_lost = still and lane.taken < first
+            if is_moved or is_past or is_lost or stood.get(partition, 0) > end:
                 log.warning("the position changed under a partition; opening it again", group=group)
                 self._silent.pop(partition, None)
                 self._intake.reopen(partition)
             else:
-                await self._listen(partition, lane, end[partition], still=still)
+                await self._listen(partition, lane, end, still=still)
         self._silent = {partition: seen for partition, seen in self._silent.items() if partition in lanes}
 
     async def _listen(self, partition: TopicPartition, lane: Lane, end: int, *, still: bool) -> None:
-        """Whether the poll brings what the log has. A transaction's marker is no record: the consumer passes it."""
+        """Whether the poll brings what the log has."""
         stands = lane.end
-        if still and end > stands:
-            async with asyncio.timeout(POSITION_S):
-                if await self._intake.consumer.position(partition) < end:
-                    at, checks = self._silent.get(partition, (stands, 0))
-                    self._silent[partition] = (stands, checks + 1 if at == stands else 1)
-                    if self._silent[partition][1] == UNDELIVERED_CHECKS:
-                        log.critical("polling brings nothing of a partition", group=self._intake.subscription.group)
-                    return
-        self._silent.pop(partition, None)
+        if still and await self._is_silent(partition, stands, end):
+            at, checks = self._silent.get(partition, (stands, 0))
+            self._silent[partition] = (stands, checks + 1 if at == stands else 1)
+            if self._silent[partition][1] == UNDELIVERED_CHECKS:
+                log.critical("polling brings nothing of a partition", group=self._intake.subscription.group)
+        else:
+            self._silent.pop(partition, None)
+
+    async def _is_silent(self, partition: TopicPartition, stands: int, end: int) -> bool:
+        """A transaction's marker is no record: the consumer passes it. One that nobody ends holds up what lies behind
+        it, and the end that is told lies before it."""
+        if end <= stands:
+            return bool((self._intake.consumer.highwater(partition) or 0) > end)
+        async with asyncio.timeout(POSITION_S):
+            return bool(await self._intake.consumer.position(partition) < end)

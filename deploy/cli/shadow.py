@@ -100,7 +100,7 @@ async def _run(
         url = await make_shadow(stack, service)
         details = {"database": shadow_name(stack, service), "groups": sorted(readers)}
         await record_operation(live, who=getpass.getuser(), action="shadow run", why=why, details=details)
-        database = await open_database(url, connections=3, application="careloop shadow")
+        database = await open_database(url, connections=3, application="careloop shadow", is_kept=False)
         try:
             shadow = Shadow(
                 service=service,

@@ -17,6 +17,8 @@ from deploy.local.stack import Stack, load_stack
 from deploy.local.valkey import valkey_answers
 
 ANSWER_LIMIT_S = 3.0
+OUTBOX_STANDS_S = 60.0
+"""An event that waits for Kafka longer than this is an alarm, as in deploy/monitoring/alerts.yaml."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,19 +92,21 @@ async def ask_all(stack: Stack) -> list[Part]:
 
 
 async def ask_held(client: httpx.AsyncClient, name: str, base: str) -> Part:
-    """Dead letters and timers that were given up wait for an operator, so they are an alarm; what waits by itself is
-    not."""
+    """Dead letters and timers that were given up wait for an operator, so they are an alarm, and so is an outbox that
+    nobody empties; what waits by itself is not."""
     name = f"{name} events"
     try:
         held: dict[str, Any] = (await client.get(f"{base}/health/progress")).json()
-        numbers = [held[state] for state in ("dead", "parked", "waiting", "given_up_timers")]
+        numbers = [held[state] for state in ("dead", "parked", "waiting", "given_up_timers", "outbox_oldest_s")]
     except (httpx.HTTPError, ValueError, KeyError) as error:
         return Part(name=name, ok=False, detail=f"cannot be told ({type(error).__name__})")
-    dead, parked, waiting, given_up = numbers
+    dead, parked, waiting, given_up, outbox_s = numbers
     detail = f"{dead} dead letters, {parked} parked behind them, {waiting} waiting for what they need"
     if given_up:
         detail += f"; {given_up} timers failed too often and are not tried again"
-    return Part(name=name, ok=not dead and not given_up, detail=detail)
+    if stands := outbox_s > OUTBOX_STANDS_S:
+        detail += f"; an event has waited {outbox_s:.0f} s to be handed over to Kafka"
+    return Part(name=name, ok=not dead and not given_up and not stands, detail=detail)
 
 
 async def _ask_page(client: httpx.AsyncClient, name: str, base: str, path: str, pid: int | None) -> Part:

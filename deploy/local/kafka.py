@@ -67,6 +67,8 @@ def broker_properties(
         "transaction.state.log.replication.factor": "1",
         "transaction.state.log.num.partitions": "8",
         "transaction.state.log.min.isr": "1",
+        # Nobody of ours begins one; what an app leaves open holds up whoever is behind it.
+        "transaction.max.timeout.ms": "60000",
         "share.coordinator.state.topic.replication.factor": "1",
         "share.coordinator.state.topic.min.isr": "1",
         "group.initial.rebalance.delay.ms": "0",

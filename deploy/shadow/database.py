@@ -35,8 +35,6 @@ async def make_shadow(stack: Stack, service: str) -> str:
             )
         await connection.execute(f'create database "{name}" owner "{owner}"')
         await connection.execute(f'revoke all on database "{name}" from public')
-        # Nothing in it is worth waiting for the disk: it can be built again.
-        await connection.execute(f'alter database "{name}" set synchronous_commit = off')
     finally:
         await connection.close()
     url = shadow_url(stack, service)

@@ -142,12 +142,18 @@ class Decoder:
         if headers and headers != HEADERS:
             value = _structured(value, headers)
         try:
-            event: CloudEvent | None = self._validate(value, extra="ignore")
-        except ValidationError:
-            event = None  # the error holds what was sent: look again outside, so that no traceback shows it
-        if event is None or not event.model_fields_set >= _ALWAYS_SENT:
-            event = self._read_slowly(value)
-        return event
+            try:
+                event: CloudEvent | None = self._validate(value, extra="ignore")
+            except ValidationError:
+                event = None  # the error holds what was sent: look again outside, so that no traceback shows it
+            if event is None or not event.model_fields_set >= _ALWAYS_SENT:
+                event = self._read_slowly(value)
+            return event
+        except (Exception, KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:
+            pass  # an extension written in Rust panics with what is no Exception
+        raise Undecodable("malformed", "no reader can read it")
 
     def _read_slowly(self, value: bytes) -> CloudEvent:
         """What is not plainly an event of today: an older version, members that are null or spelt otherwise, or an

@@ -7,7 +7,7 @@ import pytest
 
 from deploy.cli.status import Part, ask_held
 
-WELL = {"settled": True, "dead": 0, "parked": 0, "waiting": 0, "given_up_timers": 0}
+WELL = {"settled": True, "dead": 0, "parked": 0, "waiting": 0, "given_up_timers": 0, "outbox_oldest_s": 0.4}
 
 
 async def told(answer: dict[str, Any]) -> Part:
@@ -16,7 +16,7 @@ async def told(answer: dict[str, Any]) -> Part:
         return await ask_held(client, "plans", "http://plans")
 
 
-@pytest.mark.parametrize("quiet", [WELL, {**WELL, "waiting": 3}])
+@pytest.mark.parametrize("quiet", [WELL, {**WELL, "waiting": 3}, {**WELL, "outbox_oldest_s": 59.9}])
 async def test_what_goes_on_by_itself_is_no_alarm(quiet: dict[str, Any]) -> None:
     part = await told(quiet)
     assert part.ok
@@ -28,6 +28,7 @@ async def test_what_goes_on_by_itself_is_no_alarm(quiet: dict[str, Any]) -> None
     [
         ({**WELL, "dead": 1, "parked": 2}, "1 dead letters, 2 parked"),
         ({**WELL, "given_up_timers": 2}, "2 timers failed too often"),
+        ({**WELL, "outbox_oldest_s": 61.2}, "an event has waited 61 s to be handed over to Kafka"),
         ({"settled": False, "why": "starting"}, "cannot be told"),
     ],
 )

@@ -9,7 +9,9 @@ class Ready(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.send_response(200 if self.path in {"/health/ready", "/health/progress"} else 404)
         self.end_headers()
-        self.wfile.write(b'{"settled": true, "dead": 0, "parked": 0, "waiting": 0, "given_up_timers": 0}')
+        self.wfile.write(
+            b'{"settled": true, "dead": 0, "parked": 0, "waiting": 0, "given_up_timers": 0, "outbox_oldest_s": 0}'
+        )
 
     def log_message(self, format: str, *arguments: object) -> None:
         pass

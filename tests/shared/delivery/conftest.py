@@ -1,5 +1,6 @@
 """`probe`: the probe service in this process, on the real broker and a database of its own; what it did, as rows."""
 
+import secrets
 from collections.abc import AsyncIterator
 from uuid import UUID, uuid4
 
@@ -9,7 +10,8 @@ import pytest
 from shared import partitioning
 from shared.database import open_database
 from shared.migrating import migrate
-from tests.fixtures.databases import DatabaseFactory
+from tests.fixtures.databases import DatabaseFactory, connected
+from tests.fixtures.servers import RunningServers
 from tests.fixtures.services import RunningService, RunService
 from tests.fixtures.topics import TopicFactory
 from tests.shared.delivery.books import Books
@@ -78,3 +80,15 @@ def neighbour_of(member: UUID) -> UUID:
         other = uuid4()
         if partition_of(other) == partition_of(member):
             return other
+
+
+@pytest.fixture
+async def role(servers: RunningServers) -> AsyncIterator[str]:
+    """A role with a database of the same name, for a service of its own."""
+    name = f"t{secrets.token_hex(6)}"
+    async with connected(servers.postgres_url) as admin:
+        await admin.execute(f"create role {name} login password 'first'")
+        await admin.execute(f"create database {name} owner {name}")
+        yield name
+        await admin.execute(f"drop database if exists {name} with (force)")
+        await admin.execute(f"drop role {name}")

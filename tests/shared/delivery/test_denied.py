@@ -1,8 +1,6 @@
 """A database that takes nothing for a while, for a reason that no event has: no event is blamed for it."""
 
 import asyncio
-import secrets
-from collections.abc import AsyncIterator
 from uuid import uuid4
 
 import asyncpg
@@ -20,18 +18,6 @@ from tests.shared.delivery.probe import add_tables, pain
 TRIES = 4
 """Of a chunk of one: as it is, looking for the guilty event, and twice as one that cannot be stored."""
 END_SESSIONS = "select pg_terminate_backend(pid) from pg_stat_activity where usename = $1"
-
-
-@pytest.fixture
-async def role(servers: RunningServers) -> AsyncIterator[str]:
-    """A role with a database of the same name, for a service of its own."""
-    name = f"t{secrets.token_hex(6)}"
-    async with connected(servers.postgres_url) as admin:
-        await admin.execute(f"create role {name} login password 'first'")
-        await admin.execute(f"create database {name} owner {name}")
-        yield name
-        await admin.execute(f"drop database if exists {name} with (force)")
-        await admin.execute(f"drop role {name}")
 
 
 @pytest.mark.parametrize(

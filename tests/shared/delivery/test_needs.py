@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from services.plans.handlers.follow_activity import follow_activity
 from shared.database import Connection, open_database
 from shared.events import PainReported, SessionCompleted
 from shared.events.catalogue import SERVICES
@@ -81,6 +80,6 @@ async def test_a_handler_that_waits_for_its_own_topic_is_found(open_desk: OpenDe
                 outcomes.wait(event, needs="pain")
         return outcomes
 
-    (real,) = [one for service, one in GROUPS if one.run is follow_activity]
+    (real,) = [one for _, one in GROUPS if one.group == "plans.activity"]
     desk = await open_desk("plans", replace(real, run=follow))
     assert await released_by_their_own(desk, real.group) == [(SessionCompleted.NAME, PainReported.NAME)]

@@ -365,3 +365,21 @@ async def test_the_leader_wakes_what_it_was_told_of() -> None:
     woken.clear()
     relay._on_notify(None, 1, CHANNEL, "")
     assert woken == ["bulk"]
+
+
+async def test_many_members_whose_events_are_refused_hold_up_nobody_else(
+    settings: ServiceSettings, pool: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given more rows of such members than a round reads, when others have something to publish, then it goes out."""
+    monkeypatch.setattr("shared.relay.READ_MAX", 40)
+    refused, other = [uuid4() for _ in range(60)], uuid4()
+    await put(pool, events_of(refused, 4))
+    await pool.execute("update delivery.outbox set created_at = created_at + interval '1 day'")
+    async with relaying(settings, pool) as relay:
+        await eventually(lambda: relay._bulk and len(relay._bulk._members) == 60, within=30, what="all are refused")
+        await put(pool, [(other, encode(pain(other, 1)))])
+
+        async def is_out() -> bool:
+            return bool(await pool.fetchval("select count(*) = 0 from delivery.outbox where member_id = $1", other))
+
+        await eventually(is_out, within=60, what="somebody else's event is handed over")

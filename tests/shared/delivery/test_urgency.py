@@ -40,8 +40,7 @@ PLANS = "careloop.plans"
 RED: tuple[Finding, ...] = ("chest-pain-breathless",)
 WAITING = 100_000
 AT_ONCE_S = 5.0
-LEASE_OF_ANOTHER = "insert into delivery.relay_lease values (true, gen_random_uuid(), clock_timestamp() + '1 day')"
-FREE_LEASE = "update delivery.relay_lease set expires_at = '-infinity'"
+LEASE_OF_ANOTHER = "insert into delivery.relay_lease values (true, gen_random_uuid(), clock_timestamp())"
 FILL = """
 insert into delivery.outbox (topic, member_id, value, key_hash)
 select $1, m.id, $3, m.hash from generate_series(1, $4 / cardinality($2::uuid[])) as round
@@ -136,19 +135,22 @@ async def test_a_flag_does_not_wait_for_what_kafka_refuses_of_its_member(
 async def test_what_a_safety_group_publishes_is_urgent_and_nothing_else_is(
     run_service: RunService, pool: Database, url: str, publish: Publish
 ) -> None:
-    await pool.execute(LEASE_OF_ANOTHER)
-    async with run_service(build, name="probe", database_url=url):
-        await publish(ACTIVITY, pain(uuid4(), 1, findings=RED))
+    async with pool.acquire() as other:
+        leading = other.transaction()  # until it ends nobody else leads
+        await leading.start()
+        await other.execute(LEASE_OF_ANOTHER)
+        async with run_service(build, name="probe", database_url=url):
+            await publish(ACTIVITY, pain(uuid4(), 1, findings=RED))
 
-        async def both_are_there() -> bool:
-            rows = await pool.fetch("select urgent, value from delivery.outbox")
-            told = {orjson.loads(row["value"])["type"]: row["urgent"] for row in rows}
-            assert told == {event_type(PainSettled): False, event_type(SafetyFlagged): True}
-            return True
+            async def both_are_there() -> bool:
+                rows = await pool.fetch("select urgent, value from delivery.outbox")
+                told = {orjson.loads(row["value"])["type"]: row["urgent"] for row in rows}
+                assert told == {event_type(PainSettled): False, event_type(SafetyFlagged): True}
+                return True
 
-        await eventually(both_are_there)
-        await pool.execute(FREE_LEASE)
-        await eventually(lambda: pool.fetchval("select not exists (select from delivery.outbox)"))
+            await eventually(both_are_there)
+            await leading.rollback()
+            await eventually(lambda: pool.fetchval("select not exists (select from delivery.outbox)"))
 
 
 async def test_a_row_keeps_the_hash_of_its_member(pool: Database) -> None:
