@@ -17,6 +17,7 @@ from services.enrollment.settings import EnrollmentSettings
 from services.enrollment.store.imports import REJECTIONS_KEPT_MAX, give_up_abandoned
 from shared.database import open_database
 from tests.enrollment.clinic import HEADER, Clinic, roster
+from tests.fixtures.databases import add_columns
 
 COUNT_TABLES = "select count(*) from pg_tables where tablename ~ '^roster_staging_'"
 
@@ -55,6 +56,13 @@ async def test_good_rows_are_covered_and_bad_ones_are_told_by_line_field_and_rea
     assert await covered(clinic) == {"E-1": None, "E-6": "2026-06-30"}
     assert (await clinic.rows("select state from coverages where person_id = 'E-1'"))[0]["state"] == "NY"
     assert (await clinic.rows(COUNT_TABLES))[0]["count"] == 0
+
+
+async def test_columns_of_the_next_release_change_nothing_for_a_file(clinic: Clinic) -> None:
+    await add_columns(clinic.running.service.database)
+    done = await clinic.import_roster(roster("E-1", "E-2"))
+    assert done["state"] == "applied"
+    assert list(await covered(clinic)) == ["E-1", "E-2"]
 
 
 async def test_a_latin_1_row_is_rejected_and_its_neighbours_are_taken(clinic: Clinic) -> None:

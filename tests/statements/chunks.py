@@ -1,7 +1,7 @@
 """Chunks of every consumer group of every service: one event of a kind, 20 and 200 of them, and all kinds mixed."""
 
 import importlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
@@ -81,6 +81,9 @@ class Desk:
 
     def new_members(self, many: int) -> list[int]:
         return [next(self.numbers) for _ in range(many)]
+
+
+OpenDesk = Callable[..., Awaitable[Desk]]
 
 
 async def count_kinds(desk: Desk) -> dict[tuple[str, str], dict[int, Counted]]:

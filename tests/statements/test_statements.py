@@ -1,7 +1,7 @@
 """200 events cost as many statements as one, in every group, for every timer and on every way of held events."""
 
 import ast
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -10,16 +10,14 @@ from typing import Any
 import pytest
 
 from services.plans.settings import PlansSettings
-from shared.database import Connection, open_database
+from shared.database import Connection
 from shared.events.catalogue import SERVICES, TOPICS
 from shared.outcomes import Outcomes
 from shared.settings import ServiceSettings
-from shared.subscriptions import Subscription
-from tests.fixtures.databases import DatabaseFactory
 from tests.fixtures.servers import RunningServers
 from tests.fixtures.tokens import Tokens
 from tests.fixtures.topics import TopicFactory
-from tests.statements.chunks import SIZES, Desk, count_kinds, count_mixed, subscriptions_of, timers_of
+from tests.statements.chunks import SIZES, OpenDesk, count_kinds, count_mixed, subscriptions_of, timers_of
 from tests.statements.counting import Counted
 from tests.statements.edges import ROUND, count_request, count_rounds, count_sends, open_ingress
 from tests.statements.gate import count_whole_reads, require_constant, require_lookups
@@ -35,26 +33,8 @@ RELAY, INGRESS = "relayed, in the dearest round", "received in one request of an
 CLAIM, ANSWER = "messages claimed to be sent", "messages recorded as sent"
 WAYS = (INGRESS, RELAY, CLAIM, ANSWER)
 SIZE_NAMES = [str(size) for size in SIZES]
-OpenDesk = Callable[..., Awaitable[Desk]]
 
 pytestmark = pytest.mark.timeout(240)
-
-
-@pytest.fixture
-async def open_desk(database: DatabaseFactory) -> AsyncIterator[OpenDesk]:
-    pools = []
-
-    async def make(service: str, subscriptions: Sequence[Subscription] | None = None) -> Desk:
-        pool = await open_database(await database(service), connections=2, application="test")
-        pools.append(pool)
-        own = subscriptions_of(service) if subscriptions is None else subscriptions
-        desk = Desk(service, pool, own, timers_of(service))
-        await desk.open()
-        return desk
-
-    yield make
-    for pool in pools:
-        await pool.close()
 
 
 @pytest.mark.parametrize("service", READING)

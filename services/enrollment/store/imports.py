@@ -134,7 +134,9 @@ async def create_import(
     connection: Connection, *, import_id: UUID, sponsor_id: UUID, mode: ImportMode, received_by: str, now: datetime
 ) -> None:
     await connection.execute(CREATE, import_id, sponsor_id, mode, received_by, now)
-    await connection.execute(f"create unlogged table {staging_table(import_id)} (like roster_staging)")
+    # With defaults, for columns that the next release may have added: COPY names those of this one.
+    like = "like roster_staging including defaults"
+    await connection.execute(f"create unlogged table {staging_table(import_id)} ({like})")
 
 
 async def copy_rows(connection: Connection, *, import_id: UUID, blocks: AsyncIterable[bytes]) -> None:

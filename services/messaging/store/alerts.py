@@ -19,7 +19,7 @@ from services.messaging.domain.alert_view import AlertStep
 from services.messaging.domain.feed import NewFeedEntry
 from services.messaging.domain.people import CareTeam
 from services.messaging.store.feed import saving_feed_entries
-from services.messaging.store.json_rows import json_row
+from services.messaging.store.json_rows import inserting, json_row
 from services.messaging.store.members import CARE_TEAMS, care_teams_of
 from services.messaging.store.rules import load_alert_rules
 from shared.database import Connection
@@ -40,63 +40,6 @@ TIMER_KINDS = (ESCALATION, SNOOZE, FOLLOW_UP)
 RAISED_BY_SAFETY_GROUPS: Final[AlertKind] = "safety"
 """The one kind of alert that is raised without the member's lock; who raises another one holds that."""
 
-# A conflicting row is locked even though the condition never lets the update happen.
-LOCK_RAISING = """
-insert into alert_locks (member_id, kind)
-select member_id, kind from unnest($1::uuid[], $2::text[]) as wanted(member_id, kind) order by member_id, kind
-on conflict (member_id, kind) do update set member_id = excluded.member_id where false
-"""
-
-# Which rows is found first and locked then: a union cannot be locked, and `or` would read the whole table. A row that
-# somebody changed while this waited comes as it is now.
-LOCK_STANDING = """
-select * from alerts where alert_id in (
-    select alert_id from alerts where status <> 'resolved' and (member_id, kind) in
-        (select * from unnest($1::uuid[], $2::text[]))
-    union
-    select alert_id from alerts where (member_id, kind, episode_key) in
-        (select * from unnest($3::uuid[], $4::text[], $5::text[]))
-) order by alert_id for update
-"""
-
-# One statement for both: who is of a team changes only under the member's lock and, for a red flag, under the lock to
-# raise one, and whoever comes here holds one of them since before. An absence that is entered while this waits for a
-# row counts from the next step on.
-LOCK_BOOK = f"""
-with standing as materialized ({LOCK_STANDING}),
-teams as ({CARE_TEAMS.format(members="$6::uuid[]", now="$7::timestamptz")})
-select * from standing s full join teams t on t.team_of = s.member_id order by s.alert_id
-"""  # noqa: S608 - only our own parts
-
-SAVE = """
-insert into alerts select * from jsonb_populate_recordset(null::alerts, $1)
-on conflict (alert_id) do update set (
-    priority, status, summary, reason, rule_id, rule_version, evidence, raised_at, last_raised_at, repeats,
-    owner_id, owner_role, owner_name, level, respond_by, snoozed_until, settled_at, acknowledged_by,
-    acknowledged_by_role, acknowledged_by_name, acknowledged_at, resolved_by, resolved_by_name, resolved_at,
-    outcome, note, cause_source, cause_id, cause_chain, cause_traceparent
-) = (
-    excluded.priority, excluded.status, excluded.summary, excluded.reason, excluded.rule_id,
-    excluded.rule_version, excluded.evidence, excluded.raised_at, excluded.last_raised_at, excluded.repeats,
-    excluded.owner_id, excluded.owner_role, excluded.owner_name, excluded.level, excluded.respond_by,
-    excluded.snoozed_until, excluded.settled_at, excluded.acknowledged_by, excluded.acknowledged_by_role,
-    excluded.acknowledged_by_name, excluded.acknowledged_at, excluded.resolved_by, excluded.resolved_by_name,
-    excluded.resolved_at, excluded.outcome, excluded.note, excluded.cause_source, excluded.cause_id,
-    excluded.cause_chain, excluded.cause_traceparent
-)
-"""
-SAVE_ACTIONS = """
-insert into alert_actions (alert_id, action, done_at, by_id, by_name, detail)
-select * from unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::uuid[], $5::text[], $6::text[])
-"""
-
-QUEUE = """
-select * from alerts a
-where a.status <> 'resolved' and (a.snoozed_until is null or $3)
-    and (exists (select from member_profiles p where p.member_id = a.member_id and $1 in (p.pt_id, p.coach_id))
-        or ($2 and a.owner_role = 'oncall'))
-order by array_position(array['emergency', 'urgent', 'soon', 'routine'], a.priority), a.respond_by, a.alert_id limit $4
-"""
 SAME: Final = (
     "alert_id",
     "member_id",
@@ -119,6 +62,72 @@ SAME: Final = (
     "note",
 )
 """Columns that are fields of an Alert as they are."""
+COLUMNS = f"""{", ".join(SAME)}, reason, rule_id, rule_version, evidence, owner_id, owner_role, owner_name,
+    acknowledged_by, acknowledged_by_role, acknowledged_by_name, resolved_by, cause_source, cause_id, cause_chain,
+    cause_traceparent"""
+SELECT = f"select {COLUMNS} from alerts"  # noqa: S608 - only our own parts
+LOAD = f"{SELECT} where alert_id = any($1::uuid[])"
+LOCK = f"{LOAD} order by alert_id for update"
+CLAIM = f"{LOCK} skip locked"
+LOAD_OF_MEMBERS = f"{SELECT} where member_id = any($1::uuid[]) order by raised_at desc limit $2"
+
+# A conflicting row is locked even though the condition never lets the update happen.
+LOCK_RAISING = """
+insert into alert_locks (member_id, kind)
+select member_id, kind from unnest($1::uuid[], $2::text[]) as wanted(member_id, kind) order by member_id, kind
+on conflict (member_id, kind) do update set member_id = excluded.member_id where false
+"""
+
+# Which rows is found first and locked then: a union cannot be locked, and `or` would read the whole table. A row that
+# somebody changed while this waited comes as it is now.
+LOCK_STANDING = f"""
+{SELECT} where alert_id in (
+    select alert_id from alerts where status <> 'resolved' and (member_id, kind) in
+        (select * from unnest($1::uuid[], $2::text[]))
+    union
+    select alert_id from alerts where (member_id, kind, episode_key) in
+        (select * from unnest($3::uuid[], $4::text[], $5::text[]))
+) order by alert_id for update
+"""  # noqa: S608 - only our own parts
+
+# One statement for both: who is of a team changes only under the member's lock and, for a red flag, under the lock to
+# raise one, and whoever comes here holds one of them since before. An absence that is entered while this waits for a
+# row counts from the next step on.
+LOCK_BOOK = f"""
+with standing as materialized ({LOCK_STANDING}),
+teams as ({CARE_TEAMS.format(members="$6::uuid[]", now="$7::timestamptz")})
+select * from standing s full join teams t on t.team_of = s.member_id order by s.alert_id
+"""  # noqa: S608 - only our own parts
+
+SAVE = f"""
+{inserting("alerts", COLUMNS)}
+on conflict (alert_id) do update set (
+    priority, status, summary, reason, rule_id, rule_version, evidence, raised_at, last_raised_at, repeats,
+    owner_id, owner_role, owner_name, level, respond_by, snoozed_until, settled_at, acknowledged_by,
+    acknowledged_by_role, acknowledged_by_name, acknowledged_at, resolved_by, resolved_by_name, resolved_at,
+    outcome, note, cause_source, cause_id, cause_chain, cause_traceparent
+) = (
+    excluded.priority, excluded.status, excluded.summary, excluded.reason, excluded.rule_id,
+    excluded.rule_version, excluded.evidence, excluded.raised_at, excluded.last_raised_at, excluded.repeats,
+    excluded.owner_id, excluded.owner_role, excluded.owner_name, excluded.level, excluded.respond_by,
+    excluded.snoozed_until, excluded.settled_at, excluded.acknowledged_by, excluded.acknowledged_by_role,
+    excluded.acknowledged_by_name, excluded.acknowledged_at, excluded.resolved_by, excluded.resolved_by_name,
+    excluded.resolved_at, excluded.outcome, excluded.note, excluded.cause_source, excluded.cause_id,
+    excluded.cause_chain, excluded.cause_traceparent
+)
+"""
+SAVE_ACTIONS = """
+insert into alert_actions (alert_id, action, done_at, by_id, by_name, detail)
+select * from unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::uuid[], $5::text[], $6::text[])
+"""
+
+QUEUE = f"""
+{SELECT} a
+where a.status <> 'resolved' and (a.snoozed_until is null or $3)
+    and (exists (select from member_profiles p where p.member_id = a.member_id and $1 in (p.pt_id, p.coach_id))
+        or ($2 and a.owner_role = 'oncall'))
+order by array_position(array['emergency', 'urgent', 'soon', 'routine'], a.priority), a.respond_by, a.alert_id limit $4
+"""
 
 
 def _alert(row: asyncpg.Record) -> Alert:
@@ -179,15 +188,13 @@ def _row(alert: Alert) -> dict[str, Any]:
 
 async def load_alerts(connection: Connection, *, alert_ids: Collection[UUID]) -> dict[UUID, Alert]:
     """Alerts by id; unknown ones are missing. Whoever asks checks that the member may be seen."""
-    rows = await connection.fetch("select * from alerts where alert_id = any($1::uuid[])", list(alert_ids))
+    rows = await connection.fetch(LOAD, list(alert_ids))
     return {row["alert_id"]: _alert(row) for row in rows}
 
 
 async def lock_alerts(connection: Connection, *, alert_ids: Collection[UUID]) -> dict[UUID, Alert]:
     """Alerts by id, to change them: nobody else does until the transaction ends. Unknown ones are missing."""
-    rows = await connection.fetch(
-        "select * from alerts where alert_id = any($1::uuid[]) order by alert_id for update", list(alert_ids)
-    )
+    rows = await connection.fetch(LOCK, list(alert_ids))
     return {row["alert_id"]: _alert(row) for row in rows}
 
 
@@ -195,10 +202,7 @@ async def claim_alerts(connection: Connection, *, alert_ids: Collection[UUID]) -
     """Alerts by id, locked to change them, but for those that somebody is changing now: their ids come second. For
     timers: they hold their own rows when they come here, which others take after the alert."""
     ids = list(alert_ids)
-    rows = await connection.fetch(
-        "select * from alerts where alert_id = any($1::uuid[]) order by alert_id for update skip locked", ids
-    )
-    claimed = {row["alert_id"]: _alert(row) for row in rows}
+    claimed = {row["alert_id"]: _alert(row) for row in await connection.fetch(CLAIM, ids)}
     left = [alert_id for alert_id in ids if alert_id not in claimed]
     return claimed, set(await load_alerts(connection, alert_ids=left)) if left else set()
 
@@ -245,12 +249,7 @@ async def load_alert_queue(
 
 async def load_member_alerts(connection: Connection, *, member_ids: Collection[UUID], limit: int = 100) -> list[Alert]:
     """Alerts of these members, newest first, resolved ones too."""
-    rows = await connection.fetch(
-        "select * from alerts where member_id = any($1::uuid[]) order by raised_at desc limit $2",
-        list(member_ids),
-        limit,
-    )
-    return [_alert(row) for row in rows]
+    return [_alert(row) for row in await connection.fetch(LOAD_OF_MEMBERS, list(member_ids), limit)]
 
 
 async def load_alert_steps(connection: Connection, *, alert_ids: Collection[UUID]) -> list[AlertStep]:

@@ -9,10 +9,23 @@ from uuid import UUID
 import asyncpg
 
 from services.messaging.domain.course import PainEpisode, PainReading, PlanSnapshot, PlanStep, SessionDone, UsualPain
-from services.messaging.store.json_rows import json_row
+from services.messaging.store.columns import columns_of
+from services.messaging.store.json_rows import inserting, json_row
 from shared.database import Connection
 from shared.events.vocabulary import PlanItem, Schedule
 from shared.outcomes import Write
+
+SAVE_PLANS = f"""
+{inserting("plan_snapshots", columns_of(PlanSnapshot))}
+on conflict (member_id) do update set plan_id = excluded.plan_id, version = excluded.version,
+    pathway = excluded.pathway, elements = excluded.elements, items = excluded.items,
+    schedule = excluded.schedule, sessions_per_week = excluded.sessions_per_week, reason = excluded.reason,
+    rule_id = excluded.rule_id, rule_version = excluded.rule_version, issued_at = excluded.issued_at,
+    changed_at = excluded.changed_at
+where plan_snapshots.plan_id <> excluded.plan_id or plan_snapshots.version < excluded.version
+"""
+SAVE_STEPS = f"{inserting('plan_changes', columns_of(PlanStep))} on conflict do nothing"
+LOAD_PLANS = f"select {columns_of(PlanSnapshot)} from plan_snapshots where member_id = any($1::uuid[])"  # noqa: S608
 
 
 def saving_pain_readings(readings: Sequence[PainReading]) -> Write:
@@ -108,18 +121,7 @@ def saving_plan_snapshots(snapshots: Sequence[PlanSnapshot]) -> Write:
         }
         for s in latest.values()
     ]
-    return Write(
-        """insert into plan_snapshots select * from jsonb_populate_recordset(null::plan_snapshots, $1)
-        on conflict (member_id) do update set plan_id = excluded.plan_id, version = excluded.version,
-            pathway = excluded.pathway, elements = excluded.elements, items = excluded.items,
-            schedule = excluded.schedule, sessions_per_week = excluded.sessions_per_week, reason = excluded.reason,
-            rule_id = excluded.rule_id, rule_version = excluded.rule_version, issued_at = excluded.issued_at,
-            changed_at = excluded.changed_at
-        where plan_snapshots.plan_id <> excluded.plan_id or plan_snapshots.version < excluded.version""",
-        [
-            rows,
-        ],
-    )
+    return Write(SAVE_PLANS, [rows])
 
 
 def _fields(snapshot: PlanSnapshot) -> dict[str, Any]:
@@ -128,18 +130,12 @@ def _fields(snapshot: PlanSnapshot) -> dict[str, Any]:
 
 def saving_plan_steps(steps: Sequence[PlanStep]) -> Write:
     """Add what moved; what is there already stays as it is."""
-    return Write(
-        """insert into plan_changes select * from jsonb_populate_recordset(null::plan_changes, $1)
-        on conflict do nothing""",
-        [
-            [json_row(asdict(step)) for step in steps],
-        ],
-    )
+    return Write(SAVE_STEPS, [[json_row(asdict(step)) for step in steps]])
 
 
 async def load_plan_snapshots(connection: Connection, *, member_ids: Collection[UUID]) -> dict[UUID, PlanSnapshot]:
     """The current plan by member; members without one are missing."""
-    rows = await connection.fetch("select * from plan_snapshots where member_id = any($1::uuid[])", list(member_ids))
+    rows = await connection.fetch(LOAD_PLANS, list(member_ids))
     return {row["member_id"]: _snapshot(row) for row in rows}
 
 

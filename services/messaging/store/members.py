@@ -8,9 +8,16 @@ import asyncpg
 
 from services.messaging.domain.people import CareTeam, MemberProfile
 from services.messaging.domain.slots import WeeklyHours
-from services.messaging.store.json_rows import json_row
+from services.messaging.store.json_rows import inserting, json_row
 from shared.database import Connection
 from shared.events.vocabulary import Practitioner
+
+COLUMNS = """member_id, status, state, time_zone, language, cause, signs, goals, usual_pain, days_per_week, enrolled_at,
+    paused_until, consents, pt_id, coach_id, team_reason"""
+"""Of a profile; a view adds the names of the people."""
+SELECT = f"""select {COLUMNS}, given_name, family_name, pt_role, pt_name, coach_role, coach_name
+    from care_profiles"""  # noqa: S608 - only our own parts
+LOAD = f"{SELECT} where member_id = any($1::uuid[])"
 
 VISIBLE = """
 select p.member_id from member_profiles p where p.member_id = any($1::uuid[]) and $2 in (p.pt_id, p.coach_id)
@@ -19,20 +26,16 @@ select a.member_id from alerts a
 where $3 and a.member_id = any($1::uuid[]) and a.status <> 'resolved' and a.owner_role = 'oncall'
 """
 
-SEARCH = """
-select p.* from care_profiles p
+SEARCH = f"""
+{SELECT} p
 where ($1 in (p.pt_id, p.coach_id) or ($2 and exists (
         select from alerts a where a.member_id = p.member_id and a.status <> 'resolved' and a.owner_role = 'oncall')))
     and ($3 = '' or strpos(lower(p.given_name || ' ' || p.family_name), lower($3)) > 0)
 order by p.family_name, p.given_name, p.member_id limit $4
 """
 
-SAVE_PROFILES = """
-insert into member_profiles as p (member_id, status, state, time_zone, language, cause, signs, goals, usual_pain,
-    days_per_week, enrolled_at, paused_until, consents, pt_id, coach_id, team_reason)
-select member_id, status, state, time_zone, language, cause, signs, goals, usual_pain, days_per_week, enrolled_at,
-    paused_until, consents, pt_id, coach_id, team_reason
-from jsonb_populate_recordset(null::member_profiles, $1)
+SAVE_PROFILES = f"""
+{inserting("member_profiles", COLUMNS)}
 on conflict (member_id) do update set (status, state, time_zone, language, cause, signs, goals, usual_pain,
     days_per_week, enrolled_at, paused_until, consents, pt_id, coach_id, team_reason) = (excluded.status,
     excluded.state, excluded.time_zone, excluded.language, excluded.cause, excluded.signs, excluded.goals,
@@ -75,7 +78,7 @@ def _profile(row: asyncpg.Record) -> MemberProfile:
 
 async def load_member_profiles(connection: Connection, *, member_ids: Collection[UUID]) -> dict[UUID, MemberProfile]:
     """Profiles by member; a member nothing was heard of is missing."""
-    rows = await connection.fetch("select * from care_profiles where member_id = any($1::uuid[])", list(member_ids))
+    rows = await connection.fetch(LOAD, list(member_ids))
     return {row["member_id"]: _profile(row) for row in rows}
 
 

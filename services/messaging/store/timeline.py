@@ -5,8 +5,22 @@ from datetime import datetime
 from uuid import UUID
 
 from services.messaging.domain.timeline import TimelineEntry
+from services.messaging.store.columns import columns_of
 from shared.database import Connection
 from shared.outcomes import Write
+
+SELECT = f"select {columns_of(TimelineEntry)} from timeline where member_id = any($1::uuid[])"  # noqa: S608
+LOAD = f"""
+{SELECT} and ($2::timestamptz is null or occurred_at < $2) order by occurred_at desc, source, event_id limit $3
+"""
+LOAD_CHAIN = f"""
+select * from (
+    {SELECT} and ($2::text is null or correlation_id = $2) and ($3::timestamptz is null or occurred_at >= $3)
+        and ($4::timestamptz is null or occurred_at < $4)
+        and (cardinality($5::text[]) = 0 or event_type = any($5))
+    order by occurred_at desc, source, event_id limit $6
+) as newest order by occurred_at, caused_by_id is not null, source, event_id
+"""  # noqa: S608 - only our own parts
 
 
 def saving_timeline(entries: Sequence[TimelineEntry]) -> Write | None:
@@ -37,13 +51,7 @@ async def load_timeline(
     connection: Connection, *, member_ids: Collection[UUID], before: datetime | None = None, limit: int = 200
 ) -> list[TimelineEntry]:
     """Events of these members, newest first, from before a time when given."""
-    rows = await connection.fetch(
-        """select * from timeline where member_id = any($1::uuid[])
-            and ($2::timestamptz is null or occurred_at < $2) order by occurred_at desc, source, event_id limit $3""",
-        list(member_ids),
-        before,
-        limit,
-    )
+    rows = await connection.fetch(LOAD, list(member_ids), before, limit)
     return [TimelineEntry(**dict(row)) for row in rows]
 
 
@@ -62,13 +70,7 @@ async def load_chain(
     entry from the one whose (source, event_id) is its (caused_by_source, caused_by_id); a cause that is a command or
     lies outside what was asked for is not among them."""
     rows = await connection.fetch(
-        """select * from (
-            select * from timeline where member_id = any($1::uuid[])
-                and ($2::text is null or correlation_id = $2) and ($3::timestamptz is null or occurred_at >= $3)
-                and ($4::timestamptz is null or occurred_at < $4)
-                and (cardinality($5::text[]) = 0 or event_type = any($5))
-            order by occurred_at desc, source, event_id limit $6
-        ) newest order by occurred_at, caused_by_id is not null, source, event_id""",
+        LOAD_CHAIN,
         list(member_ids),
         correlation_id,
         since,

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
@@ -19,6 +19,33 @@ HOLD = "visit.hold"
 """Timer kind; key: the member's id (they have one hold); payload: visit_id; due when the held time is free again."""
 MISSED = "visit.missed"
 """Timer kind; key: the visit's id; due when nobody completed the visit in time."""
+
+SAME: Final = (
+    "visit_id",
+    "member_id",
+    "time_zone",
+    "reason",
+    "status",
+    "hold_expires_at",
+    "booked_at",
+    "note",
+    "alert_id",
+)
+"""Columns that are fields of a Visit as they are."""
+SELECT = f"""
+select {", ".join(SAME)}, practitioner_id, practitioner_role, practitioner_name, during, recommendation,
+    recommended_exercises, cause_source, cause_id, cause_chain, cause_traceparent
+from visits
+"""  # noqa: S608 - only our own parts
+LOAD = f"{SELECT} where visit_id = any($1::uuid[])"
+LOAD_OF_MEMBERS = f"{SELECT} where member_id = any($1::uuid[]) order by lower(during) desc limit $2"
+LOAD_AHEAD = f"""
+{SELECT} where member_id = any($1::uuid[]) and status = 'booked' and lower(during) > $2
+order by lower(during), visit_id
+"""
+LOAD_OF_PRACTITIONERS = f"""
+{SELECT} where practitioner_id = any($1::uuid[]) and status <> 'cancelled' and during && $2 order by lower(during)
+"""
 
 # The exercises as one text: an array of arrays would come apart.
 SAVE = """
@@ -56,19 +83,8 @@ def _visit(row: asyncpg.Record) -> Visit:
         if row["recommendation"]
         else None
     )
-    same = (
-        "visit_id",
-        "member_id",
-        "time_zone",
-        "reason",
-        "status",
-        "hold_expires_at",
-        "booked_at",
-        "note",
-        "alert_id",
-    )
     return Visit(
-        **{name: row[name] for name in same},
+        **{name: row[name] for name in SAME},
         practitioner=person,
         starts_at=row["during"].lower,
         ends_at=row["during"].upper,
@@ -153,42 +169,26 @@ async def delete_holds(connection: Connection, *, visit_ids: Collection[UUID]) -
 
 async def load_visits(connection: Connection, *, visit_ids: Collection[UUID]) -> dict[UUID, Visit]:
     """Visits (and holds) by id; unknown ones are missing. Whoever asks checks that the member may be seen."""
-    rows = await connection.fetch("select * from visits where visit_id = any($1::uuid[])", list(visit_ids))
+    rows = await connection.fetch(LOAD, list(visit_ids))
     return {row["visit_id"]: _visit(row) for row in rows}
 
 
 async def load_member_visits(connection: Connection, *, member_ids: Collection[UUID], limit: int = 50) -> list[Visit]:
     """Visits of these members (holds too), latest first."""
-    rows = await connection.fetch(
-        "select * from visits where member_id = any($1::uuid[]) order by lower(during) desc limit $2",
-        list(member_ids),
-        limit,
-    )
-    return [_visit(row) for row in rows]
+    return [_visit(row) for row in await connection.fetch(LOAD_OF_MEMBERS, list(member_ids), limit)]
 
 
 async def load_visits_ahead(connection: Connection, *, member_ids: Collection[UUID], now: datetime) -> list[Visit]:
     """Booked visits of these members that have not begun."""
-    rows = await connection.fetch(
-        """select * from visits where member_id = any($1::uuid[]) and status = 'booked' and lower(during) > $2
-        order by lower(during), visit_id""",
-        list(member_ids),
-        now,
-    )
-    return [_visit(row) for row in rows]
+    return [_visit(row) for row in await connection.fetch(LOAD_AHEAD, list(member_ids), now)]
 
 
 async def load_practitioner_visits(
     connection: Connection, *, practitioner_ids: Collection[UUID], window: Span
 ) -> list[Visit]:
     """What takes these practitioners' time within the window: booked, done and missed visits and holds, in order."""
-    rows = await connection.fetch(
-        """select * from visits where practitioner_id = any($1::uuid[]) and status <> 'cancelled'
-            and during && $2 order by lower(during)""",
-        list(practitioner_ids),
-        asyncpg.Range(window.starts_at, window.ends_at),
-    )
-    return [_visit(row) for row in rows]
+    span = asyncpg.Range(window.starts_at, window.ends_at)
+    return [_visit(row) for row in await connection.fetch(LOAD_OF_PRACTITIONERS, list(practitioner_ids), span)]
 
 
 async def load_calendars(
