@@ -77,6 +77,8 @@ class Consuming:
     page: int = 9
     mends: bool = True
     expires: bool = False
+    hands_over: bool = False
+    """Whether partitions are handed over in order, with a chunk in hand."""
     may_stop: int | None = None
     """The only owner that may be stopped for ever; None: any."""
     wanted: frozenset[tuple[int, str]] | None = None
@@ -169,6 +171,8 @@ class Consuming:
         if state.luck.stops and self.may_stop in (None, number):
             luck = state.luck._replace(stops=state.luck.stops - 1)
             yield f"{name} is stopped for ever", _owned(state._replace(luck=luck), number, owner._replace(stopped=True))
+        if self.hands_over:
+            yield f"{name} hands its partition over", _owned(self._given_up(state, number), number, Owner())
         if owner.doing == "begun":
             yield from self._begun(state, number, name)
         else:
@@ -252,13 +256,14 @@ class Consuming:
         taken = self._work(state).take(chunk)
         again = Owner("idle", base=owner.base, isolated=owner.isolated, cautious=owner.cautious)
         if isinstance(taken, Failed):
+            given_up = self._given_up(state, number)
             if taken.why == "overtaken":
-                yield f"{name} finds {taken.offset} taken meanwhile, tries again", _owned(state, number, again)
+                yield f"{name} finds {taken.offset} taken meanwhile, tries again", _owned(given_up, number, again)
             elif taken.why == "killed":
                 yield f"{name} is killed by {taken.offset}", _owned(state, number, Owner())
             else:
                 isolated = again._replace(isolated=self.rules.bug_isolated)
-                yield f"{name} rolls back, {taken.offset} raised", _owned(state, number, isolated)
+                yield f"{name} rolls back, {taken.offset} raised", _owned(given_up, number, isolated)
             return
         committed, luck = state._replace(books=taken), state.luck
         what = f"[{owner.base}, {owner.end})"
@@ -269,7 +274,16 @@ class Consuming:
             yield f"{name} commits {what} and never hears of it", _owned(committed._replace(luck=less), number, again)
         if luck.aborts:
             less = luck._replace(aborts=luck.aborts - 1)
-            yield f"{name} loses its connection before the commit", _owned(state._replace(luck=less), number, again)
+            given_up = self._given_up(state._replace(luck=less), number)
+            yield f"{name} loses its connection before the commit", _owned(given_up, number, again)
+
+    def _given_up(self, state: State, number: int) -> State:
+        """Its process lives, and takes back the attempt that it wrote down."""
+        owner = state.owners[number]
+        if not (owner.cautious and self.rules.attempts_taken_back) or owner.condemned:
+            return state
+        attempts = state.books.attempts - {(self.owners[number], owner.base)}
+        return state._replace(books=state.books._replace(attempts=attempts))
 
     def _work(self, state: State) -> Work:
         return Work(self.rules, self.streams, self.page, state.books, mended=state.mended)

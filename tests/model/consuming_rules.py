@@ -77,6 +77,8 @@ class Rules:
     """A chunk that fails with a bug runs once more in isolation; else it is tried again for ever."""
     attempts_counted: bool = True
     """An attempt is written down before it is made, once starts have made no progress."""
+    attempts_taken_back: bool = True
+    """One that failed or was given up did not kill: it is taken back."""
     server_ends_idle: bool = True
     """The server ends a transaction in which nothing happens."""
 

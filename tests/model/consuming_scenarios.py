@@ -143,6 +143,15 @@ def killer_at_fault(rules: Rules) -> Consuming:
     )  # fmt: skip
 
 
+def handed_on(rules: Rules) -> Consuming:
+    """A partition is handed over again and again with an innocent event in hand."""
+    streams = [safety(OTHER, Record("k1", "ann", kills=True), SECOND)]
+    return Consuming(
+        rules=rules, streams=streams, owners=[0], mends=False, wanted=frozenset({(0, "b1"), (0, "a2")}),
+        hands_over=True, luck=Luck(aborts=1),
+    )  # fmt: skip
+
+
 def stopped(rules: Rules) -> Consuming:
     """A process that is stopped for ever inside its transaction."""
     streams = [activity(GUILTY, OTHER, SECOND)]
@@ -252,11 +261,13 @@ BREAKS = [
     breaks("safety_goes_on", "red flag", one(safety(GUILTY, SECOND))),
     breaks("bug_isolated", "trap", a_bug),
     breaks("attempts_counted", "trap", killer),
+    breaks("attempts_taken_back", "red flag", handed_on),
     breaks("server_ends_idle", "trap", stopped),
 ]
 
 
 HOLDS += [
+    holds("handed on", handed_on, 20),
     holds("unreadable and early", unreadable_and_early, 90),
     holds("unreadable, and another body", unreadable_and_another_body, 20),
     holds("unreadable under a wrong key", unreadable_under_a_wrong_key, 20),

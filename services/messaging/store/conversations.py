@@ -99,18 +99,3 @@ async def load_message_reads(connection: Connection, *, member_ids: Collection[U
     for row in rows:
         reads.setdefault(row["member_id"], {})[row["reader_id"]] = row["number"]
     return reads
-
-
-async def count_unread_messages(
-    connection: Connection, *, reader_id: UUID, member_ids: Collection[UUID]
-) -> dict[UUID, int]:
-    """How many of the member's own messages this practitioner has not read, by member; 0 is left out."""
-    rows = await connection.fetch(
-        """select m.member_id, count(*) as unread from messages m
-        left join message_reads r on r.member_id = m.member_id and r.reader_id = $2
-        where m.member_id = any($1::uuid[]) and m.sender_role = 'member' and m.number > coalesce(r.number, 0)
-        group by m.member_id""",
-        list(member_ids),
-        reader_id,
-    )
-    return {row["member_id"]: row["unread"] for row in rows}
