@@ -39,14 +39,21 @@ log = logger("housekeeping")
 
 async def expire_waiting(service: Host) -> None:
     """Events that waited longer than their limit, in clinic time, become dead letters after one last try. The rest of a
-    queue that was too long for one transaction is taken here, too."""
+    queue that was too long for one transaction is taken here, too. Raises what one raised once all had their turn."""
     while True:
+        failed: Exception | None = None
         now = service.clock.now()
         expired = await find_expired(service.database, groups=list(service.readers), now=now, limit=EXPIRED_MAX)
         for member_id, group in sorted(set(expired)):
-            async with service.database.acquire(timeout=30) as connection, connection.transaction():
-                published = await _expire_queue(service, connection, member_id, group)
-            service.committed(published)
+            try:
+                async with service.database.acquire(timeout=30) as connection, connection.transaction():
+                    published = await _expire_queue(service, connection, member_id, group)
+            except Exception as error:
+                failed = error
+            else:
+                service.committed(published)
+        if failed is not None:
+            raise failed
         if len(expired) < EXPIRED_MAX:
             await asyncio.sleep(EXPIRY_TICK_S)
 

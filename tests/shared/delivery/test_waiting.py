@@ -3,10 +3,12 @@
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from uuid import uuid4
+from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 
+from shared import housekeeping
 from shared.service import Service
 from shared.settings import ServiceSettings
 from tests.fixtures.eventually import eventually
@@ -71,6 +73,28 @@ async def test_what_waits_for_a_day_is_a_dead_letter_and_is_taken_when_its_need_
     await eventually(partial(effects_are, timed, member, [8, 1, 2, 3]))
     assert await held(timed) == []
     assert await timed.service.database.fetchval("select count(*) from delivery.inbox where outcome <> 'applied'") == 0
+
+
+async def test_a_queue_that_cannot_be_taken_keeps_no_other_from_expiring(
+    timed: RunningService, publish: Publish, clock: HandClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stuck, other = sorted(uuid4() for _ in range(2))
+    expire = housekeeping._expire_queue
+
+    async def fail_at_first(service: Any, connection: Any, member_id: UUID, group: str) -> int:
+        if member_id == stuck:
+            raise TimeoutError
+        return await expire(service, connection, member_id, group)
+
+    monkeypatch.setattr(housekeeping, "_expire_queue", fail_at_first)
+    await publish(ACTIVITY, pain(stuck, 8), pain(other, 8))
+    await timed.settled()
+    clock.ahead = timedelta(hours=24, minutes=1)
+
+    async def has_expired() -> bool:
+        return {row["member_id"]: row["state"] for row in await held(timed)} == {stuck: "waiting", other: "dead"}
+
+    await eventually(has_expired)
 
 
 async def expired_head(running: RunningService) -> str:
