@@ -18,6 +18,30 @@ RULES: list[dict[str, Any]] = [
     for group in yaml.safe_load((ROOT / "deploy/monitoring/alerts.yaml").read_text())["groups"]
     for rule in group["rules"]
 ]
+EXPRESSION = re.compile(
+    r"(?:max|sum) by \(\w+\) \((?:increase\()?careloop_(?P<figure>\w+)"
+    r'(?:\{(?P<label>\w+)(?P<how>=~?)"(?P<value>[^"]+)"\})?(?:\[\d+m\]\))?\) > (?P<above>\d+)'
+)
+GROUP = {"consumer_group": "plans.activity"}
+LEAST: list[tuple[str, float, dict[str, str], set[str]]] = [
+    ("safety_failures_total", 1, {"consumer_group": "plans.safety"}, {"SafetyFailures"}),
+    ("held_events", 1, {"consumer_group": "plans.safety", "state": "dead"}, {"SafetyDeadLetters", "DeadLetters"}),
+    ("held_events", 1, {**GROUP, "state": "dead"}, {"DeadLetters"}),
+    ("held_events", 1, {**GROUP, "state": "parked"}, {"ParkedMembers"}),
+    ("held_events", 9, {**GROUP, "state": "waiting"}, set()),
+    ("held_oldest_seconds", 86_401, {**GROUP, "state": "dead"}, {"DeadLettersForgotten"}),
+    ("held_oldest_seconds", 86_400, {**GROUP, "state": "dead"}, set()),
+    ("held_oldest_seconds", 21_601, {**GROUP, "state": "waiting"}, {"WaitingLong"}),
+    ("partitions_full", 1, GROUP, {"NoRoomToHold"}),
+    ("partitions_paused", 1, GROUP, {"PartitionsPaused"}),
+    ("partitions_undelivered", 1, GROUP, {"PartitionsUndelivered"}),
+    ("partitions_unopened", 1, GROUP, {"PartitionsUnopened"}),
+    ("outbox_oldest_seconds", 61, {"service": "plans"}, {"OutboxStands"}),
+    ("outbox_oldest_seconds", 60, {"service": "plans"}, set()),
+    ("outbox_backoff_members", 1, {}, {"RelayBackoff"}),
+    ("timers_given_up", 1, {"service": "plans"}, {"TimersGivenUp"}),
+]
+"""A figure, a value of it, its labels, and the rules that it makes fire."""
 SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_count", "_sum")}
 
 
@@ -70,3 +94,26 @@ def test_a_safety_group_is_known_by_its_name() -> None:
     readers = [reader for service in SERVICES for reader in readers_of(service).values()]
     assert {r.subscription.group.endswith(".safety") for r in readers if r.subscription.stateless} == {True}
     assert not [r for r in readers if r.subscription.group.endswith(".safety") and not r.subscription.stateless]
+
+
+def fires(rule: dict[str, Any], figure: str, value: float, labels: dict[str, str]) -> bool:
+    """Whether this figure alone, told by one replica, makes a rule fire."""
+    found = EXPRESSION.fullmatch(rule["expr"])
+    assert found, rule["expr"]
+    if found["figure"] != figure or value <= float(found["above"]):
+        return False
+    if found["label"] is None:
+        return True
+    wanted, told = found["value"].replace("\\\\", "\\"), labels[found["label"]]
+    return re.fullmatch(wanted, told) is not None if found["how"] == "=~" else wanted == told
+
+
+@pytest.mark.parametrize(("figure", "value", "labels", "alarms"), LEAST)
+def test_the_least_that_somebody_must_know_of_fires(
+    figure: str, value: float, labels: dict[str, str], alarms: set[str]
+) -> None:
+    assert {rule["alert"] for rule in RULES if fires(rule, figure, value, labels)} == alarms
+
+
+def test_it_is_known_of_every_rule_what_makes_it_fire() -> None:
+    assert {alarm for *_, alarms in LEAST for alarm in alarms} == {rule["alert"] for rule in RULES}

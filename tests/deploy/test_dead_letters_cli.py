@@ -1,6 +1,7 @@
 """Given a stack with dead letters, when an operator asks or acts, then it is said plainly and no payload is shown."""
 
 import json
+from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -150,6 +151,18 @@ async def test_replaying_says_what_became_and_ends_with_one_while_any_fails(
     done = await asked(data, "replay", "--held-for", "bug", "--reason", "mended", "--rate", "1000/s")
     assert [fate["outcome"] for fate in done["done"][0]["events"]] == ["applied"] * 3
     assert await asked(data, "list", "--state", "parked") == []
+
+
+async def test_a_limit_holds_for_all_services_together(
+    data: Path, parked: UUID, probe: RunningService, servers: RunningServers, namespace: str
+) -> None:
+    databases = dict.fromkeys(("one", "other"), probe.database_url)
+    write_stack(data, servers=servers, namespace=namespace, databases=databases)
+    for limit, of_each in ((1, {"one": 1}), (4, {"one": 3, "other": 1})):
+        answer = await careloop(
+            "dead-letters", "replay", "--all", "--limit", str(limit), "--reason", "try", "--json", data=data
+        )  # fmt: skip
+        assert Counter(done["service"] for done in json.loads(answer.stdout)["done"]) == of_each
 
 
 async def test_discarding_needs_a_reason_and_more_than_one_a_yes(data: Path, parked: UUID) -> None:

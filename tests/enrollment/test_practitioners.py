@@ -43,6 +43,18 @@ async def test_nobody_to_care_for_someone_is_said_seen_and_mended(clinic: Clinic
     assert (await clinic.rows("select count(*) from delivery.timers where kind = 'waitlist.retry'"))[0]["count"] == 0
 
 
+async def test_who_waited_for_a_care_team_keeps_the_consents_of_their_intake(clinic: Clinic) -> None:
+    await clinic.import_roster(roster("E-1"))
+    waiting = await clinic.enrol(consents=["email"])
+    assert waiting["outcome"] == "waitlisted"
+    await clinic.add_practitioner("pt")
+    await clinic.add_practitioner("coach")
+    await clinic.timers_done()
+    member = (await clinic.call("GET", f"/v1/members/{waiting['member_id']}")).json()
+    assert member["status"] == "enrolled"
+    assert member["consents"] == [{"channel": "email", "topic": "all", "granted": True}]
+
+
 async def test_the_waiting_list_is_tried_again_by_itself_and_ends_with_the_coverage(clinic: Clinic) -> None:
     await clinic.import_roster(roster("E-1", "E-2"))
     await clinic.add_practitioner("pt", panel_limit=1)

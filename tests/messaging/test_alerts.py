@@ -255,6 +255,17 @@ async def test_a_snoozed_alert_leaves_the_queue_and_comes_back(clinic: Clinic) -
     assert [a.status for a in await queue(clinic, COACH)] == ["open"]
 
 
+async def test_an_acknowledgement_undone_after_the_deadline_asks_from_now_on(clinic: Clinic) -> None:
+    """Somebody had it until this moment: nobody is told of a deadline that has passed meanwhile."""
+    await clinic.take(follow_plans, spiked())
+    alert = await the_alert(clinic)
+    clinic.now = alert.respond_by - MINUTE / 6
+    await clinic.command(acknowledge, alert_id=alert.alert_id, by=COACH, seen=alert.repeats)
+    clinic.now = alert.respond_by + MINUTE / 60
+    undone = await clinic.command(undo_acknowledge, alert_id=alert.alert_id, by=COACH)
+    assert (undone.alert.status, undone.alert.respond_by) == ("open", clinic.now)
+
+
 async def test_an_alert_of_another_member_cannot_be_handled_in_this_ones_name(clinic: Clinic) -> None:
     await clinic.take(follow_plans, spiked())
     alert = await the_alert(clinic)
@@ -268,6 +279,16 @@ async def test_alerts_of_somebody_who_left_the_team_ask_the_new_one(clinic: Clin
     assert (moved.data.owner, moved.data.repeated) == (STRANGER, True)
     assert await queue(clinic, COACH) == []
     assert len(await queue(clinic, STRANGER)) == 1
+
+
+async def test_an_alert_that_was_put_off_by_somebody_who_left_the_team_asks_the_new_one_at_once(clinic: Clinic) -> None:
+    await clinic.take(follow_plans, spiked())
+    alert = await the_alert(clinic)
+    await clinic.command(snooze, alert_id=alert.alert_id, by=COACH, until=NOW + DAY, seen=alert.repeats)
+    assert await queue(clinic, COACH) == []
+    await clinic.take(follow_members, team_assigned(coach=STRANGER, at=NOW))
+    (asking,) = await queue(clinic, STRANGER)
+    assert (asking.status, asking.owner.practitioner, asking.snoozed_until) == ("open", STRANGER, None)
 
 
 async def test_red_flag_words_alert_at_once_and_tell_the_member_what_to_do(clinic: Clinic) -> None:

@@ -2,11 +2,13 @@
 
 from uuid import uuid4
 
+from services.messaging.domain.conversation import start_conversation
 from services.messaging.domain.people import MemberProfile
 from services.messaging.handlers.follow_activity import follow_activity
 from services.messaging.handlers.follow_contacts import follow_contacts
 from services.messaging.handlers.follow_members import follow_members
 from services.messaging.handlers.follow_plans import follow_plans
+from services.messaging.store.conversations import load_message_reads, save_conversations, save_message_reads
 from services.messaging.store.members import load_care_teams, load_member_profiles, search_members
 from services.messaging.store.pages_members import load_course
 from services.messaging.store.timeline import load_chain, load_timeline
@@ -164,3 +166,13 @@ async def test_absent_people_are_known_while_they_are_away(clinic: Clinic) -> No
         for at, absent in ((NOW, {PT.practitioner_id}), (NOW + DAY, set())):
             teams = await load_care_teams(connection, member_ids=[MEMBER], now=at)
             assert teams[MEMBER].absent == absent
+
+
+async def test_what_was_read_stays_read(clinic: Clinic) -> None:
+    """Given a window that is behind, when it says how far it has read, then nobody is shown as having read less."""
+    person = PT.practitioner_id
+    async with clinic.transaction() as connection:
+        await save_conversations(connection, [start_conversation(member_id=MEMBER)])
+        for number in (5, 3):
+            await save_message_reads(connection, member_ids=[MEMBER], reader_ids=[person], numbers=[number], now=NOW)
+        assert await load_message_reads(connection, member_ids=[MEMBER]) == {MEMBER: {person: 5}}

@@ -11,6 +11,7 @@ from services.notifications.handlers.follow_conversations import follow_conversa
 from services.notifications.handlers.follow_members import follow_members
 from services.notifications.handlers.follow_plans import follow_plans
 from services.notifications.handlers.follow_visits import follow_visits
+from services.notifications.handlers.show_notifications import show_notifications
 from tests.notifications.conftest import Desk, published
 from tests.notifications.journal import MONDAY_8, Journal
 
@@ -102,6 +103,19 @@ async def test_an_emergency_is_paged_at_night_to_the_role_that_is_asked(desk: De
     attempts, outcomes = await desk.claim(mailboxes={"oncall": "oncall@clinic.example"})
     assert [one.address for one in attempts] == ["oncall@clinic.example"]
     assert published(outcomes) == [("notification.failed", "no-address")], "nobody told us how to page a PT"
+
+
+async def test_a_page_about_a_member_is_not_told_to_the_member(desk: Desk) -> None:
+    """What was asked of whom in the clinic is no message of theirs."""
+    ana = desk.member()
+    await settle_in(desk, ana)
+    await desk.take(follow_conversations, ana.alert(uuid4()))
+    assert [row["template"] for row in await desk.rows()] == ["page"]
+    async with desk.database.acquire() as connection:
+        told = await show_notifications(
+            connection, member_id=ana.member_id, asked_by=ana.member_id, roles=frozenset({"member"})
+        )
+    assert told == []
 
 
 async def test_a_page_of_an_alert_that_somebody_took_is_moot(desk: Desk) -> None:

@@ -1,5 +1,6 @@
 """How often somebody is written to: what goes out together counts, too."""
 
+from services.notifications.domain.delivery import NoAnswer
 from services.notifications.handlers.follow_plans import follow_plans
 from tests.notifications.conftest import Desk, published
 from tests.notifications.test_handlers import settle_in
@@ -14,4 +15,19 @@ async def test_a_cap_counts_what_goes_out_in_the_same_batch(desk: Desk) -> None:
         desk.clock.at = max(desk.clock.at, row["not_before"])
     attempts, outcomes = await desk.claim()
     assert len(attempts) == 2, [one.notification.template for one in attempts]
+    assert published(outcomes) == [("notification.suppressed", "frequency-cap")]
+
+
+async def test_a_cap_counts_what_may_have_been_sent(desk: Desk) -> None:
+    """Given attempts whose result nobody knows, then they count as sent: the member may have had them."""
+    ana = desk.member()
+    await settle_in(desk, ana)
+    for name in ("pain-halved", "first-session"):
+        await desk.take(follow_plans, ana.milestone(name))
+    attempts, _ = await desk.claim()
+    assert len(attempts) == 2
+    await desk.record(attempts, NoAnswer())
+    await desk.take(follow_plans, ana.milestone("sessions-10"))
+    again, outcomes = await desk.claim()
+    assert again == []
     assert published(outcomes) == [("notification.suppressed", "frequency-cap")]

@@ -130,6 +130,18 @@ async def test_the_feed_is_live_and_after_a_disconnect_tells_everything_missed_i
             assert stranger.changes() == []
 
 
+async def test_a_window_that_comes_back_goes_on_from_what_it_saw_last_not_from_where_it_began(clinic: Clinic) -> None:
+    """A browser asks again under the address that it began with, and says what it saw last in a header."""
+    async with serving(clinic.running) as base:
+        for _ in range(2):
+            await clinic.ask("POST", f"/v1/members/{MEMBER}/messages", token=clinic.member, json={"text": "Hello"})
+        async with listening(base, clinic.coach, path="/v1/feed?after=0") as window:
+            await eventually(lambda: len(window.changes()) >= 2, what="it has seen both")
+            last = window.last_id()
+        async with listening(base, clinic.coach, path="/v1/feed?after=0", after=last) as window:
+            assert window.events[0] == ("ready", last, last)
+
+
 async def test_the_feed_ends_with_the_sign_in_and_has_a_limit(clinic: Clinic) -> None:
     brief = clinic.tokens.sign(
         sub=str(COACH.practitioner_id), roles=["coach"], name="Cora", exp=int(wall_now().timestamp()) + 2

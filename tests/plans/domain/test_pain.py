@@ -121,6 +121,13 @@ def test_an_episode_settles_after_three_calm_readings_over_five_days() -> None:
     assert settled((1, 4), (3, 5), (6, 4), (8, 4), (11, 4)) == [5]  # a reading above breaks the row
 
 
+def test_a_red_flag_in_the_reading_that_settles_an_episode_is_told_all_the_same() -> None:
+    steps = live([(0, 7), (1, 4), (3, 4), (6, 4)], level=at_usual(3), red_flags=frozenset({3}))
+    assert [step.settled is not None for step in steps] == [False, False, False, True]
+    assert alerts(steps) == [0, 3]
+    assert steps[3].repeated
+
+
 def test_a_spike_within_the_cooldown_opens_the_episode_again_without_an_alert() -> None:
     history = [(0.0, 6), (0.2, 3), (3.0, 3), (5.3, 3), (6.0, 6), (6.5, 8)]
     steps = live(history, level=at_usual(3))

@@ -162,6 +162,14 @@ def test_a_gap_of_two_weeks_goes_one_step_back_and_of_four_asks_for_a_review() -
     assert not take(first.plan, session(first.plan, at=MONDAY + 14 * DAY - timedelta(hours=1))).changes
 
 
+def test_who_was_eased_while_away_is_not_eased_again_by_the_review_of_a_long_gap() -> None:
+    eased = run(plan(), 0)[-1].plan._replace(stepped_back_for_gap=True)
+    taken = take(eased, session(eased, at=MONDAY + 28 * DAY))
+    assert taken.review is not None
+    assert taken.review.id == "progression.gap-review"
+    assert (taken.changes, steps(taken.plan)) == ((), steps(eased))
+
+
 def test_nothing_goes_up_while_the_review_after_a_gap_is_open() -> None:
     back = run(plan(), 0, 28)[-1].plan
     taken = run(back, 30, 32, 35, 37)

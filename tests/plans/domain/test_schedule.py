@@ -117,6 +117,14 @@ def test_an_old_session_sent_late_does_not_tell_passed_rungs_again() -> None:
     assert coming_lapse(plan=care_plan, now_s=seconds(MONDAY + 60 * DAY), rule=LAPSE) is None
 
 
+def test_who_comes_back_from_a_pause_is_asked_for_nothing_of_before_it() -> None:
+    """Given sessions before a pause, then the missed session is the first planned one after its end."""
+    care_plan = last_done(MONDAY)._replace(started_s=seconds(MONDAY + 30 * DAY))
+    first = rung(care_plan, now=MONDAY + 30 * DAY)
+    assert first.rung_d == 3
+    assert date.fromordinal(first.missed_since) > (MONDAY + 30 * DAY).date()
+
+
 def test_the_timer_moves_only_where_it_would_be_too_late() -> None:
     first = expect_lapse(plan=plan(), lapse=Lapse(3, 1, 1000))
     assert (first.changed, first.plan.lapse_timer_s) == (True, 1000)
