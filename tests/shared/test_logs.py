@@ -7,7 +7,7 @@ import httpx
 import orjson
 import pytest
 
-from shared.telemetry import Repeats
+from shared.telemetry import Repeats, _without_failure_texts
 from tests.fixtures.eventually import eventually
 from tests.fixtures.processes import ServiceProcess, SpawnService
 from tests.shared.faulty_service import MARKER
@@ -68,6 +68,19 @@ async def test_a_line_of_a_request_names_its_trace(lines: list[dict[str, Any]]) 
     of_routes = [line for line in lines if line["event"] == "Exception in ASGI application"]
     assert [line.get("trace_id") for line in of_routes] == [TRACE, TRACE, None]
     assert {line.get("trace_id") for line in lines if line["event"] == "an own line with its failure"} == {TRACE}
+
+
+def test_a_library_does_not_say_what_an_earlier_failure_said() -> None:
+    """Given a failure while another one was handled, when a library quotes the first, then its text is left out."""
+    try:
+        try:
+            raise ValueError(MARKER)
+        except ValueError:
+            raise RuntimeError("second")  # noqa: B904
+    except RuntimeError as error:
+        record = logging.LogRecord("library", logging.ERROR, __file__, 1, f"it failed: {MARKER}", (), None)
+        entry = {"event": record.getMessage(), "_record": record, "exc_info": error}
+        assert _without_failure_texts(None, "error", entry)["event"] == "it failed: ValueError"
 
 
 def test_the_kafka_client_says_the_same_once_in_a_while_and_how_often(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,15 +8,17 @@ from uuid import uuid4
 import pytest
 
 from shared.clock import wall_now
-from shared.database import Connection
+from shared.database import Connection, open_database
 from shared.events import PainReported
+from shared.intake import STALLED_STARTS_MAX
 from shared.outcomes import Outcomes
-from shared.positions import count_starts, record_attempt
+from shared.positions import count_starts, ensure_positions, record_attempt
 from shared.replaying import Reader
 from shared.taking import ATTEMPTS_MAX
+from tests.fixtures.services import Publish, RunService
 from tests.shared.delivery.books import GROUP, SAFETY, Books, take_one
-from tests.shared.delivery.conftest import RED_FLAG
-from tests.shared.delivery.probe import ACTIVITY, pain
+from tests.shared.delivery.conftest import RED_FLAG, effects_of, held, partition_of
+from tests.shared.delivery.probe import ACTIVITY, build, pain
 
 
 async def die(connection: Connection, events: Sequence[PainReported], /, *, now: object) -> Outcomes:
@@ -80,3 +82,27 @@ async def test_a_chunk_that_is_committed_forgives_its_partition_the_starts_befor
         "select stalled_starts from delivery.positions where consumer_group = $1 order by partition", GROUP
     )
     assert [row["stalled_starts"] for row in rows] == [0, 2]
+
+
+async def test_where_starts_made_no_progress_each_record_is_counted_for_itself(
+    run_service: RunService, probe_url: str, publish: Publish
+) -> None:
+    """Given an event behind another in its partition that ended its process at each start, when the service starts once
+    more, then that one is condemned, and not whoever lies before it."""
+    member = uuid4()
+    await publish(ACTIVITY, pain(member, 1), pain(member, 2), pain(member, 3))
+    partition = partition_of(member)
+    pool = await open_database(probe_url, connections=2, application="test")
+    async with pool.acquire() as connection:
+        await ensure_positions(connection, GROUP, ACTIVITY, {partition: 0})
+        for _ in range(STALLED_STARTS_MAX):
+            await count_starts(connection, GROUP, ACTIVITY, [partition])
+        for _ in range(ATTEMPTS_MAX):
+            await record_attempt(connection, GROUP, ACTIVITY, partition, 1)
+    await pool.close()
+    async with run_service(build, name="probe", database_url=probe_url) as running:
+        await running.settled()
+        assert await effects_of(running, member) == [1]
+        assert [(row["record_offset"], row["state"], row["reason"]) for row in await held(running)] == [
+            (1, "dead", "kills-the-process"), (2, "parked", "behind"),
+        ]  # fmt: skip

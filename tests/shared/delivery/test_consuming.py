@@ -5,13 +5,16 @@ from uuid import UUID, uuid4
 
 import orjson
 import pytest
+from aiokafka import AIOKafkaProducer
 
 from shared.database import Connection
-from shared.events.codec import encode
+from shared.events.codec import HEADERS, encode
 from shared.hosting import Pending
 from shared.partitioning import partition_of
 from shared.telemetry import WRONG_PARTITION
+from shared.topics import topic_name
 from tests.fixtures.eventually import eventually
+from tests.fixtures.servers import RunningServers
 from tests.fixtures.services import Consume, Publish, RunningService, member_key
 from tests.shared.delivery.conftest import effects_are, effects_of, held
 from tests.shared.delivery.probe import ACTIVITY, MEMBERS, pain, paused
@@ -196,6 +199,25 @@ async def test_a_publisher_with_another_partitioner_is_counted_and_its_events_ta
     assert sorted(await effects_of(probe, member)) == [1, 2]
     groups_of_the_topic = 2
     assert counted() - before == groups_of_the_topic
+
+
+async def test_what_its_publisher_took_back_is_no_work_that_is_left(
+    probe: RunningService, servers: RunningServers, namespace: str
+) -> None:
+    """Given a transaction that was aborted, then nobody reads what was in it, nor is it behind."""
+    member = uuid4()
+    producer = AIOKafkaProducer(bootstrap_servers=servers.kafka_bootstrap, transactional_id=f"{namespace}-never")
+    await producer.start()
+    try:
+        await producer.begin_transaction()
+        await producer.send_and_wait(
+            topic_name(namespace, ACTIVITY), encode_pain(member, 1), key=member_key(member), headers=list(HEADERS)
+        )
+        await producer.abort_transaction()
+    finally:
+        await producer.stop()
+    await probe.settled()
+    assert await effects_of(probe, member) == []
 
 
 async def test_counts_add_up(probe: RunningService, publish: Publish) -> None:

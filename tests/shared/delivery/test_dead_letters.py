@@ -11,9 +11,20 @@ import pytest
 
 from shared.replaying import Fate
 from tests.fixtures.eventually import eventually
-from tests.fixtures.services import Publish, RunningService
+from tests.fixtures.services import Publish, RunningService, member_key
 from tests.shared.delivery.conftest import effects_are, effects_of, held
-from tests.shared.delivery.operating import Filters, Operator, books_agree, fix, outcomes, snapshot
+from tests.shared.delivery.operating import (
+    OLD_PAIN,
+    Filters,
+    Operator,
+    books_agree,
+    fix,
+    old_pain,
+    outcomes,
+    readers,
+    snapshot,
+    upcast_pain,
+)
 from tests.shared.delivery.probe import ACTIVITY, MEMBERS, pain, paused
 
 ACTIVITY_GROUP = Filters(group="probe.activity")
@@ -299,3 +310,18 @@ async def test_a_replay_that_is_killed_within_a_transaction_has_changed_nothing(
     (done,) = await operator("replay")
     assert not done.failed
     assert await effects_of(probe, member) == [9, 1, 6, 2]
+
+
+async def test_a_replay_that_makes_a_dead_letter_of_what_is_behind_has_failed(
+    probe: RunningService, publish: Publish, operator: Operator
+) -> None:
+    """Given a dead letter that is mended and a bug in the event behind it, then whoever replays hears of that."""
+    member = uuid4()
+    await publish.raw(ACTIVITY, old_pain(member, 1), key=member_key(member))
+    await publish(ACTIVITY, pain(member, 9))
+    await probe.settled()
+    operator.readers = readers({OLD_PAIN: upcast_pain})
+    (done,) = await operator("replay", (await held(probe))[0]["held_id"])
+    assert [fate.outcome for fate in done.step.fates] == ["applied", "dead"]
+    assert done.step.result == "done"
+    assert done.failed

@@ -1,6 +1,7 @@
 """What was taken is never taken again, whatever became of it; what was not taken can still be published rightly."""
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -89,3 +90,16 @@ async def test_another_body_that_is_read_once_more_stays_known(books: Books) -> 
     await books.take(first, other)
     async with books.pool.acquire() as connection:
         assert await count_disagreeing(connection) == Disagreeing(held=0, told=0)
+
+
+@pytest.mark.parametrize(("age_d", "reason"), [(33, None), (35, "too-old")])
+async def test_what_is_older_than_inboxes_remember_is_not_taken_however_long_it_lay_in_the_log(
+    books: Books, age_d: int, reason: str | None
+) -> None:
+    """Given an event that was published in time and lay in the log for ten days, then it is taken as long as a copy of
+    it would be known."""
+    event = pain(uuid4(), 3).model_copy(update={"time": wall_now() - timedelta(days=age_d)})
+    written = int((wall_now() - timedelta(days=10)).timestamp() * 1000)
+    await books.take(replace(books.write(event), timestamp=written))
+    assert [row["reason"] for row in await books.held()] == ([reason] if reason else [])
+    assert await books.effects(event.subject) == ([] if reason else [3])

@@ -96,3 +96,24 @@ async def test_whoever_has_no_partition_any_more_misses_nothing_of_one(probe: Ru
     assert watch.undelivered
     await watch._check({})
     assert watch.undelivered == []
+
+
+async def test_a_position_that_kafka_did_not_take_is_told_again(
+    probe: RunningService, publish: Publish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lag metrics read it; a group at rest would show what has long been taken as lag."""
+    await probe.settled()
+    (intake,) = [one for one in probe.service.intakes if one.subscription.group == "probe.activity"]
+    tried, commit = list[dict[Any, int]](), intake.consumer.commit
+
+    async def fail_once(offsets: dict[Any, int]) -> None:
+        if 1 in offsets.values():  # behind the event, and not where the group began
+            tried.append(dict(offsets))
+            if len(tried) == 1:
+                raise KafkaConnectionError
+        await commit(offsets)
+
+    monkeypatch.setattr(intake.consumer, "commit", fail_once)
+    await publish(ACTIVITY, pain(uuid4(), 1))
+    await eventually(lambda: len(tried) == 2, within=15, what="it is told again")
+    assert tried[1] == tried[0]

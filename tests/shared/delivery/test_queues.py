@@ -5,9 +5,10 @@ from uuid import uuid4
 
 import pytest
 
+from deploy.dead_letters.listing import Filters, count_ids, find_ids, newest_id
 from shared.clock import wall_now
 from shared.database import LOCK_TIMEOUT, Connection
-from shared.dead_letters import Bench, Step, replay
+from shared.dead_letters import Bench, Step, discard, replay
 from shared.member_locks import claim_members
 from shared.positions import lock_positions
 from tests.shared.delivery.books import GROUP, JOINING, PARTITIONS, Books
@@ -167,3 +168,45 @@ async def test_one_that_could_not_be_read_is_looked_up(books: Books) -> None:
     assert [fate.outcome for fate in step.fates] == ["duplicate", "applied"]
     assert await books.effects(member) == [2]
     assert await books.held() == []
+
+
+async def test_only_what_was_tried_counts_as_replayed(books: Books) -> None:
+    """Given a queue of which a replay takes the first page, then nobody has tried the head of what is left."""
+    member = uuid4()
+    await books.take(books.write(pain(member, 9)), *(books.write(pain(member, 1)) for _ in range(3)), isolated=True)
+    await books.fix()
+    head = (await books.held())[0]["held_id"]
+    bench = Bench(readers=books.readers, service="probe", now=wall_now(), page=2)
+    async with books.transaction() as connection:
+        step = await replay(connection, head, bench)
+    assert step.rest is not None
+    assert [(row["state"], row["replays"]) for row in await books.held()] == [("waiting", 0), ("parked", 0)]
+
+
+async def test_what_is_parked_behind_nothing_can_be_discarded(books: Books) -> None:
+    """Given a queue whose dead letter was discarded while no handler read the group, when one reads it again, then the
+    head that was parked can be discarded like any other, and what is behind it goes on."""
+    member = uuid4()
+    await books.take(*(books.write(pain(member, score)) for score in (9, 1, 2)), isolated=True)
+    dead, parked, _ = [row["held_id"] for row in await books.held()]
+    for held_id, readers_then in ((dead, {}), (parked, books.readers)):
+        async with books.transaction() as connection:
+            step = await discard(connection, held_id, Bench(readers=readers_then, service="probe", now=wall_now()))
+        assert step.result == "done", step.answer
+    assert await books.effects(member) == [2]
+    assert await books.held() == []
+
+
+async def test_a_queue_that_a_replay_left_in_the_middle_is_found_by_the_next_one(books: Books) -> None:
+    """Whoever replays all again goes on with it, although no dead letter stands at its head any more."""
+    member = uuid4()
+    await books.take(books.write(pain(member, 9)), *(books.write(pain(member, 1)) for _ in range(3)), isolated=True)
+    await books.fix()
+    head, *_, rest, _ = [row["held_id"] for row in await books.held()]
+    bench = Bench(readers=books.readers, service="probe", now=wall_now(), page=2)
+    async with books.transaction() as connection:
+        await replay(connection, head, bench)
+        until = await newest_id(connection)
+        assert await find_ids(connection, Filters(), after=0, until=until, limit=10) == [rest]
+        assert await count_ids(connection, Filters()) == 1
+        assert await find_ids(connection, Filters(state="dead"), after=0, until=until, limit=10) == []

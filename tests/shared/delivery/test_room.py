@@ -143,11 +143,32 @@ async def test_what_is_held_is_measured(
         await eventually(gone)
 
 
-async def test_what_this_process_has_held_takes_room_before_it_is_counted_again(books: Books) -> None:
-    taker, record = books.taker(), books.write(pain(uuid4(), 9))
+async def test_the_oldest_of_what_is_held_is_what_is_told(
+    run_service: RunService, probe_url: str, publish: Publish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that came just now hides none that everybody has forgotten: a page goes by its age."""
+    monkeypatch.setattr("shared.housekeeping.HELD_EVERY_S", 0.1)
+    async with run_service(build, name="probe", database_url=probe_url) as probe:
+        await publish(ACTIVITY, pain(uuid4(), 9), pain(uuid4(), 9))
+        await probe.settled()
+        forgotten = "update delivery.held_events set held_at = held_at - interval '2 days' where held_id = $1"
+        await probe.service.database.execute(forgotten, (await held(probe))[0]["held_id"])
+
+        async def told() -> bool:
+            oldest = measured("careloop_held_oldest_seconds", consumer_group="probe.activity", state="dead") or 0
+            assert oldest > 2 * 86_400
+            return True
+
+        await eventually(told)
+
+
+async def test_all_that_this_process_has_held_takes_room_before_it_is_counted_again(books: Books) -> None:
+    taker = books.taker()
     taker.room = Room(events_max=10, bytes_max=10_000)
-    await take_one(taker, record)
-    assert taker.room.held_bytes == len(record.value or b"")
+    records = [books.write(pain(uuid4(), 9)) for _ in range(2)]
+    for record in records:
+        await take_one(taker, record)
+    assert taker.room.held_bytes == sum(len(record.value or b"") for record in records)
 
 
 async def test_a_queue_has_the_room_of_its_own_group_and_topic(books: Books) -> None:

@@ -171,6 +171,23 @@ async def test_a_member_whom_somebody_holds_keeps_the_other_partition_for_a_mome
     assert await books.effects(held) == [1]
 
 
+@pytest.mark.parametrize(("hurried", "shorter"), [(True, "LOCK_PATIENCE"), (False, "SHORT_PATIENCE")])
+async def test_who_shares_waits_for_what_somebody_holds_as_long_as_its_hurry_allows(
+    books: Books, monkeypatch: pytest.MonkeyPatch, hurried: bool, shorter: str
+) -> None:
+    for name in ("LOCK_PATIENCE", "SHORT_PATIENCE"):
+        monkeypatch.setattr(runtime, name, "50ms" if name == shorter else "60s")
+    held, free = uuid4(), uuid4()
+    records = books.write(pain(held, 1)), books.write(pain(free, 2), partition=1)
+    async with books.transaction() as connection:
+        await lock_members(connection, [held])
+        waiting, other = take_at_once(books, books.taker(), *records, hurried=hurried)
+        await asyncio.wait_for(other, 5)
+        assert await books.effects(free) == [2]
+    await waiting
+    assert await books.effects(held) == [1]
+
+
 async def test_a_lane_takes_one_chunk_at_a_time(probe: RunningService, publish: Publish) -> None:
     """Given a chunk that waits for its member, when more comes in its partition, then that waits its turn."""
     (intake,) = (one for one in probe.service.intakes if one.subscription.group == GROUP)

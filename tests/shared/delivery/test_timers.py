@@ -1,10 +1,10 @@
 """Given timers that are due, when replicas claim them, then each runs once, in order, and none is lost to a failure."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
 from itertools import pairwise
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -16,7 +16,7 @@ from shared.events import MemberPaused, PainSettled
 from shared.events.members import MemberPausedData
 from shared.member_locks import claim_members, lock_members
 from shared.migrating import migrate
-from shared.outcomes import Cause, Outcomes, Timer
+from shared.outcomes import Outcomes, Timer
 from shared.service import Service
 from shared.subscriptions import TimerSubscription
 from shared.timers import (
@@ -26,15 +26,12 @@ from shared.timers import (
     cancel_member_timers,
     cancel_timers,
     count_due,
-    run_timers,
     save_timers,
 )
 from tests.fixtures.databases import DatabaseFactory
 from tests.fixtures.eventually import eventually
 from tests.fixtures.services import RunService
-
-NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
-CAUSE = Cause(source="urn:test", id="cause", chain="chain")
+from tests.shared.delivery.timing import NOW, Journal, Misdeed, raise_bug, run, run_claim, save, timer
 
 
 @pytest.fixture
@@ -49,43 +46,6 @@ async def pool(database_url: str) -> AsyncIterator[Database]:
     opened = await open_database(database_url, connections=3, application="test")
     yield opened
     await opened.close()
-
-
-def timer(member: UUID, key: str, *, due_in_s: float = -1, kind: str = "probe", **payload: Any) -> Timer:
-    due_at = NOW + timedelta(seconds=due_in_s)
-    return Timer(kind=kind, key=key, member_id=member, due_at=due_at, cause=CAUSE, payload=payload)
-
-
-async def save(pool: Database, *timers: Timer) -> None:
-    async with pool.acquire() as connection, connection.transaction():
-        await lock_members(connection, [one.member_id for one in timers])
-        await save_timers(connection, timers)
-
-
-Misdeed = Callable[[Connection, Outcomes, Timer], Awaitable[object]]
-
-
-class Journal:
-    """A handler that notes what ran, and does what it is told to for some keys."""
-
-    def __init__(self) -> None:
-        self.ran: list[str] = []
-        self.began: list[list[str]] = []
-        self.misdeeds: dict[str, Misdeed] = {}
-
-    async def __call__(self, connection: Connection, timers: Sequence[Timer], /, *, now: datetime) -> Outcomes:
-        outcomes = Outcomes()
-        self.began.append([one.key for one in timers])
-        for one in timers:
-            if one.key in self.misdeeds:
-                await self.misdeeds[one.key](connection, outcomes, one)
-            outcomes.publish(MemberPaused, MemberPausedData(reason="probe"), because=one)
-        self.ran += [one.key for one in timers]
-        return outcomes
-
-
-async def raise_bug(connection: Connection, outcomes: Outcomes, timer: Timer) -> None:
-    raise ValueError(timer.key)
 
 
 async def draft_what_is_no_event(connection: Connection, outcomes: Outcomes, timer: Timer) -> None:
@@ -111,20 +71,6 @@ async def time_out(connection: Connection, outcomes: Outcomes, timer: Timer) -> 
 
 async def lose_the_connection(connection: Connection, outcomes: Outcomes, timer: Timer) -> None:
     await connection.execute("select pg_terminate_backend(pg_backend_pid())")
-
-
-async def nothing_waits(*_: object) -> int:
-    return 0
-
-
-async def run(connection: Connection, journal: Journal, now: datetime = NOW) -> int:
-    return (await run_claim(connection, journal, Caution(), now)).run
-
-
-async def run_claim(connection: Connection, journal: Journal, caution: Caution, now: datetime = NOW) -> TimersRun:
-    return await run_timers(
-        connection, {"probe": journal}, service="probe", now=now, settle_waiting=nothing_waits, caution=caution
-    )
 
 
 async def run_on(
@@ -211,6 +157,33 @@ async def test_a_timer_that_raises_holds_up_no_other_and_is_tried_again_later(po
         assert row
         assert row["failures"] == FAILURES_MAX, "it stays, for somebody to look at"
         assert await count_due(connection, kinds=["probe"], now=NOW) == 0
+
+
+async def test_a_timer_that_failed_is_tried_again_by_the_time_of_the_machine(pool: Database) -> None:
+    """Whatever the time is in the clinic: a rehearsal may be months behind or ahead."""
+    journal = Journal()
+    await save(pool, timer(uuid4(), "a"))
+    journal.misdeeds["a"] = raise_bug
+    async with pool.acquire() as connection:
+        await run(connection, journal)
+        journal.misdeeds.clear()
+        await run(connection, journal, NOW + timedelta(days=3_650))
+        assert journal.ran == [], "its pause is not over"
+        await pool.execute("update delivery.timers set retry_at = clock_timestamp()")
+        await run(connection, journal)
+    assert journal.ran == ["a"]
+
+
+async def test_a_timer_that_was_given_up_runs_once_it_is_set_anew(pool: Database) -> None:
+    """Whoever sets it wants it to run: what it failed at before is forgotten."""
+    member, journal = uuid4(), Journal()
+    await save(pool, timer(member, "a"))
+    await pool.execute("update delivery.timers set failures = $1, retry_at = 'infinity'", FAILURES_MAX)
+    async with pool.acquire() as connection:
+        assert await run(connection, journal) == 0
+        await save(pool, timer(member, "a", due_in_s=-1))
+        assert await run(connection, journal) == 1
+    assert journal.ran == ["a"]
 
 
 async def test_a_rolled_back_claim_leaves_the_timer(pool: Database) -> None:

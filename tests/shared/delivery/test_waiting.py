@@ -13,7 +13,7 @@ from shared.service import Service
 from shared.settings import ServiceSettings
 from tests.fixtures.eventually import eventually
 from tests.fixtures.services import Publish, RunningService, RunService
-from tests.shared.delivery.conftest import effects_are, held
+from tests.shared.delivery.conftest import effects_are, effects_of, held
 from tests.shared.delivery.probe import ACTIVITY, MEMBERS, build, pain, paused
 
 
@@ -130,3 +130,35 @@ async def test_the_queues_of_many_members_share_a_transaction_and_none_is_cut_sh
         await eventually(partial(effects_are, probe, member, queue))
     assert await held(probe) == []
     assert await probe.service.database.fetchval("select count(*) from delivery.inbox where outcome <> 'applied'") == 0
+
+
+async def test_what_waits_in_a_group_that_is_read_no_more_keeps_nobody_else_from_expiring(
+    timed: RunningService, publish: Publish, clock: HandClock
+) -> None:
+    """Given a group that an earlier version had, then what it left waiting is an operator's, and of no harm."""
+    members = uuid4(), uuid4()
+    await publish(ACTIVITY, *(pain(member, 8) for member in members))
+    await timed.settled()
+    gone, left = "update delivery.held_events set consumer_group = 'probe.gone' where member_id = $1", min(members)
+    await timed.service.database.execute(gone, left)
+    clock.ahead = timedelta(hours=24, minutes=1)
+
+    async def expired() -> bool:
+        assert [row["state"] for row in await held(timed)] == ["dead"]
+        return True
+
+    await eventually(expired, within=20)
+    assert [row["state"] for row in await held(timed, "probe.gone")] == ["waiting"]
+
+
+async def test_a_command_that_brings_what_an_event_waits_for_releases_it_in_its_own_transaction(
+    probe: RunningService, publish: Publish
+) -> None:
+    member = uuid4()
+    await publish(ACTIVITY, pain(member, 8), pain(member, 1))
+    await probe.settled()
+    assert [row["state"] for row in await held(probe)] == ["waiting", "parked"]
+    async with probe.service.command("enrol", member_ids=[member]) as work:
+        await work.connection.execute("insert into known_members values ($1)", member)
+    assert await effects_of(probe, member) == [8, 1]
+    assert await held(probe) == []

@@ -1,0 +1,45 @@
+"""A chunk that fails again and again is told of: since its first failure, whatever goes well beside it."""
+
+from typing import Any, cast
+from uuid import uuid4
+
+import pytest
+from aiokafka import TopicPartition
+
+from shared.clock import monotonic
+from shared.intake import STUCK_S
+from shared.lanes import Lane, RawChunk
+from tests.fixtures.services import RunningService
+from tests.shared.delivery.books import PARTITIONS, Books
+from tests.shared.delivery.probe import ACTIVITY, pain
+
+
+async def test_how_long_a_chunk_has_failed_counts_from_its_first_failure(
+    books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or readiness would never tell of it: the pauses between two attempts are shorter than what it allows."""
+    taker, record, since = books.taker(), books.write(pain(uuid4(), 1)), list[float | None]()
+    lane, attempt = Lane(TopicPartition(ACTIVITY, 0), start=0, cautious=False), taker._try
+
+    async def fail_thrice(*what: Any, **more: Any) -> None:
+        since.append(lane.retrying_since)
+        if len(since) <= 3:
+            raise ConnectionResetError
+        await attempt(*what, **more)
+
+    monkeypatch.setattr(taker, "_try", fail_thrice)
+    await taker.take(lane, RawChunk(0, 1, [cast(Any, record)]), counted=True, partitions=PARTITIONS)
+    assert since[0] is None
+    assert since[1] is not None
+    assert since[1:] == [since[1]] * 3
+    assert lane.retrying_since is None
+
+
+async def test_a_chunk_that_fails_since_just_now_hides_none_that_has_failed_for_long(probe: RunningService) -> None:
+    await probe.settled()
+    lanes = probe.service.intakes[0].lanes.values()
+    for lane, since in zip(lanes, (monotonic() - STUCK_S - 1, monotonic()), strict=True):
+        lane.retrying_since = since
+    answer = await probe.client.get("/health/ready")
+    assert answer.status_code == 503, answer.text
+    assert "a chunk has failed for" in answer.text
