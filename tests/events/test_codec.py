@@ -368,3 +368,20 @@ def test_a_message_event_cannot_hold_its_text() -> None:
 
     assert SECRET.encode() not in encode(read)
     assert isinstance(read, MessageSent)
+
+
+def test_a_reader_that_panics_has_not_read_it_and_says_nothing_of_what_was_sent() -> None:
+    """As an extension written in Rust does, with what is no Exception."""
+
+    class Panic(BaseException):
+        pass
+
+    def panic(*_: object, **__: object) -> CloudEvent:
+        raise Panic(SECRET)
+
+    decoder = Decoder(TOPIC_OF["careloop.activity"])
+    decoder._validate = panic
+    with pytest.raises(Undecodable) as raised:
+        decoder.decode(encode(PAIN), HEADERS)
+    assert (raised.value.reason, raised.value.__cause__, raised.value.__context__) == ("malformed", None, None)
+    assert SECRET not in str(raised.value)

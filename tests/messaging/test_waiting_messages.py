@@ -2,27 +2,16 @@
 
 from uuid import UUID, uuid4
 
-from services.messaging.domain.alert import Alert
 from services.messaging.handlers.follow_members import follow_members
 from services.messaging.handlers.handle_alerts import resolve
 from services.messaging.handlers.send_message import Sender, send_message
-from services.messaging.store.alerts import load_member_alerts
 from services.messaging.store.rules import load_alert_rules
 from tests.messaging.conftest import Clinic
 from tests.messaging.given import COACH, DAY, HOUR, MEMBER, OTHER_MEMBER, enrolled, team_assigned
+from tests.messaging.test_alerts import alerts, the_alert
 from tests.messaging.test_asking_again import MIGRATIONS
 
 RULES = load_alert_rules()
-
-
-async def alerts(clinic: Clinic) -> list[Alert]:
-    async with clinic.database.acquire() as connection:
-        return await load_member_alerts(connection, member_ids=[MEMBER])
-
-
-async def the_alert(clinic: Clinic) -> Alert:
-    (alert,) = await alerts(clinic)
-    return alert
 
 
 async def write_as(clinic: Clinic, member_id: UUID, body: str) -> None:

@@ -38,8 +38,9 @@ from services.enrollment.store.memberships import (
 from services.enrollment.store.sponsors import keep_sponsors, load_sponsors
 from shared.database import Connection
 from shared.events import ContactChanged, MemberScreened
+from shared.events.envelope import EventRef
 from shared.events.members import MemberEnrolledData, MemberScreenedData
-from shared.outcomes import Cause, Command, Outcomes, Refusal
+from shared.outcomes import Command, Outcomes, Refusal
 from shared.red_flags import Screening, screen
 from shared.timers import cancel_member_timers, save_timers
 
@@ -85,7 +86,10 @@ async def take_intake(
     if refusal is not None:
         outcomes = Outcomes()
         if known is not None and screening.blocks_plan and _is_in_our_care(known, answers):
-            _tell_screening(outcomes, known, screening, command, now=now)
+            told = " ".join((screening.disposition, *screening.findings))
+            ref = screening_of_refused(member_id, told=told, day=now.date())
+            # Whatever the intake is refused for; the same findings once a day, however often they are sent.
+            _tell_screening(outcomes, screening, ref=ref, state=known.state, command=command)
         return IntakeTaken(
             outcome="refused", member_id=member_id, screening=screening, eligibility=eligibility, refusal=refusal,
             outcomes=outcomes,
@@ -104,17 +108,11 @@ def _is_in_our_care(known: Membership, answers: IntakeAnswers) -> bool:
     return known.in_care and (known.sponsor_id, known.person_id) == (answers.sponsor_id, answers.person_id)
 
 
-def _tell_screening(
-    outcomes: Outcomes, known: Membership, screening: Screening, command: Command, *, now: datetime
-) -> None:
-    """A red flag, whatever the intake is refused for. The same findings are told once a day, however often they are
-    sent."""
+def _tell_screening(outcomes: Outcomes, screening: Screening, *, ref: EventRef, state: str, command: Command) -> None:
     screened = MemberScreenedData(
-        disposition=screening.disposition, findings=screening.findings, state=known.state, decision=screening.decision
+        disposition=screening.disposition, findings=screening.findings, state=state, decision=screening.decision
     )
-    told = " ".join((screening.disposition, *screening.findings))
-    ref, cause = screening_of_refused(known.member_id, told=told, day=now.date()), command.cause
-    named = Cause(source=ref.source, id=ref.id, chain=cause.chain, traceparent=cause.traceparent)
+    named = command.cause._replace(source=ref.source, id=ref.id)
     outcomes.publish(MemberScreened, screened, because=command, named=named)
 
 
@@ -163,15 +161,8 @@ class _Taking:
     async def note_screening(self) -> None:
         """Screening first: nothing that follows may hold it back. The contact goes along, for the clinician who
         calls."""
-        screened = MemberScreenedData(
-            disposition=self.screening.disposition,
-            findings=self.screening.findings,
-            state=self.answers.state,
-            decision=self.screening.decision,
-        )
-        ref, cause = screening_of(self.intake_id), self.command.cause
-        named = Cause(source=ref.source, id=ref.id, chain=cause.chain, traceparent=cause.traceparent)
-        self.outcomes.publish(MemberScreened, screened, because=self.command, named=named)
+        ref, state = screening_of(self.intake_id), self.answers.state
+        _tell_screening(self.outcomes, self.screening, ref=ref, state=state, command=self.command)
         self.outcomes.publish(ContactChanged, self.answers.contact, because=self.command)
         # What an earlier enrolment or a waiting list left due is moot.
         await cancel_member_timers(self.connection, kinds=MEMBER_TIMERS, member_ids=[self.member_id])

@@ -1,7 +1,6 @@
 """Given a table that somebody else holds, as who builds an index does, when partitions are handed on meanwhile, then no
 event is blamed for that: no process died of it."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from uuid import uuid4
 
@@ -13,8 +12,11 @@ from tests.fixtures.services import Publish, RunningService
 from tests.shared.delivery.conftest import RED_FLAG, effects_are, held
 from tests.shared.delivery.probe import ACTIVITY, pain
 
-HANDED_ON = 7
-"""Times. Four processes restarted one after the other hand on eight times: each leaves and comes back."""
+HANDED_ON = 12
+"""Times. Six processes restarted one after the other hand on as often: each leaves and comes back."""
+WAITS = """
+select count(*) > 0 from pg_stat_activity where datname = current_database() and cardinality(pg_blocking_pids(pid)) > 0
+"""
 
 
 @pytest.fixture
@@ -38,7 +40,7 @@ async def test_no_event_is_condemned_for_partitions_that_are_handed_on(
         await publish(ACTIVITY, pain(member, 1, findings=RED_FLAG))
         for _ in range(HANDED_ON):
             await eventually(lambda: all(len(i.lanes) == 2 for i in probe.service.intakes), within=20)
-            await asyncio.sleep(0.3)  # the event is in hand
+            await eventually(lambda: builder.fetchval(WAITS), within=20, what="it is in hand")
             for intake in probe.service.intakes:
                 partitions = list(intake._tasks)
                 await intake.on_partitions_revoked(partitions)

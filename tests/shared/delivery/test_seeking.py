@@ -95,14 +95,19 @@ async def test_a_position_past_the_end_stops_the_partition_and_swallows_nothing(
     assert (await probe.client.get("/health/ready")).status_code == 200
 
 
-async def test_nothing_is_settled_while_a_partition_stands_outside_the_log(
-    probe: RunningService, publish: Publish
-) -> None:
+async def stand_outside_the_log(probe: RunningService, publish: Publish) -> None:
+    """One partition of the group does, and has alarmed."""
     member = uuid4()
     await publish(ACTIVITY, pain(member, 1))
     await probe.settled()
     await set_position(probe, partition_of(member), 999_999)
     await eventually(partial(alarmed, probe), within=30)
+
+
+async def test_nothing_is_settled_while_a_partition_stands_outside_the_log(
+    probe: RunningService, publish: Publish
+) -> None:
+    await stand_outside_the_log(probe, publish)
     progress = (await probe.client.get("/health/progress")).json()
     assert (progress["partitions_opening"], progress["lag"], progress["settled"]) == (1, 0, False)
 
@@ -111,11 +116,7 @@ async def test_whoever_loses_a_partition_that_stands_outside_the_log_is_ready_ag
     probe: RunningService, publish: Publish
 ) -> None:
     """Another process has the partition now, and the alarm with it."""
-    member = uuid4()
-    await publish(ACTIVITY, pain(member, 1))
-    await probe.settled()
-    await set_position(probe, partition_of(member), 999_999)
-    await eventually(partial(alarmed, probe), within=30)
+    await stand_outside_the_log(probe, publish)
     (intake,) = [intake for intake in probe.service.intakes if intake.subscription.group == "probe.activity"]
     await intake.on_partitions_revoked(list(intake.paused_by_alarm))
     answer = await probe.client.get("/health/ready")

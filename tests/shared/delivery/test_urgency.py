@@ -132,6 +132,14 @@ async def test_a_flag_does_not_wait_for_what_kafka_refuses_of_its_member(
     assert RELAY_BACKOFF._value.get() == 0
 
 
+async def test_a_lease_from_a_clock_that_was_ahead_holds_up_no_flag(settings: ServiceSettings, pool: Database) -> None:
+    """Its process was killed while the database's clock was two hours ahead, and the clock has been put right."""
+    await raise_flag(pool, uuid4())
+    await pool.execute(f"{LEASE_OF_ANOTHER[:-1]} + interval '2 hours')")
+    async with relaying(settings, pool):
+        await eventually(lambda: pool.fetchval("select not exists (select from delivery.outbox)"), within=20)
+
+
 async def test_what_a_safety_group_publishes_is_urgent_and_nothing_else_is(
     run_service: RunService, pool: Database, url: str, publish: Publish
 ) -> None:
