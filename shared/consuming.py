@@ -20,6 +20,7 @@ from shared.isolating import ref_of, run_isolated
 from shared.outbox import finish_events, inserting_rows, write_outcomes
 from shared.outcomes import Answer, Outcomes, Write
 from shared.parking import Room, require_room
+from shared.partitioning import Key
 from shared.positions import Counts, advancing_positions, lock_positions, sum_counts
 from shared.subscriptions import Subscription
 from shared.writing import write
@@ -36,14 +37,19 @@ class BehindBase(Exception):
     """The chunk begins after the position: an earlier one failed, or the database was restored. Load and seek again."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Chunk:
     """Records of one partition. `base` is the end of the chunk before it, or the position sought."""
 
     partition: int
     base: int
     end: int
-    arrivals: list[Arrival]
+    arrivals: Sequence[Arrival]
+    keys: Mapping[bytes, Key] = field(init=False)
+    """Of its members; bytes know their hash, UUIDs do not."""
+
+    def __post_init__(self) -> None:
+        self.keys = {key.raw: key for arrival in self.arrivals if (key := arrival.key) is not None}
 
 
 @dataclass(slots=True)
@@ -110,14 +116,11 @@ async def take_chunks(
     """
     group, topic = subscription.group, subscription.topic
     partitions = [chunk.partition for chunk in chunks]
-    keys = [one.key for chunk in chunks for one in chunk.arrivals if one.key is not None]
-    members = list({key.raw: key.member_id for key in keys}.values())  # bytes know their hash, UUIDs do not
+    members = list({raw: key.member_id for chunk in chunks for raw, key in chunk.keys.items()}.values())
     to_lock = () if subscription.stateless else members  # a red flag waits for nobody's lock
     positions = await lock_positions(connection, group, topic, partitions, members=to_lock, lock_timeout=lock_timeout)
     fresh = _fresh(chunks, positions, group)
-    first: dict[bytes, Arrival] = {}
-    for arrival in fresh:
-        first.setdefault(arrival.identity, arrival)
+    first = {arrival.identity: arrival for arrival in reversed(fresh)}
     at = now()  # whatever was decided about these members before is committed, and earlier
     inbox = await take_into_inbox(
         connection,
@@ -163,7 +166,10 @@ def _fresh(chunks: Sequence[Chunk], positions: Mapping[int, int], group: str) ->
             raise PositionMissing(group)
         if chunk.base > next_offset:
             raise BehindBase(group)
-        fresh += [arrival for arrival in chunk.arrivals if arrival.record.offset >= next_offset]
+        if chunk.base == next_offset:  # nearly always: no record has to be looked at
+            fresh += chunk.arrivals
+        else:
+            fresh += [arrival for arrival in chunk.arrivals if arrival.record.offset >= next_offset]
     return fresh
 
 

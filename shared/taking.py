@@ -160,15 +160,9 @@ class ChunkTaker:
         fault: Fault | None = None,
         lock_timeout: str = LOCK_TIMEOUT,
     ) -> None:
-        """Take these chunks in one transaction. `fault`: what the first record is condemned for, whatever it holds."""
-        group, topic = self.subscription.group, self.subscription.topic
-        chunks = [self._read_chunk(load) for load in loads]
-        if fault is not None:
-            arrivals = chunks[0].arrivals
-            # A safety group looks at what has a harmless fault; it must not at what kills it.
-            arrivals[0].fault = fault if self.subscription.stateless else arrivals[0].fault or fault
-            if fault is UNSTORABLE:
-                arrivals[0] = without_headers(arrivals[0], group=group, topic=topic)
+        """Take these chunks in one transaction. `fault`: what the first record of each is condemned for, whatever it
+        holds."""
+        chunks = [self._read_chunk(load, fault) for load in loads]
         began = monotonic()
         async with self.database.acquire(timeout=30) as connection:
             async with connection.transaction():
@@ -186,25 +180,31 @@ class ChunkTaker:
             # Whoever waits for it need not wait until the connection is back, and it is counted.
             self.committed(taken.published, taken.answer)
         self._note(taken)
-        CHUNK_SECONDS.labels(group).observe(monotonic() - began)
+        CHUNK_SECONDS.labels(self.subscription.group).observe(monotonic() - began)
 
-    def _read_chunk(self, load: Load) -> Chunk:
+    def _read_chunk(self, load: Load, fault: Fault | None) -> Chunk:
         lane, raw = load
         arrivals = self._read(raw, now=self.clock.now(), wall=wall_now())
-        self._count_misplaced(arrivals, lane.partition.partition)
-        return Chunk(lane.partition.partition, raw.base, raw.end, arrivals)
+        if fault is not None:
+            # A safety group looks at what has a harmless fault; it must not at what kills it.
+            arrivals[0].fault = fault if self.subscription.stateless else arrivals[0].fault or fault
+        if fault is UNSTORABLE:
+            arrivals[0] = without_headers(arrivals[0], group=self.subscription.group, topic=self.subscription.topic)
+        chunk = Chunk(lane.partition.partition, raw.base, raw.end, arrivals)
+        self._count_misplaced(chunk)
+        return chunk
 
     def _read(self, raw: RawChunk, *, now: datetime, wall: datetime) -> list[Arrival]:
         group, topic = self.subscription.group, self.subscription.topic
         return read_arrivals(raw.records, decoder=self.reader.decoder, group=group, topic=topic, now=now, wall=wall)
 
-    def _count_misplaced(self, arrivals: list[Arrival], partition: int) -> None:
+    def _count_misplaced(self, chunk: Chunk) -> None:
         """A publisher with another partitioner: the members' locks keep the effects exact, but somebody should know."""
-        keys = [arrival.key for arrival in arrivals if arrival.event is not None]
         many = self._partitions
-        misplaced = many and sum(1 for key in keys if key is not None and key.hash % many != partition)
-        if misplaced:
-            WRONG_PARTITION.labels(self.subscription.topic).inc(misplaced)
+        astray = {key.raw for key in chunk.keys.values() if many and key.hash % many != chunk.partition}
+        if astray:
+            told = [one.key.raw for one in chunk.arrivals if one.event is not None and one.key is not None]
+            WRONG_PARTITION.labels(self.subscription.topic).inc(sum(raw in astray for raw in told))
 
     @asynccontextmanager
     async def _attempt(self, lane: Lane, raw: RawChunk) -> AsyncIterator[int]:

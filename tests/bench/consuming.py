@@ -12,6 +12,7 @@ import psutil
 from rich.console import Console
 
 from shared.clock import monotonic
+from tests.bench.processors import one_for_the_worker, starting_on
 from tests.bench.profiles import describe_profile, share_of
 from tests.bench.sessions import Kind, Log
 from tests.bench.stage import Stage, enroll, program
@@ -58,7 +59,9 @@ async def measure(
         stack.push_async_callback(gate.close)
         if processes > 1:  # all begin at once, when the group has come to rest
             await gate.execute("begin; lock table delivery.positions in access exclusive mode")
-        started = [await stack.enter_async_context(program(module, environment)) for _ in range(processes)]
+        own = stack.enter_context(one_for_the_worker(stage.server_pids)) if processes == 1 else set()
+        with starting_on(own):
+            started = [await stack.enter_async_context(program(module, environment)) for _ in range(processes)]
         if processes > 1:
             await _wait_for_group(watch, processes)
             await gate.execute("commit")

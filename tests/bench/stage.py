@@ -76,6 +76,11 @@ class Stage:
         """Processor seconds that PostgreSQL and Kafka have used so far."""
         return sum(_processor_s(process) for process in psutil.process_iter() if _is_ours(process))
 
+    def server_pids(self) -> list[int]:
+        """Of PostgreSQL, its backends with it, and Kafka, as they are now."""
+        ours = [process for process in psutil.process_iter() if _is_ours(process)]
+        return [one.pid for process in ours for one in (process, *_children(process))]
+
 
 @asynccontextmanager
 async def open_stage(*, records: int, rounds: int) -> AsyncIterator[Stage]:
@@ -157,3 +162,10 @@ def _processor_s(process: psutil.Process) -> float:
         return spent + sum(sum(child.cpu_times()[:2]) for child in process.children(recursive=True))
     except psutil.Error:
         return 0.0
+
+
+def _children(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.children(recursive=True)
+    except psutil.Error:
+        return []
