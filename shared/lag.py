@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -27,6 +28,18 @@ MARKERS_MAX = 3
 READ_S = 2.0
 
 
+@dataclass(slots=True)
+class Looked:
+    """What lies behind a position."""
+
+    start: int
+    end: int
+    empty_to: int
+    """No record lies between the start and this offset."""
+    found: bool = False
+    """Whether one lies there."""
+
+
 class LogEnds:
     """Asks for the ends of topics on a connection of its own: a consumer's waits behind its long poll."""
 
@@ -35,8 +48,8 @@ class LogEnds:
         self._consumer: AIOKafkaConsumer | None = None
         self._opening = asyncio.Lock()
         self._reading = asyncio.Lock()
-        self._has_records: set[tuple[TopicPartition, int, int]] = set()
-        """What was looked at last, and held a record: asked for again and again while it is behind."""
+        self._looked: dict[tuple[str, TopicPartition], Looked] = {}
+        """What a look at each partition from where a group stands has found."""
 
     async def behind(self, positions: Positions, subscriptions: list[Subscription]) -> int:
         """Records between these positions and the end. KafkaError where no broker answers."""
@@ -52,35 +65,50 @@ class LogEnds:
         behind = 0
         for s in subscriptions:
             for partition in partitions[s.topic]:
-                position = positions.get((s.group, s.topic, partition.partition), 0)
-                if position < ends[partition]:
-                    behind += ends[partition] - await self._pass_markers(consumer, partition, position, ends[partition])
+                start, end = positions.get((s.group, s.topic, partition.partition), 0), ends[partition]
+                if start < end and await self._holds_record(consumer, (s.group, partition), start, end):
+                    behind += end - start
         return behind
 
-    async def _pass_markers(self, consumer: AIOKafkaConsumer, partition: TopicPartition, start: int, end: int) -> int:
-        """Where the first record at or after `start` lies: the marker that ends a transaction is none. Looked at only
-        close to the end, where it can be all that is left."""
-        if end - start > MARKERS_MAX or (partition, start, end) in self._has_records:
-            return start
+    async def _holds_record(
+        self, consumer: AIOKafkaConsumer, place: tuple[str, TopicPartition], start: int, end: int
+    ) -> bool:
+        """Whether a record is among these offsets: the marker that ends a transaction is none, nor is what was aborted.
+        Looked at only where few are left, or where nothing has moved since it was asked for last."""
+        last = self._looked.get(place)
+        stands_still = last is not None and (last.start, last.end) == (start, end)
+        looked = self._looked[place] = Looked(start, end, start)
+        if last is not None and last.start <= start <= last.empty_to and last.end <= end:
+            looked.empty_to, looked.found = last.empty_to, last.found
+        if not looked.found and looked.empty_to < end and (stands_still or end - start <= MARKERS_MAX):
+            await self._look(consumer, place[1], looked)
+        return looked.found or looked.empty_to < end
+
+    async def _look(self, consumer: AIOKafkaConsumer, partition: TopicPartition, looked: Looked) -> None:
+        """For the first record, for a while; the next look goes on where this one ended."""
         async with self._reading:
-            consumer.seek(partition, start)
+            consumer.seek(partition, looked.empty_to)
             consumer.resume(partition)
             try:
                 async with asyncio.timeout(READ_S):
-                    while await consumer.position(partition) < end:
-                        if (await consumer.getmany(partition, timeout_ms=100, max_records=1)).get(partition):
-                            self._has_records = {(partition, start, end)}
-                            return start
+                    while looked.empty_to < looked.end and not looked.found:
+                        found = (await consumer.getmany(partition, timeout_ms=100, max_records=1)).get(partition)
+                        looked.found = bool(found)
+                        looked.empty_to = found[0].offset if found else await consumer.position(partition)
             except TimeoutError:
-                return start
+                pass
             finally:
                 consumer.pause(partition)
-        return end
 
     async def _open(self, topics: list[str]) -> AIOKafkaConsumer:
         async with self._opening:
             if self._consumer is None:
-                consumer = AIOKafkaConsumer(*topics, isolation_level="read_committed", **client_options(self._settings))
+                consumer = AIOKafkaConsumer(
+                    *topics,
+                    isolation_level="read_committed",
+                    auto_offset_reset="earliest",  # where a group stands before the log begins
+                    **client_options(self._settings),
+                )
                 try:
                     await consumer.start()
                 except BaseException:

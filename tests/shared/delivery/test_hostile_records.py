@@ -83,6 +83,23 @@ async def test_what_its_publisher_took_back_has_no_effect(
     await eventually(partial(effects_are, probe, member, [2, 3]), within=20)
 
 
+async def test_nothing_is_left_to_do_behind_much_that_was_taken_back(
+    probe: RunningService, publish: Publish, servers: RunningServers, namespace: str
+) -> None:
+    """At the end of its partition: no record follows by which the group could pass it."""
+    member, topic = uuid4(), topic_name(namespace, ACTIVITY)
+    await publish(ACTIVITY, pain(member, 1))
+    producer = AIOKafkaProducer(bootstrap_servers=servers.kafka_bootstrap, transactional_id=str(uuid4()))
+    async with producer:
+        await producer.begin_transaction()
+        for _ in range(30):
+            await producer.send_and_wait(topic, encode(pain(member, 2)), key=member_key(member))
+        await producer.abort_transaction()
+    await probe.settled()
+    await publish(ACTIVITY, pain(member, 3))
+    await eventually(partial(effects_are, probe, member, [1, 3]), within=20)
+
+
 def missing_file(event: PainReported, outcomes: Outcomes) -> None:
     with open("/nonexistent/template"):
         pass
