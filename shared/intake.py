@@ -33,6 +33,7 @@ from shared.settings import ServiceSettings
 from shared.taking import ChunkTaker
 from shared.telemetry import BUGS, PARTITIONS_FULL, PARTITIONS_PAUSED, PARTITIONS_UNOPENED, UNDELIVERED, logger
 from shared.topics import group_name, topic_name
+from shared.turns import Turn
 from shared.watching import Watch
 
 STALLED_STARTS_MAX = 3
@@ -75,7 +76,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         clock: Clock,
         settle_waiting: SettleWaiting,
         committed: Callable[[int, Answer | None], None],
-        turn: asyncio.Lock,
+        turn: Turn,
     ) -> None:
         self.reader = reader
         self.subscription = reader.subscription

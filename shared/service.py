@@ -46,6 +46,7 @@ from shared.settings import ServiceSettings
 from shared.subscriptions import Subscription, TimerHandler, TimerSubscription
 from shared.telemetry import BUGS, EVENTS_PUBLISHED, TASK_RESTARTS, TIMERS_RUN, configure_logs, logger
 from shared.timers import CLAIM_MAX, COUNT_EVERY_S, TimersRun, is_any_due, run_timers
+from shared.turns import Turn
 
 TIMER_TICK_S = 0.1
 """How often due timers are looked for, in machine time."""
@@ -89,7 +90,7 @@ class Service:
         """Called after each commit of this process, with the answer of what it wrote where that is known. Cheap; never
         the truth."""
         self._log_ends = LogEnds(settings)
-        self._turn = asyncio.Lock()
+        self._turn = Turn()
         self.relay: Relay | None = None
         self.intakes: Sequence[Intake] = ()
         self.broker: KafkaBroker | None = None

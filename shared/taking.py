@@ -32,12 +32,15 @@ from shared.telemetry import (
     WRONG_PARTITION,
     logger,
 )
+from shared.turns import Turn
 
 ATTEMPTS_MAX = 3
 """A record that was begun this often and never ended is what kills the process: a dead letter."""
 TOO_LONG_MAX = 2
 """After a chunk has taken too long this often it is halved."""
 LONG_S = 15.0
+TAKE_BACK_S = 2.0
+"""How long whoever comes next waits for a connection with which an attempt is taken back."""
 ROOM_WAIT_S = 1.0
 """How often it is tried again whether there is room to hold what must be held."""
 TOO_LONG: tuple[type[BaseException], ...] = (
@@ -63,7 +66,7 @@ class ChunkTaker:
     records_max: int = 500
     """That are taken in one transaction."""
 
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    turn: Turn = field(default_factory=Turn)
     """Of the process: who takes a record whose attempts are counted."""
 
     def __post_init__(self) -> None:
@@ -211,18 +214,22 @@ class ChunkTaker:
         """Around an attempt that is written down before it is made; how many there were with it. It is taken back where
         it fails or is given up: only one of which nobody heard again tells that its process died of it."""
         place = (self.subscription.group, self.subscription.topic, lane.partition.partition, raw.base)
-        async with self.turn:
-            async with self.database.acquire(timeout=30) as connection:
-                attempts = await record_attempt(connection, *place)
+        is_begun = False
+        async with self.turn.take(hurries=self.subscription.stateless) as in_hand:
             try:
-                yield attempts
+                async with in_hand:
+                    async with self.database.acquire(timeout=30) as connection:
+                        is_begun = True
+                        attempts = await record_attempt(connection, *place)
+                    yield attempts
             except BaseException:
-                with suppress(Exception):
-                    await asyncio.shield(self._take_back(*place))
+                if is_begun:
+                    with suppress(Exception):
+                        await asyncio.shield(self._take_back(*place))
                 raise
 
     async def _take_back(self, group: str, topic: str, partition: int, offset: int) -> None:
-        async with self.database.acquire(timeout=30) as connection:
+        async with self.database.acquire(timeout=TAKE_BACK_S) as connection:
             await take_back_attempt(connection, group, topic, partition, offset)
 
     def _note(self, taken: Taken) -> None:

@@ -1,6 +1,5 @@
 """What FastStream really subscribes to, service by service, is what the AsyncAPI document says."""
 
-import asyncio
 from importlib import import_module
 from typing import Any, cast
 
@@ -13,6 +12,7 @@ from shared.broker import build_broker
 from shared.events.catalogue import SERVICES
 from shared.intake import Intake
 from shared.service import Service
+from shared.turns import Turn
 
 DOCUMENT = yaml.safe_load((generate.REFERENCE / "asyncapi.yaml").read_text())
 
@@ -36,7 +36,7 @@ def subscribed(service: Service) -> set[tuple[str, str]]:
             clock=service.clock,
             settle_waiting=service.settle_waiting,
             committed=service.committed,
-            turn=asyncio.Lock(),
+            turn=Turn(),
         ).subscribe(broker)
     subscribers = cast(list[Any], broker.subscribers)
     found = [(topic.name, subscriber.group_id) for subscriber in subscribers for topic in subscriber.topics]

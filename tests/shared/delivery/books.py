@@ -96,11 +96,11 @@ class Books:
         async with self.transaction() as connection:
             return await self.take_in(connection, *records, group=group, isolated=isolated)
 
-    def taker(self, group: str = GROUP) -> ChunkTaker:
+    def taker(self, group: str = GROUP, **more: Any) -> ChunkTaker:
         """As a running service has one."""
         return ChunkTaker(
             reader=self.readers[group], service="probe", database=self.pool, clock=WallClock(),
-            settle_waiting=self.settle, committed=lambda *_: None,
+            settle_waiting=self.settle, committed=lambda *_: None, **more,
         )  # fmt: skip
 
     async def take_as_the_runtime(self, *records: Record, group: str = GROUP) -> None:

@@ -1,0 +1,100 @@
+"""Records whose attempts are counted are taken one at a time in a process, and a red flag waits for no ordinary one."""
+
+import asyncio
+from uuid import uuid4
+
+from shared.database import open_database
+from shared.member_locks import lock_members
+from shared.turns import Turn
+from tests.fixtures.databases import DatabaseFactory
+from tests.shared.delivery.books import SAFETY, Books, take_one
+from tests.shared.delivery.conftest import RED_FLAG
+from tests.shared.delivery.probe import pain
+
+SOON_S = 3.0
+"""Less than an ordinary record waits for a lock."""
+ATTEMPTS = "select sum(attempts) from delivery.attempts where consumer_group = 'probe.activity'"
+
+
+async def test_a_counted_red_flag_waits_for_no_ordinary_record_that_waits_for_its_member(books: Books) -> None:
+    """Given a process that was begun too often without progress, and somebody who holds a member, when an ordinary
+    record of that member is in hand, then a red flag is raised at once, and the record is taken later, blamed for
+    nothing."""
+    member, turn = uuid4(), Turn()
+    record = books.write(pain(member, 4))
+    flag = books.write(pain(uuid4(), 8, findings=RED_FLAG), partition=1)
+    async with books.transaction() as holder:
+        await lock_members(holder, [member])
+        taking = asyncio.create_task(take_one(books.taker(turn=turn), record, counted=True))
+        await books.somebody_waits()
+        async with asyncio.timeout(SOON_S):
+            await take_one(books.taker(SAFETY, turn=turn), flag, counted=True)
+        assert not taking.done()
+    await taking
+    assert "safety.flagged" in (await books.published())[0]["type"]
+    assert await books.effects(member) == [4]
+    assert await books.pool.fetchval(ATTEMPTS) == 1, "what was given up was taken back"
+
+
+async def test_a_counted_red_flag_waits_for_no_connection_that_an_ordinary_record_waits_for(
+    books: Books, database: DatabaseFactory
+) -> None:
+    """Given an ordinary pool of which every connection is held, when an ordinary record waits for one, then a red flag
+    is raised at once."""
+    turn, record = Turn(), books.write(pain(uuid4(), 4))
+    flag = books.write(pain(uuid4(), 8, findings=RED_FLAG), partition=1)
+    async with await open_database(await database(None), connections=2, application="test") as full:
+        async with full.acquire(), full.acquire():
+            taker = books.taker(turn=turn)
+            taker.database = full
+            taking = asyncio.create_task(take_one(taker, record, counted=True))
+            await asyncio.sleep(0.2)
+            async with asyncio.timeout(SOON_S):
+                await take_one(books.taker(SAFETY, turn=turn), flag, counted=True)
+        taking.cancel()
+        await asyncio.wait([taking])
+
+
+async def test_no_two_counted_records_are_in_hand_at_once_whoever_hurries() -> None:
+    turn, in_hand, most, order = Turn(), 0, 0, list[str]()
+
+    async def hold(name: str, *, hurries: bool) -> None:
+        nonlocal in_hand, most
+        while True:
+            try:
+                async with turn.take(hurries=hurries) as may_end:
+                    in_hand += 1
+                    most = max(most, in_hand)
+                    try:
+                        async with may_end:
+                            await asyncio.sleep(0.02)
+                        order.append(name)
+                    finally:
+                        await asyncio.sleep(0.005)  # it is taken back
+                        in_hand -= 1
+                return
+            except TimeoutError:
+                assert not hurries
+                await asyncio.sleep(0.001)
+
+    ordinary = [asyncio.create_task(hold(f"ordinary {n}", hurries=False)) for n in range(3)]
+    await asyncio.sleep(0.01)
+    await asyncio.gather(*(hold(f"flag {n}", hurries=True) for n in range(3)), *ordinary)
+    assert most == 1
+    assert [name.split()[0] for name in order] == ["flag"] * 3 + ["ordinary"] * 3
+
+
+async def wait_for(turn: Turn) -> None:
+    async with turn.take(hurries=True):
+        raise AssertionError("it was given up")
+
+
+async def test_a_red_flag_that_is_no_longer_wanted_leaves_the_turn_to_others() -> None:
+    turn = Turn()
+    async with turn.take(hurries=True):
+        given_up = asyncio.create_task(wait_for(turn))
+        await asyncio.sleep(0)
+        given_up.cancel()
+        await asyncio.wait([given_up])
+    async with asyncio.timeout(1), turn.take(hurries=False) as may_end, may_end:
+        await asyncio.sleep(0.01)
