@@ -37,6 +37,11 @@ PLANNING = {
     "jit": "off",
 }
 
+
+class FromNextRelease(Exception):
+    """A row as only the next release reads it: its processes run already, or have run, beside those of this one."""
+
+
 TRANSIENT: tuple[type[Exception], ...] = (
     asyncpg.PostgresConnectionError,
     asyncpg.DeadlockDetectedError,
@@ -67,6 +72,7 @@ TRANSIENT: tuple[type[Exception], ...] = (
     # A migration changed a table under a statement that was prepared before; the driver prepares it again.
     asyncpg.InvalidCachedStatementError,
     asyncpg.OutdatedSchemaCacheError,
+    FromNextRelease,
     asyncpg.InterfaceError,
     ConnectionError,
     OSError,

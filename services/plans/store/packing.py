@@ -11,6 +11,7 @@ from uuid import UUID
 import orjson
 
 from services.plans.domain.care_plan import Adherence, CarePlan, Episode, Item, Lapse, PainLevel, Ref, Week
+from shared.database import FromNextRelease
 
 LAYOUT = 2
 
@@ -46,11 +47,11 @@ def pack_plan(plan: CarePlan) -> bytes:
 
 
 def unpack_plan(state: bytes, *, member_id: UUID, plan_id: UUID, version: int, status: Any) -> CarePlan:
-    """The plan of a row. ValueError for a layout that this version does not know."""
+    """The plan of a row. FromNextRelease for a layout that this version does not know: no event's fault."""
     values = orjson.loads(state)
     layout = values[0]
     if not 1 <= layout <= LAYOUT:
-        raise ValueError(f"a care plan in layout {layout}; this version reads 1 to {LAYOUT}")
+        raise FromNextRelease(f"a care plan in layout {layout}; this version reads 1 to {LAYOUT}")
     refs: list[Ref] = [(source, identity) for source, identity in values[13]]
     pain, adherence, safety, lapse = values[5], values[7], values[8], values[11]
     return CarePlan(

@@ -10,6 +10,7 @@ from services.plans.domain.announcements import plan_issued
 from services.plans.domain.clinician import Override, follow_visit, override_item
 from services.plans.domain.plan_issue import Intake, issue_plan, sign_phase
 from services.plans.store.packing import pack_plan, unpack_plan
+from shared.database import FromNextRelease
 from shared.events.vocabulary import Cause, Exercise, TreatmentElement
 from tests.plans.domain.test_progression import run, steps, take
 from tests.plans.given import DAY, LIBRARY, MEMBER, MONDAY, PLAN, plan, seconds, session
@@ -149,5 +150,5 @@ def test_a_plan_in_the_first_layout_is_read_and_has_told_nothing_of_usual_pain()
     assert (read.pain.exercise, read.pain.told) == ((2, 2, 3), None)
     assert read.items[0].good == (("urn:app", "s1"),)
     assert unpack_plan(pack_plan(read), member_id=PLAN, plan_id=PLAN, version=4, status="active") == read
-    with pytest.raises(ValueError, match="layout 99"):
+    with pytest.raises(FromNextRelease, match="layout 99"):
         unpack_plan(LAYOUT_1.replace(b"[1,", b"[99,", 1), member_id=PLAN, plan_id=PLAN, version=4, status="active")
