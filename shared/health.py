@@ -17,6 +17,7 @@ from shared.hosting import Host
 from shared.intake import STUCK_S
 from shared.lag import load_all_positions
 from shared.outbox import load_outbox_age
+from shared.telemetry import NOT_READY
 from shared.timers import count_due, count_given_up
 
 COUNT_OUTBOX = "select count(*) from (select from delivery.outbox limit 10001) as counted"
@@ -45,6 +46,7 @@ def health_routes(service: Host) -> APIRouter:
 
     @router.get("/metrics")
     async def metrics() -> Response:
+        NOT_READY.labels(service.name).set(len(await _reasons(service)))
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
     return router

@@ -40,6 +40,11 @@ LEAST: list[tuple[str, float, dict[str, str], set[str]]] = [
     ("outbox_oldest_seconds", 60, {"service": "plans"}, set()),
     ("outbox_backoff_members", 1, {}, {"RelayBackoff"}),
     ("timers_given_up", 1, {"service": "plans"}, {"TimersGivenUp"}),
+    ("not_ready", 1, {"service": "plans"}, {"NotReady"}),
+    ("bugs_total", 1, {"where": "sender"}, {"Bugs"}),
+    ("task_restarts_total", 9, {"task": "timers"}, {"TasksFail"}),
+    ("task_restarts_total", 8, {"task": "timers"}, set()),
+    ("wrong_partition_records_total", 1, {"topic": "careloop.activity"}, {"WrongPartition"}),
 ]
 """A figure, a value of it, its labels, and the rules that it makes fire."""
 SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_count", "_sum")}
@@ -84,7 +89,7 @@ def test_names_are_used_once_and_the_promised_alarms_are_there() -> None:
     about = " ".join(rule["expr"] for rule in RULES)
     for figure in (
         "held_events", "held_oldest_seconds", "safety_failures_total", "partitions_paused", "partitions_undelivered",
-        "partitions_full", "outbox_backoff_members", "timers_given_up",
+        "partitions_full", "outbox_backoff_members", "timers_given_up", "not_ready", "bugs_total",
     ):  # fmt: skip
         assert f"careloop_{figure}" in about
 

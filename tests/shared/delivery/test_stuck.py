@@ -43,3 +43,14 @@ async def test_a_chunk_that_fails_since_just_now_hides_none_that_has_failed_for_
     answer = await probe.client.get("/health/ready")
     assert answer.status_code == 503, answer.text
     assert "a chunk has failed for" in answer.text
+
+
+@pytest.mark.parametrize(("failing_for_s", "told"), [(0.0, "0.0"), (STUCK_S + 1, "1.0")])
+async def test_a_process_that_is_not_ready_tells_those_who_wake_somebody(
+    probe: RunningService, failing_for_s: float, told: str
+) -> None:
+    """Not only a balancer, which asks for readiness and wakes nobody."""
+    await probe.settled()
+    lane, *_ = probe.service.intakes[0].lanes.values()
+    lane.retrying_since = monotonic() - failing_for_s
+    assert f'careloop_not_ready{{service="probe"}} {told}\n' in (await probe.client.get("/metrics")).text
