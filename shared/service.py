@@ -196,6 +196,8 @@ class Service:
         log.info("started")
 
     def _spawn(self, task: Task) -> None:
+        for counter in (BUGS, TASK_RESTARTS):  # before they rise, as in taking.py
+            counter.labels(task.name)
         self._running.append(asyncio.create_task(self._supervise(task), name=task.name))
 
     async def _supervise(self, task: Task) -> None:

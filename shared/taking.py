@@ -72,6 +72,11 @@ class ChunkTaker:
     def __post_init__(self) -> None:
         self.subscription = self.reader.subscription
         self._partitions = 0
+        # Before they rise: Prometheus sees no rise in a series that begins with its first failure.
+        BUGS.labels(self.subscription.group)
+        WRONG_PARTITION.labels(self.subscription.topic)
+        if self.subscription.stateless:
+            SAFETY_FAILURES.labels(self.subscription.group)
         # Who hurries goes beside those who had patience, not behind them.
         self._shared = {
             hurried: SharedTransactions(self._take_together, records_max=self.records_max) for hurried in (True, False)
