@@ -157,6 +157,12 @@ def record_time(record: RawRecord) -> datetime:
     return datetime.fromtimestamp(min(max(record.timestamp, 0) / 1000, TIMESTAMP_MAX_S), UTC)
 
 
+def unread(record: RawRecord, fault: Fault, *, group: str, topic: str) -> Arrival:
+    """A record that is condemned without being read, under the identity of its place."""
+    place = identity_of_place(record, group=group, topic=topic)
+    return Arrival(record, _key_of(record), None, fault, place, place)
+
+
 @dataclass(frozen=True, slots=True)
 class BareRecord:
     """A record as far as it can always be kept."""
@@ -172,9 +178,7 @@ class BareRecord:
 def without_headers(arrival: Arrival, *, group: str, topic: str) -> Arrival:
     """The last resort: only what no database refuses, under the identity of its place."""
     r = arrival.record
-    bare = BareRecord(r.partition, r.offset, r.key, r.value, r.timestamp)
-    place = identity_of_place(bare, group=group, topic=topic)
-    return Arrival(bare, _key_of(bare), None, UNSTORABLE, place, place)
+    return unread(BareRecord(r.partition, r.offset, r.key, r.value, r.timestamp), UNSTORABLE, group=group, topic=topic)
 
 
 def to_held(

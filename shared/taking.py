@@ -10,7 +10,7 @@ from typing import Any
 
 import asyncpg
 
-from shared.arrivals import KILLER, UNSTORABLE, Arrival, Fault, read_arrivals, without_headers
+from shared.arrivals import KILLER, UNSTORABLE, Arrival, Fault, read_arrivals, unread, without_headers
 from shared.clock import Clock, monotonic, wall_now
 from shared.consuming import BehindBase, Chunk, PositionMissing, SettleWaiting, Taken, take_chunks
 from shared.database import LOCK_TIMEOUT, Database, is_transient
@@ -35,7 +35,8 @@ from shared.telemetry import (
 from shared.turns import Turn
 
 ATTEMPTS_MAX = 3
-"""A record that was begun this often and never ended is what kills the process: a dead letter."""
+"""A record that was begun this often and never ended is what kills the process: a dead letter. If that did not end
+either, it is one unread: to read it may be what it kills with."""
 TOO_LONG_MAX = 2
 """After a chunk has taken too long this often it is halved."""
 LONG_S = 15.0
@@ -107,7 +108,8 @@ class ChunkTaker:
                 async with self._attempt(lane, raw) if counted else nullcontext(0) as attempts:
                     killer = KILLER if attempts > ATTEMPTS_MAX else None
                     fault = UNSTORABLE if unstorable else killer
-                    await self._try([Load(lane, raw)], isolated=isolated, fault=fault)
+                    is_read = attempts <= ATTEMPTS_MAX + 1
+                    await self._try([Load(lane, raw)], isolated=isolated, fault=fault, is_read=is_read)
             except (BehindBase, PositionMissing):
                 raise
             except NoRoom as found:
@@ -166,11 +168,12 @@ class ChunkTaker:
         *,
         isolated: bool = False,
         fault: Fault | None = None,
+        is_read: bool = True,
         lock_timeout: str = LOCK_TIMEOUT,
     ) -> None:
         """Take these chunks in one transaction. `fault`: what the first record of each is condemned for, whatever it
-        holds."""
-        chunks = [self._read_chunk(load, fault) for load in loads]
+        holds; if it is not read, a killer, which is taken by itself."""
+        chunks = [self._read_chunk(load, fault, is_read=is_read) for load in loads]
         began = monotonic()
         async with self.database.acquire(timeout=30) as connection:
             async with connection.transaction():
@@ -190,14 +193,18 @@ class ChunkTaker:
         self._note(taken)
         CHUNK_SECONDS.labels(self.subscription.group).observe(monotonic() - began)
 
-    def _read_chunk(self, load: Load, fault: Fault | None) -> Chunk:
+    def _read_chunk(self, load: Load, fault: Fault | None, *, is_read: bool) -> Chunk:
         lane, raw = load
-        arrivals = self._read(raw, now=self.clock.now(), wall=wall_now())
+        group, topic = self.subscription.group, self.subscription.topic
+        if is_read:
+            arrivals = self._read(raw, now=self.clock.now(), wall=wall_now())
+        else:
+            arrivals = [unread(record, KILLER, group=group, topic=topic) for record in raw.records]
         if fault is not None:
             # A safety group looks at what has a harmless fault; it must not at what kills it.
             arrivals[0].fault = fault if self.subscription.stateless else arrivals[0].fault or fault
         if fault is UNSTORABLE:
-            arrivals[0] = without_headers(arrivals[0], group=self.subscription.group, topic=self.subscription.topic)
+            arrivals[0] = without_headers(arrivals[0], group=group, topic=topic)
         chunk = Chunk(lane.partition.partition, raw.base, raw.end, arrivals)
         self._count_misplaced(chunk)
         return chunk

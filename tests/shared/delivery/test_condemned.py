@@ -1,8 +1,10 @@
 """Who is condemned for what: an event for what it does to the process that takes it, nobody for what others forget."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any, Never, cast
 from uuid import uuid4
 
 import pytest
@@ -13,7 +15,7 @@ from shared.events import PainReported
 from shared.intake import STALLED_STARTS_MAX
 from shared.outcomes import Outcomes
 from shared.positions import count_starts, ensure_positions, record_attempt
-from shared.replaying import Reader
+from shared.replaying import Reader, drain_queue
 from shared.taking import ATTEMPTS_MAX
 from tests.fixtures.services import Publish, RunService
 from tests.shared.delivery.books import GROUP, SAFETY, Books, take_one
@@ -49,6 +51,36 @@ async def test_what_ends_the_process_of_a_safety_group_is_condemned_whatever_els
         ("dead", "kills-the-process", False)
     ]
     assert len(await books.published()) == 1
+
+
+class DyingDecoder:
+    is_from_apps = True
+
+    def decode(self, value: bytes | None, headers: object) -> Never:
+        raise AssertionError("it would have ended the process once more")
+
+
+@pytest.mark.parametrize("group", [GROUP, SAFETY])
+async def test_a_record_whose_condemning_ended_the_process_as_well_is_condemned_unread(
+    books: Books, group: str
+) -> None:
+    """To read it may be what it kills with."""
+    event, taker = pain(uuid4(), 2), books.taker(group)
+    record = books.write(event)
+    taker.reader = Reader(taker.subscription, cast(Any, DyingDecoder()))
+    async with books.pool.acquire() as connection:
+        for _ in range(ATTEMPTS_MAX + 1):
+            await record_attempt(connection, group, ACTIVITY, record.partition, record.offset)
+    async with asyncio.timeout(10):
+        await take_one(taker, record, counted=True)
+    assert [(row["reason"], row["member_id"], row["blocks"], row["value"]) for row in await books.held(group)] == [
+        ("kills-the-process", event.subject, group == GROUP, record.value)
+    ]
+    async with books.pool.acquire() as connection:  # mended, an operator replays it
+        drained = await drain_queue(
+            connection, books.readers[group], member_id=event.subject, service="probe", now=wall_now(), replay_head=True
+        )
+    assert [fate.outcome for fate in drained.fates] == (["applied"] if group == GROUP else [])
 
 
 async def test_an_event_does_not_pay_for_a_client_that_has_forgotten_its_topic(books: Books) -> None:

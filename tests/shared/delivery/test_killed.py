@@ -11,7 +11,11 @@ import asyncpg
 import pytest
 
 from shared.events import PainReported
+from shared.intake import STALLED_STARTS_MAX
 from shared.migrating import migrate
+from shared.partitioning import key_of
+from shared.positions import count_starts, ensure_positions, record_attempt
+from shared.taking import ATTEMPTS_MAX
 from tests.fixtures.databases import DatabaseFactory
 from tests.fixtures.eventually import eventually
 from tests.fixtures.processes import ServiceProcess, SpawnService
@@ -183,3 +187,34 @@ async def test_an_event_that_kills_the_process_every_time_becomes_a_dead_letter(
     # Killed before it was deleted from the outbox it is published again: the same event.
     flags = {e["id"]: e["subject"] for e in read if e["type"] == "org.careloop.safety.flagged.v1"}
     assert list(flags.values()) == [str(guilty)]
+
+
+async def test_a_record_that_kills_whoever_reads_it_is_condemned_unread(
+    url: str, spawn_service: SpawnService, publish: Publish, watch: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    """Both groups read it. It costs its own member; everybody else is taken, and who pages is told."""
+    guilty, others = uuid4(), [uuid4() for _ in range(20)]
+    await publish(ACTIVITY, pain(guilty, 6), *(pain(other, 2) for other in others))
+    partition = key_of(guilty).hash % 3
+    for group in ("probe.activity", "probe.safety"):  # as the starts before left it
+        await ensure_positions(watch, group, ACTIVITY, {partition: 0})
+        for _ in range(STALLED_STARTS_MAX):
+            await count_starts(watch, group, ACTIVITY, [partition])
+        for _ in range(ATTEMPTS_MAX):
+            await record_attempt(watch, group, ACTIVITY, partition, 0)
+    service = spawn_service("tests.shared.delivery.killing_reader", database_url=url, session_timeout_s=6)
+    await service.start()
+
+    async def condemned() -> bool:
+        assert service.process
+        if service.process.returncode is not None:
+            await service.start()
+        rows = await watch.fetch("select consumer_group, reason from delivery.held_events order by consumer_group")
+        wanted = [("probe.activity", "kills-the-process"), ("probe.safety", "kills-the-process")]
+        return [tuple(row) for row in rows] == wanted
+
+    await eventually(condemned, within=120)
+    await eventually(partial(at_least, watch, len(others)), within=60)
+    assert set(await effects(watch)) == set(others)
+    queued = await watch.fetch("select consumer_group, blocks, member_id from delivery.held_events order by 1")
+    assert [(row["blocks"], row["member_id"]) for row in queued] == [(True, guilty), (False, guilty)]
