@@ -1,7 +1,7 @@
 """Probes that tell the truth, metrics, and how far a service has come.
 
 Live: the event loop answers and the poll tasks run; never the broker or the database. Ready: assigned once, database
-answers, no chunk stuck, no partition that cannot be opened or is paused by an alarm or for lack of room.
+answers, no chunk stuck or endless, no partition that cannot be opened or is paused by an alarm or for lack of room.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from shared.clock import monotonic
 from shared.database import is_transient
 from shared.hosting import Host
-from shared.intake import STUCK_S
+from shared.intake import STUCK_S, Intake
 from shared.lag import load_all_positions
 from shared.outbox import load_outbox_age
 from shared.telemetry import NOT_READY
@@ -58,30 +58,34 @@ async def _reasons(service: Host) -> list[str]:
         return ["stopping"]
     if not health.started:
         return [health.why]
-    reasons: list[str] = []
-    for intake in service.intakes:
-        group, since = intake.subscription.group, intake.stuck_since()
-        if not intake.assigned_once:
-            reasons.append(f"{group}: no partitions assigned yet")
-        if intake.paused_by_alarm:
-            reasons.append(
-                f"{group}: {len(intake.paused_by_alarm)} partitions paused, the position lies outside the log"
-            )
-        if intake.watch.undelivered:
-            reasons.append(f"{group}: polling brings nothing of {len(intake.watch.undelivered)} partitions")
-        if unopened := intake.unopened():
-            reasons.append(f"{group}: {len(unopened)} partitions cannot be opened")
-        if full := intake.full():
-            what = "the group" if "group" in full else "a member's queue"
-            reasons.append(f"{group}: {len(full)} partitions wait for room, {what} holds as many events as it may")
-        if since is not None and monotonic() - since > STUCK_S:
-            reasons.append(f"{group}: a chunk has failed for {monotonic() - since:.0f} s")
+    reasons = [reason for intake in service.intakes for reason in _reasons_of(intake)]
     try:
         await service.database.fetchval("select 1", timeout=2)
     except Exception as error:
         if not is_transient(error):
             raise
         reasons.append(f"database: {type(error).__name__}")
+    return reasons
+
+
+def _reasons_of(intake: Intake) -> list[str]:
+    reasons: list[str] = []
+    group, since = intake.subscription.group, intake.stuck_since()
+    if not intake.assigned_once:
+        reasons.append(f"{group}: no partitions assigned yet")
+    if intake.paused_by_alarm:
+        reasons.append(f"{group}: {len(intake.paused_by_alarm)} partitions paused, the position lies outside the log")
+    if intake.watch.undelivered:
+        reasons.append(f"{group}: polling brings nothing of {len(intake.watch.undelivered)} partitions")
+    if unopened := intake.unopened():
+        reasons.append(f"{group}: {len(unopened)} partitions cannot be opened")
+    if full := intake.full():
+        what = "the group" if "group" in full else "a member's queue"
+        reasons.append(f"{group}: {len(full)} partitions wait for room, {what} holds as many events as it may")
+    if endless := intake.endless():
+        reasons.append(f"{group}: {len(endless)} partitions have a chunk in hand for long")
+    if since is not None and monotonic() - since > STUCK_S:
+        reasons.append(f"{group}: a chunk has failed for {monotonic() - since:.0f} s")
     return reasons
 
 

@@ -46,6 +46,9 @@ AGAIN_S, AGAIN_MAX_S = 0.5, 5.0
 """Until a partition that failed is opened again, longer each time."""
 STUCK_S = 10.0
 """What has failed for so long makes the service not ready: to open a partition, or a chunk."""
+ENDLESS_S = 90.0
+"""A chunk that is in hand for longer and has not failed waits for what may never come: what the database is asked for
+ends or fails sooner."""
 DRAIN_S = 5.0
 """How long a revoked partition may finish the chunk in hand."""
 log = logger("intake")
@@ -320,6 +323,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             limit = 1 if singles else self._settings.chunk_records
             chunk = await lane.next_chunk(limit, patience=self._patience)
             partitions = len(self.consumer.partitions_for_topic(lane.partition.topic) or ())
+            lane.in_hand_since = monotonic()
             taking = asyncio.ensure_future(self._taker.take(lane, chunk, counted=bool(singles), partitions=partitions))
             try:
                 await asyncio.shield(taking)
@@ -327,7 +331,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
                 with suppress(Exception):
                     await asyncio.wait_for(taking, DRAIN_S)
                 raise
-            lane.taken = chunk.end
+            lane.taken, lane.in_hand_since = chunk.end, None
             singles = max(0, singles - 1)
             if lane.waiting <= self._low and lane.partition in self.consumer.paused():
                 self.consumer.resume(lane.partition)
@@ -361,6 +365,12 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
     def full(self) -> list[str]:
         """What is full, for each partition that waits for room to hold an event."""
         return [lane.full for lane in self.lanes.values() if lane.full is not None]
+
+    def endless(self) -> list[TopicPartition]:
+        """Partitions whose chunk neither ended nor failed for long."""
+        long_ago = monotonic() - ENDLESS_S
+        quiet = {p: lane for p, lane in self.lanes.items() if lane.retrying_since is None and lane.full is None}
+        return [p for p, lane in quiet.items() if lane.in_hand_since is not None and lane.in_hand_since < long_ago]
 
     def stuck_since(self) -> float | None:
         """Machine time since which some chunk has been failing, or None."""

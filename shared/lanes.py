@@ -45,6 +45,8 @@ class Lane:
         """Take records one by one, counting attempts: several starts made no progress here."""
         self.retrying_since: float | None = None
         """Machine time since which the chunk in hand fails, for readiness."""
+        self.in_hand_since: float | None = None
+        """Machine time since which there is a chunk in hand, however it goes."""
         self.full: Full | None = None
         """What is full, where the next record would have to be held and there is no room for it."""
         self._doubted: int | None = None
