@@ -3,7 +3,7 @@ kills it would be condemned, too. A red flag waits for no ordinary one: that is 
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 
 class Turn:
@@ -38,7 +38,8 @@ class Turn:
         self._hurrying += 1
         try:
             if self._giving_way is not None:
-                self._giving_way.reschedule(0)
+                with suppress(RuntimeError):  # it has given way already, or ended
+                    self._giving_way.reschedule(0)
             await self._one.acquire()
         finally:
             self._hurrying -= 1

@@ -98,3 +98,32 @@ async def test_a_red_flag_that_is_no_longer_wanted_leaves_the_turn_to_others() -
         await asyncio.wait([given_up])
     async with asyncio.timeout(1), turn.take(hurries=False) as may_end, may_end:
         await asyncio.sleep(0.01)
+
+
+async def test_a_red_flag_comes_while_what_gave_way_to_another_is_taken_back() -> None:
+    turn, raised = Turn(), list[str]()
+    is_given_up, may_go_on = asyncio.Event(), asyncio.Event()
+
+    async def give_way() -> None:
+        async with turn.take(hurries=False) as may_end:
+            try:
+                async with may_end:
+                    await asyncio.Event().wait()
+            except TimeoutError:
+                is_given_up.set()
+                await may_go_on.wait()
+
+    async def hurry(name: str) -> None:
+        async with turn.take(hurries=True):
+            raised.append(name)
+
+    ordinary = asyncio.create_task(give_way())
+    await asyncio.sleep(0)
+    first = asyncio.create_task(hurry("first"))
+    await is_given_up.wait()
+    second = asyncio.create_task(hurry("second"))
+    await asyncio.sleep(0)
+    may_go_on.set()
+    async with asyncio.timeout(SOON_S):
+        await asyncio.gather(ordinary, first, second)
+    assert raised == ["first", "second"]
