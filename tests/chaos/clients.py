@@ -47,6 +47,8 @@ class MessageTold:
     errand: MessageErrand
     message_id: UUID
     number: int
+    instruction: str | None = None
+    """What the member is to do at once, for what they wrote."""
 
 
 @dataclass
@@ -175,12 +177,14 @@ class Clients:
         path, headers = f"/v1/members/{errand.member_id}/messages", {"Idempotency-Key": f"message-{errand.number}"}
 
         async def send() -> Answer:
-            return await self._asker.ask("messaging", "POST", path, token=token, headers=headers, json={"text": NOTE})
+            what = {"text": errand.text}
+            return await self._asker.ask("messaging", "POST", path, token=token, headers=headers, json=what)
 
         for answer in await asyncio.gather(*(send() for _ in range(1 + errand.is_doubled))):
             if answer.status == 201:
                 said = answer.body["message"]
-                told = MessageTold(errand, UUID(said["message_id"]), said["number"])
+                instruction = answer.body["instruction"]
+                told = MessageTold(errand, UUID(said["message_id"]), said["number"], instruction)
                 self.told.messages += [] if told in self.told.messages else [told]
             else:
                 self.told.refused.append(answer.reason)

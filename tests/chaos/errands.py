@@ -14,6 +14,7 @@ from shared.events.conversations import AlertOutcome
 from shared.events.visits import VisitReason
 from shared.events.vocabulary import PractitionerRole
 from tests.chaos.people import Cast
+from tests.chaos.wording import draw_text
 
 PUT_OFF_H = (2, 8, 8, 70)
 """So long after the opening what was put off comes back: it may be over by then, in the evening, or not in the run."""
@@ -94,6 +95,7 @@ class MessageErrand:
     """Who of the team writes; None: the member."""
     is_doubled: bool
     """It is sent twice at once, as by an impatient app."""
+    text: str
 
 
 @dataclass(frozen=True)
@@ -187,6 +189,7 @@ def _draw_messages(chance: random.Random, seconds: float, cast: Cast) -> list[Me
             member_id=chance.choice(members),
             role=chance.choice((None, None, "pt", "coach")),
             is_doubled=chance.random() < 0.2,
+            text=draw_text(chance),
         )
         for number in range(int(seconds * MESSAGES_PER_SECOND))
     ]

@@ -28,6 +28,7 @@ from tests.chaos.people import Cast
 from tests.chaos.plans_oracle import PlansOracle
 from tests.chaos.put_offs import load_put_offs
 from tests.chaos.reading import Read, kinds_of, read_as, taken_events
+from tests.chaos.red_flags import follow_red_flags, triggers_of
 from tests.chaos.stream import ACTIVITY, Publication
 from tests.chaos.visits_oracle import REMINDER, VisitsOracle
 from tests.chaos.world import World
@@ -71,7 +72,7 @@ class Judge:
         async with self.world.connect("messaging") as connection:
             put_offs = await load_put_offs(connection, self.cast)
         alerts = MessagingOracle(team, conversations, self.findings, put_offs=put_offs)
-        self._raise(plans, visits, alerts, told)
+        self._raise(plans, visits, messages, alerts, told)
         await self._look_at_enrollment(enrolling)
         await self._look_at_plans(plans, reads)
         await self._look_at_messaging(alerts, visits, messages, reads)
@@ -208,15 +209,20 @@ class Judge:
     # -- messaging
 
     def _raise(
-        self, plans: PlansOracle, visits: VisitsOracle, alerts: MessagingOracle, told: dict[str, list[CloudEvent]]
-    ) -> None:
+        self, plans: PlansOracle, visits: VisitsOracle, messages: MessagesOracle, alerts: MessagingOracle,
+        told: dict[str, list[CloudEvent]],
+    ) -> None:  # fmt: skip
         times = {event.id: event.time for event in told["careloop.plans"]}
         members = taken_events(read_as(self.log["careloop.members"], NO_KINDS))
         alerts.follow_screenings(members)
+        words, perhaps = messages.red_flags(), self.told.done + self.told.perhaps
         for person in self.cast.people:
-            for follow, of in ((alerts.follow, plans.told), (alerts.follow_flags, plans.flags)):
-                events = of.get(person.member_id, [])
-                follow([one.at(times[one.id]) for one in events if one.id in times])
+            decided, flags = (
+                [one.at(times[one.id]) for one in of.get(person.member_id, []) if one.id in times]
+                for of in (plans.told, plans.flags)
+            )
+            alerts.follow(decided)
+            follow_red_flags(alerts, triggers_of(flags), words.get(person.member_id, []), perhaps)
             alerts.follow_visits(visits.of_member(person.member_id))
         alerts.finish(self.now)
         alerts.hold_against(self.told.done, self.told.perhaps)
@@ -238,7 +244,8 @@ class Judge:
             wanted = {alert.alert_id: comparable(alert) for alert in alerts.alerts.values()}
             self.findings.same_all("alerts", "alerts", wanted, [alert.alert_id for alert in there])
             for alert in there:
-                if alert.alert_id in wanted:
+                as_well = [comparable(other) for other in alerts.or_else.get(alert.alert_id, [])]
+                if alert.alert_id in wanted and comparable(alert) not in as_well:
                     self.findings.same("alerts", "an alert", wanted[alert.alert_id], comparable(alert))
             await visits.look_at_messaging(connection)
             await messages.look_at(connection, await _timers(connection, FIRST_RESPONSE))

@@ -4,14 +4,25 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
-from services.messaging.domain.conversation import Conversation, Message, add_message, route_message, start_conversation
+from services.messaging.domain.alert import Trigger
+from services.messaging.domain.conversation import (
+    Conversation,
+    Message,
+    add_message,
+    find_red_flags,
+    route_message,
+    start_conversation,
+)
+from services.messaging.domain.triggers import on_red_flag_phrases
 from services.messaging.store.conversations import FIRST_RESPONSE, load_conversations
-from services.messaging.store.rules import load_alert_rules
+from services.messaging.store.rules import load_alert_rules, load_phrase_rules, load_trigger_rules
 from services.notifications.domain.announcements import announce_message
 from services.notifications.store.library import load_policy
 from shared.database import Connection
 from shared.events import CloudEvent, MessageSent
 from shared.events.conversations import MessageSentData
+from shared.outcomes import Cause, Command
+from shared.red_flags import Screening, screen
 from tests.chaos.clients import MessageTold, Told
 from tests.chaos.findings import Findings, derive_id
 from tests.chaos.people import Cast
@@ -34,7 +45,8 @@ class MessagesOracle:
         findings.same_all("messages", "identities", [one.message_id for one in told.messages], self._told)
 
     def judge(self) -> None:
-        """Each was told of once, as it was sent, in the order of their numbers."""
+        """Each was told of once, as it was sent, in the order of their numbers; and who writes of a red flag is told
+        what to do."""
         self._findings.same_all(
             "messages", "careloop.conversations", self._told, [event.data.message_id for event in self._sent]
         )
@@ -48,6 +60,19 @@ class MessagesOracle:
             self._findings.same("messages", "an identity", derive_id(identity), event.id)
             self._findings.same("messages", "a cause", (COMMANDS, str(one.message_id)), _cause(event))
             self._announce(event)
+        for one in self._told.values():
+            screening = screened(one)
+            instruction = screening.instruction["en"] if screening is not None else None
+            self._findings.same("messages", "what a member is told to do", instruction, one.instruction)
+
+    def red_flags(self) -> dict[UUID, list[Trigger]]:
+        """What the words of each member ask for, in the order in which they wrote: a clinician, at once."""
+        asked: dict[UUID, list[Trigger]] = {}
+        for one in sorted(self._told.values(), key=lambda one: one.number):
+            screening = screened(one)
+            if screening is not None and screening.disposition != "none":
+                asked.setdefault(one.errand.member_id, []).append(_trigger(one, screening))
+        return asked
 
     def _follow(self, event: MessageSent, one: MessageTold) -> int:
         """The conversation after it; the number that it has in it."""
@@ -90,6 +115,24 @@ class MessagesOracle:
             if one.awaiting_since is not None
         }
         self._findings.same("timers", FIRST_RESPONSE, waiting, timers)
+
+
+def screened(one: MessageTold) -> Screening | None:
+    """What the words of a message may tell of; of the care team's own nothing."""
+    found = find_red_flags(text=one.errand.text, rules=load_phrase_rules())
+    if one.errand.role is not None or not found:
+        return None
+    return screen(findings=[phrase.finding for phrase in found])
+
+
+def _trigger(one: MessageTold, screening: Screening) -> Trigger:
+    message_id = str(one.message_id)
+    cause = Cause(COMMANDS, message_id, derive_id(f"{COMMANDS} {message_id}"))
+    command = Command(name="send-message", id=message_id, member_id=one.errand.member_id, cause=cause)
+    return on_red_flag_phrases(
+        screening=screening, command=command, message_id=message_id, phrases_version=load_phrase_rules().version,
+        rules=load_trigger_rules(),
+    )  # fmt: skip
 
 
 def _cause(event: CloudEvent) -> tuple[str | None, str | None]:

@@ -27,7 +27,6 @@ from services.messaging.domain.people import CareTeam
 from services.messaging.domain.triggers import (
     on_member_screened,
     on_pain_spiked,
-    on_safety_flagged,
     on_visit_missed,
 )
 from services.messaging.store.alerts import ESCALATION, FOLLOW_UP
@@ -41,7 +40,6 @@ from shared.events import (
     MemberScreened,
     PainSettled,
     PainSpiked,
-    SafetyFlagged,
     VisitCompleted,
     VisitMissed,
 )
@@ -52,6 +50,19 @@ from tests.chaos.put_offs import PutOff, end_of
 
 LATE_S = 2.0
 """A deadline that passed so long before the end must have been acted on."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How far an oracle is, to go on from there once more."""
+
+    alerts: dict[UUID, Alert]
+    matched: set[str]
+    deeds: Counter[AlertDeed]
+    told_of: Counter[UUID]
+    done_by: dict[tuple[UUID, str], list[AlertAcknowledged | AlertResolved | AlertRaised]]
+    put_offs: dict[UUID, list[PutOff]]
+    findings: int
 
 
 @dataclass
@@ -69,6 +80,8 @@ class MessagingOracle:
     """What people did about alerts, as the log tells of it."""
     put_offs: dict[UUID, list[PutOff]] = field(default_factory=dict)
     """By alert, in their order; those that have been followed are taken out."""
+    or_else: dict[UUID, list[Alert]] = field(default_factory=dict)
+    """Alerts as they may be just as well: of two things that joined them, no event tells which came first."""
 
     def __post_init__(self) -> None:
         self._told_of: Counter[UUID] = Counter()
@@ -82,17 +95,9 @@ class MessagingOracle:
         """What plans told of one member, in order: spikes and what settles them."""
         for event in events:
             if isinstance(event, PainSpiked):
-                self._raise(on_pain_spiked(event=event, rules=load_trigger_rules()))
+                self.ask(on_pain_spiked(event=event, rules=load_trigger_rules()))
             elif isinstance(event, PainSettled):
                 self._settle(event)
-
-    def follow_flags(self, events: Sequence[CloudEvent]) -> None:
-        """The red flags of one member, in their order."""
-        for event in events:
-            assert isinstance(event, SafetyFlagged)
-            trigger = on_safety_flagged(event=event, rules=load_trigger_rules())
-            if trigger is not None:
-                self._raise(trigger)
 
     def follow_screenings(self, events: Sequence[CloudEvent]) -> None:
         """What enrollment told of people: some need a clinician before anything else."""
@@ -100,13 +105,13 @@ class MessagingOracle:
             if isinstance(event, MemberScreened):
                 trigger = on_member_screened(event=event, rules=load_trigger_rules())
                 if trigger is not None:
-                    self._raise(trigger)
+                    self.ask(trigger)
 
     def follow_visits(self, events: Sequence[CloudEvent]) -> None:
         """Of one member: an alert about each visit that was missed, closed when it is documented after all."""
         for event in events:
             if isinstance(event, VisitMissed):
-                self._raise(on_visit_missed(event=event, rules=load_trigger_rules()))
+                self.ask(on_visit_missed(event=event, rules=load_trigger_rules()))
             elif isinstance(event, VisitCompleted):
                 self._close_documented(event)
 
@@ -129,16 +134,41 @@ class MessagingOracle:
             if event_id not in self.matched:
                 self.findings.add("alerts", f"{event.type} {event_id} follows from nothing")
 
-    def _raise(self, trigger: Trigger) -> None:
+    def mark(self) -> Mark:
+        return Mark(
+            dict(self.alerts), set(self.matched), Counter(self.deeds), Counter(self._told_of), dict(self._done_by),
+            {alert_id: list(left) for alert_id, left in self.put_offs.items()}, len(self.findings.found),
+        )  # fmt: skip
+
+    def back_to(self, mark: Mark) -> None:
+        self.alerts, self.matched, self.deeds = dict(mark.alerts), set(mark.matched), Counter(mark.deeds)
+        self._told_of, self._done_by = Counter(mark.told_of), dict(mark.done_by)
+        self.put_offs = {alert_id: list(left) for alert_id, left in mark.put_offs.items()}
+        del self.findings.found[mark.findings :]
+
+    def advance(self, trigger: Trigger) -> list[Alert]:
+        """The alerts that this could join, after all that the log tells of them."""
         known = [
             self._advanced(alert)
             for alert in self.alerts.values()
             if (alert.member_id, alert.kind) == (trigger.member_id, trigger.kind)
         ]
         self.alerts |= {alert.alert_id: alert for alert in known}
+        return known
+
+    def answer_to(self, trigger: Trigger) -> CloudEvent | None:
+        """The event that tells of it, if it comes next."""
+        return self.observed.get(self._planned(trigger, self.advance(trigger))[1])
+
+    def _planned(self, trigger: Trigger, known: Sequence[Alert]) -> tuple[AlertChange, str]:
         # Which alert it is does not depend on when.
         planned = self._raised(trigger, known, datetime.now(UTC))
-        event_id = raised_event(alert_id=planned.alert.alert_id, because=trigger.because).id
+        return planned, raised_event(alert_id=planned.alert.alert_id, because=trigger.because).id
+
+    def ask(self, trigger: Trigger) -> None:
+        """After something that needs a person."""
+        known = self.advance(trigger)
+        planned, event_id = self._planned(trigger, known)
         found = self.observed.get(event_id)
         if found is None:
             self.findings.add("alerts", f"a {trigger.kind} was told ({trigger.because.__class__.__name__}), not raised")

@@ -30,6 +30,7 @@ from tests.chaos.findings import Findings
 from tests.chaos.messaging_oracle import MessagingOracle
 from tests.chaos.people import draw_cast
 from tests.chaos.put_offs import PutOff, end_of
+from tests.chaos.red_flags import follow_red_flags, triggers_of
 
 CAST = draw_cast(1)
 MEMBER = CAST.people[0].member_id
@@ -141,7 +142,7 @@ def put_off() -> tuple[list[CloudEvent], Counter[AlertDeed], PutOff]:
 
 def judged(there: list[CloudEvent], done: Counter[AlertDeed], *put_offs: PutOff) -> str:
     judge = oracle(there, *put_offs)
-    judge.follow_flags([FLAG])
+    follow_red_flags(judge, triggers_of([FLAG]), [], done)
     judge.finish(AT + timedelta(minutes=5))
     judge.hold_against(done, Counter())
     return "\n".join(map(str, judge.findings.found))

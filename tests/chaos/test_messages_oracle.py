@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import date, timedelta
+from typing import cast
 from uuid import UUID, uuid4
 
 import pytest
@@ -10,11 +11,13 @@ from services.messaging.domain.conversation import route_message, start_conversa
 from shared.events import MessageSent
 from shared.events.conversations import MessageSentData
 from shared.events.vocabulary import SenderRole
+from shared.red_flags import screen
 from tests.chaos.clients import MessageTold, Told
 from tests.chaos.errands import MessageErrand, Role
 from tests.chaos.findings import Findings, derive_id
-from tests.chaos.messages_oracle import COMMANDS, MessagesOracle
+from tests.chaos.messages_oracle import COMMANDS, MessagesOracle, screened
 from tests.chaos.people import draw_cast, opening_of
+from tests.chaos.wording import ALARMING, HARMLESS
 
 CAST = draw_cast(1)
 MEMBER = CAST.people[0].member_id
@@ -22,9 +25,9 @@ AT = opening_of(date(2026, 3, 4))
 Sent = list[MessageSent]
 
 
-def told(number: int, role: Role | None) -> MessageTold:
-    errand = MessageErrand(at_s=1.0, number=number, member_id=MEMBER, role=role, is_doubled=False)
-    return MessageTold(errand, UUID(int=number), number)
+def told(number: int, role: Role | None, text: str = "Hello.", instruction: str | None = None) -> MessageTold:
+    errand = MessageErrand(at_s=1.0, number=number, member_id=MEMBER, role=role, is_doubled=False, text=text)
+    return MessageTold(errand, UUID(int=number), number, instruction)
 
 
 def sent(one: MessageTold) -> MessageSent:
@@ -82,3 +85,23 @@ def test_a_message_that_was_not_taken_or_became_two_is_found() -> None:
     assert "not taken: no-such-alert" in judged(events, Told(messages=TOLD.messages, refused=["no-such-alert"]))[1]
     twice = MessageTold(TOLD.messages[0].errand, UUID(int=1), 9)
     assert "identities" in judged(events, Told(messages=[*TOLD.messages, twice]))[1]
+
+
+def test_words_of_a_red_flag_tell_the_member_what_to_do_and_ask_for_a_clinician() -> None:
+    instruction = screen(findings=["locked-knee"]).instruction["en"]
+    words = "The knee locked on the stairs."
+    said = Told(messages=[told(1, None, words, instruction), told(2, "pt", words), told(3, None)])
+    oracle, wrong = judged([sent(one) for one in said.messages], said)
+    assert wrong == ""
+    (trigger,) = oracle.red_flags()[MEMBER]
+    assert (trigger.kind, trigger.priority, trigger.episode_key) == ("safety", "urgent", str(UUID(int=1)))
+    for number, role, text in ((1, None, words), (2, "pt", "Hello."), (3, None, "Hello.")):
+        otherwise = told(number, cast(Role | None, role), text, None if number == 1 else instruction)
+        several = [otherwise if one.number == number else one for one in said.messages]
+        assert "told to do" in judged([sent(one) for one in several], Told(messages=several))[1]
+
+
+def test_what_alarms_is_a_red_flag_and_what_is_harmless_is_none() -> None:
+    assert all(screened(told(1, None, text)) is not None for text in ALARMING)
+    assert all(screened(told(1, None, text)) is None for text in HARMLESS)
+    assert all(screened(told(1, "coach", text)) is None for text in ALARMING)
