@@ -16,6 +16,7 @@ from shared.events.envelope import NAMESPACE
 from shared.events.vocabulary import Practitioner
 from tests.chaos.asking import Answer, Asker
 from tests.chaos.errands import AlertErrand, Errands, MessageErrand, VisitErrand
+from tests.chaos.overriding import OverrideTold
 from tests.chaos.people import Cast
 
 HELD_AGAIN_MAX = 5
@@ -59,6 +60,7 @@ class Told:
     messages: list[MessageTold] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     """Reasons for which a message was not taken; there is none."""
+    overrides: list[OverrideTold] = field(default_factory=list)
     done: Counter[AlertDeed] = field(default_factory=Counter)
     perhaps: Counter[AlertDeed] = field(default_factory=Counter)
     """Of which nobody could say afterwards whether they had been done, or done once more: something else had been done

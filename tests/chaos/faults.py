@@ -24,7 +24,10 @@ KILL_POINTS: tuple[Point, ...] = (
     "accepted", "command-undone", "command-done",
 )  # fmt: skip
 ONLY_IN: dict[Point, Service] = {"accepted": "plans", "command-undone": "messaging", "command-done": "messaging"}
-"""Points that one service alone comes to."""
+"""Points that one service comes to, or most."""
+COMMAND_POINTS: tuple[Point, ...] = ("command-undone", "command-done")
+SELDOM_MAX = 2
+"""Plans is sent few commands: so many at most pass before it is killed at one."""
 CONSUMING_POINTS: tuple[Point, ...] = ("before-commit", "after-commit", "before-take")
 SPACING_S = {
     "kill-at": 3.5,
@@ -111,10 +114,7 @@ def _draw(chance: random.Random, at: float, kind: FaultKind) -> Fault:
     service = chance.choice(CONSUMERS if kind in ("stop-at", "kill-in-rebalance") else SERVICES)
     match kind:
         case "kill-at":
-            place = chance.choice(KILL_POINTS)
-            if place not in ONLY_IN and service not in CONSUMERS and place in CONSUMING_POINTS:
-                service = chance.choice(CONSUMERS)
-            return Fault(at, kind, ONLY_IN.get(place, service), place, chance.randint(1, 6))
+            return _draw_kill_at(chance, at, service)
         case "stop-at":
             point: Point = chance.choice(("before-take", "before-commit"))
             return Fault(at, kind, service, point, chance.randint(1, 3), hold_s=chance.uniform(8, 10))
@@ -140,3 +140,13 @@ def _draw(chance: random.Random, at: float, kind: FaultKind) -> Fault:
             return Fault(at, kind, chance.choice((service, None)), by_s=chance.choice((-90.0, -30.0, 45.0, 120.0)))
         case _:
             return Fault(at, kind, service)
+
+
+def _draw_kill_at(chance: random.Random, at: float, service: Service) -> Fault:
+    place = chance.choice(KILL_POINTS)
+    if place not in ONLY_IN and service not in CONSUMERS and place in CONSUMING_POINTS:
+        service = chance.choice(CONSUMERS)
+    nth = chance.randint(1, 6)
+    if place in COMMAND_POINTS and service == "plans":
+        return Fault(at, "kill-at", service, place, min(nth, SELDOM_MAX))
+    return Fault(at, "kill-at", ONLY_IN.get(place, service), place, nth)

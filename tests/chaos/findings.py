@@ -9,6 +9,7 @@ from uuid import UUID, uuid5
 
 from shared.events.codec import encode
 from shared.events.envelope import NAMESPACE, CloudEvent, Record, event_type
+from shared.outcomes import Cause
 
 Area = Literal[
     "log", "events", "order", "plans", "alerts", "reminders", "mail", "timeline", "held", "counts", "outbox", "timers",
@@ -61,7 +62,7 @@ class Derived:
     source: str
     subject: UUID
     data: Record
-    cause: CloudEvent
+    cause: CloudEvent | Cause
 
     def at(self, time: datetime) -> CloudEvent:
         return self.event.model_validate(

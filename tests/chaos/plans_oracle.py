@@ -1,6 +1,7 @@
 """What plans must have decided: the accepted events, folded by its pure rules."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from uuid import UUID, uuid5
 
 from services.plans.domain.activity import SESSION_BITS, PainReport, Session, Taken, take_pain_report, take_session
@@ -36,22 +37,30 @@ from shared.events import (
 from shared.events.envelope import NAMESPACE, Record
 from shared.events.plans import SafetyFlaggedData
 from shared.red_flags import screen
-from tests.chaos.findings import Derived, derive_id
-
-PLANS = "urn:careloop:plans"
+from tests.chaos.findings import Derived, Findings, derive_id
+from tests.chaos.ways import PLANS, Given, Told, Way, Ways
 
 
 class PlansOracle:
-    """State and events that follow, member by member."""
+    """State and events that follow, member by member. `given`: what the physical therapist changed; `there`: what lies
+    in careloop.plans."""
 
-    def __init__(self) -> None:
+    def __init__(self, given: Mapping[UUID, Sequence[Given]], there: Sequence[CloudEvent]) -> None:
         self.library = load_library()
-        self.plans: dict[UUID, CarePlan] = {}
-        self.told: dict[UUID, list[Derived]] = {}
-        """In order for each member."""
+        self.ways: dict[UUID, Ways] = {}
         self.flags: dict[UUID, list[Derived]] = {}
         """Red flags, in an order of their own."""
-        self.refused: set[tuple[str, str]] = set()
+        self._given, self._there = given, Told(there)
+
+    @property
+    def told(self) -> dict[UUID, list[Derived]]:
+        """In order for each member."""
+        return {member_id: ways.told for member_id, ways in self.ways.items()}
+
+    @property
+    def plans(self) -> dict[UUID, CarePlan]:
+        """Of several that may be, the likeliest: they differ in what an exercise has been done well."""
+        return {member_id: ways.plans[0] for member_id, ways in self.ways.items()}
 
     def all_events(self) -> list[Derived]:
         return [one for several in (self.told, self.flags) for events in several.values() for one in events]
@@ -65,32 +74,40 @@ class PlansOracle:
         )  # fmt: skip
         plan_id = uuid5(NAMESPACE, f"plan {event.source} {event.id}")
         issue = issue_plan(intake=intake, plan_id=plan_id, library=self.library)
-        self.plans[event.subject] = issue.plan
         issued = plan_issued(plan=issue.plan, rule=issue.rule, evidence=(intake.event,), library=self.library)
-        self._tell("plans.members", event, [(PlanIssued, issued)])
+        told = self._derive("plans.members", event, [(PlanIssued, issued)])
+        self.ways[event.subject] = Ways(
+            Way(issue.plan, tuple(told)), self._given.get(event.subject, ()), told=self._there, library=self.library
+        )  # fmt: skip
 
     def take(self, event: CloudEvent) -> None:
         """An event of an app, in log order."""
         assert isinstance(event, SessionCompleted | PainReported)
-        taken = self._take(event, self.plans[event.subject])
+        self.ways[event.subject].take(event, partial(self._take_activity, event))
+
+    def finish(self, findings: Findings) -> None:
+        """All that apps told has been taken, and all overrides were before it came to rest."""
+        for ways in self.ways.values():
+            ways.finish(findings)
+
+    def _take_activity(self, event: SessionCompleted | PainReported, plan: CarePlan) -> tuple[CarePlan, list[Derived]]:
+        taken = self._take(event, plan)
         if taken.refused:
-            self.refused.add((event.source, event.id))
-            return
-        self.plans[event.subject] = taken.plan
-        self._tell("plans.activity", event, self._follows(event, taken))
+            return plan, []
+        return taken.plan, self._derive("plans.activity", event, self._follows(event, taken))
 
     def visit(self, event: VisitCompleted) -> None:
         """A visit that was documented, after all that apps told of the member."""
+        if event.data.practitioner.role != "coach":
+            self.ways[event.subject].take(event, partial(self._take_visit, event))
+
+    def _take_visit(self, event: VisitCompleted, plan: CarePlan) -> tuple[CarePlan, list[Derived]]:
         data, library = event.data, self.library
-        if data.practitioner.role == "coach":
-            return
         revision = follow_visit(
-            plan=self.plans[event.subject], action=data.recommendation.action,
-            exercises=data.recommendation.exercises, event=(event.source, event.id), at_s=int(event.time.timestamp()),
-            library=library,
+            plan=plan, action=data.recommendation.action, exercises=data.recommendation.exercises,
+            event=(event.source, event.id), at_s=int(event.time.timestamp()), library=library,
         )  # fmt: skip
         plan, ref = revision.plan, (event.source, event.id)
-        self.plans[event.subject] = plan
         follows: list[tuple[type[CloudEvent], Record]] = []
         if revision.re_anchored and plan.pain.episode is not None:
             episode, rule = plan.pain.episode, library.pain.re_anchor
@@ -107,7 +124,7 @@ class PlansOracle:
                 library=library, revised_by=data.practitioner.practitioner_id,
             )  # fmt: skip
             follows.append((PlanRevised, revised))
-        self._tell("plans.visits", event, follows)
+        return plan, self._derive("plans.visits", event, follows)
 
     def flag(self, event: CloudEvent) -> None:
         """What the safety group says of it."""
@@ -180,9 +197,6 @@ class PlansOracle:
             reached = milestone_reached(milestone=milestone, rule=rule, evidence=(ref,))
             follows.append((MilestoneReached, reached))
         return follows
-
-    def _tell(self, group: str, event: CloudEvent, follows: Sequence[tuple[type[CloudEvent], Record]]) -> None:
-        self.told.setdefault(event.subject, []).extend(self._derive(group, event, follows))
 
     def _derive(
         self, group: str, event: CloudEvent, follows: Sequence[tuple[type[CloudEvent], Record]]

@@ -21,6 +21,7 @@ from tests.chaos.errands import Errands, draw_errands
 from tests.chaos.faults import SERVICES, Fault, Point, Service, draw_faults, due_in_outage
 from tests.chaos.findings import Finding, Findings
 from tests.chaos.judge import judge
+from tests.chaos.overriding import OverrideErrand, Overrider, draw_overrides
 from tests.chaos.people import Cast, draw_cast, opening_of
 from tests.chaos.posting import Poster
 from tests.chaos.publishing import Publisher
@@ -50,6 +51,7 @@ class Plan:
     faults: tuple[Fault, ...]
     errands: Errands
     enrolments: tuple[Enrolment, ...]
+    overrides: tuple[OverrideErrand, ...]
     evening: tuple[Fault, ...] = ()
     """What is done at the end, when timers are due."""
     documenting: tuple[Fault, ...] = ()
@@ -73,8 +75,9 @@ def draw_plan(seed: int, *, seconds: float, today: date) -> Plan:
     enrolments = draw_enrolments(seed, seconds=seconds, cast=cast)
     faults = draw_faults(seed, seconds=seconds) + draw_enrolling_faults(seed, enrolments)
     return Plan(
-        seed, seconds, cast, opening, tuple(stream), tuple(faults), errands, enrolments, evening, (DOCUMENTING,)
-    )
+        seed, seconds, cast, opening, tuple(stream), tuple(faults), errands, enrolments,
+        draw_overrides(seed, seconds=seconds, cast=cast), evening, (DOCUMENTING,),
+    )  # fmt: skip
 
 
 @dataclass
@@ -98,6 +101,7 @@ async def run(stage: Stage, plan: Plan, *, mutant: str | None = None, say: Calla
         publisher = Publisher(stage.urls.kafka_bootstrap, world.namespace)
         asker = Asker(world)
         poster, clients, enroller = Poster(asker), Clients(asker, plan.cast), Enroller(asker, plan.cast)
+        overrider = Overrider(asker, plan.cast, world.crews["plans"], clients.told.overrides)
         try:
             await _open(world, plan, publisher, enroller)
             say("open; the stream begins")
@@ -106,6 +110,7 @@ async def run(stage: Stage, plan: Plan, *, mutant: str | None = None, say: Calla
                 group.create_task(poster.play([one for one in plan.stream if one.way != "kafka"]))
                 group.create_task(clients.play(plan.errands))
                 group.create_task(enroller.play(plan.enrolments))
+                group.create_task(overrider.play(plan.overrides))
                 group.create_task(driver.play(plan.faults))
             say("published; coming to rest")
             await world.settled()

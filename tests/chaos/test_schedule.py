@@ -9,11 +9,13 @@ import orjson
 import pytest
 
 from services.messaging.store.rules import load_alert_rules
-from tests.chaos.errands import Action, Then
+from tests.chaos.errands import Action, Role, Then
 from tests.chaos.faults import ANSWERED_WITHIN_S, MOVED_MAX_S, FaultKind, draw_faults
+from tests.chaos.overriding import Does
 from tests.chaos.people import COUNTS, OPENS_ON, opening_of
 from tests.chaos.run import draw_plan, reminding_on
 from tests.chaos.stream import ACTIVITY, ALONE_KINDS, BLOCKING, LATE, REPEATED, REPEATED_WAITING, Publication, Way
+from tests.chaos.wording import ALARMING
 
 DAY = date(2026, 3, 4)
 
@@ -44,6 +46,14 @@ def test_nobody_wants_a_time_that_another_errand_has_unless_they_race_for_it() -
     assert {at: wanted[at] for at in wanted if wanted[at] > 1} == dict.fromkeys(raced, 2)
     assert {one.then for one in errands.visits} == set(get_args(Then))
     assert {one.documented for one in errands.visits} == {None, *get_args(Action)}
+
+
+def test_people_write_of_red_flags_and_the_therapist_overrides_plans_in_every_way() -> None:
+    plan = draw_plan(8, seconds=120, today=DAY)
+    alarming = Counter(one.role for one in plan.errands.messages if one.text in ALARMING)
+    assert set(alarming) == {None, *get_args(Role)}
+    assert {one.does for one in plan.overrides} == set(get_args(Does))
+    assert {one.is_doubled for one in plan.overrides} == {True, False}
 
 
 def test_clinic_time_opens_on_the_same_weekday_and_in_the_past() -> None:

@@ -97,6 +97,8 @@ class Crew:
     release: int = 0
     hurting: asyncio.Lock = field(default_factory=asyncio.Lock)
     """One fault of a kind that needs its processes at a time."""
+    commanded: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """What is asked for over HTTP is in no log: not while the database may be set back to before it."""
 
 
 @dataclass
@@ -220,7 +222,7 @@ class World:
                 await connection.close(timeout=5)
             return bool(stalled <= STALLED_MAX)
 
-        await eventually(_patient(moves), within=READY_S, what=f"{service} makes progress")
+        await eventually(patient(moves), within=READY_S, what=f"{service} makes progress")
 
     async def settled(self) -> None:
         """All services at rest, one after the other, twice: what one does may make work for another."""
@@ -239,7 +241,7 @@ class EndedByItself(Exception):
     """A process that nobody hurt is gone."""
 
 
-def _patient(condition: Any) -> Any:
+def patient(condition: Any) -> Any:
     """A server that does not answer yet counts as not yet."""
 
     async def asked() -> bool:
