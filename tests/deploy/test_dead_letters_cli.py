@@ -153,6 +153,15 @@ async def test_replaying_says_what_became_and_ends_with_one_while_any_fails(
     assert await asked(data, "list", "--state", "parked") == []
 
 
+async def test_replaying_goes_by_the_state_that_is_asked_for(data: Path, parked: UUID) -> None:
+    answer = await careloop(
+        "dead-letters", "replay", "--state", "parked", "--service", "probe", "--dry-run", "--reason", "look", "--json",
+        data=data,
+    )  # fmt: skip
+    told = [one["answer"].partition(" behind ")[0] for one in json.loads(answer.stdout)["done"]]
+    assert told == ["It is parked"] * 2
+
+
 async def test_a_limit_holds_for_all_services_together(
     data: Path, parked: UUID, probe: RunningService, servers: RunningServers, namespace: str
 ) -> None:

@@ -129,6 +129,14 @@ async def test_each_damage_is_told_and_nothing_else(books: Books) -> None:
         assert all(line.endswith(wanted) for line, wanted in zip(told, expected, strict=True)), (damage, told)
 
 
+async def test_what_the_inbox_may_have_forgotten_is_not_missing(books: Books, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log that is kept for longer than the inbox holds records of which nobody knows any more."""
+    await books.do("delete from delivery.inbox where outcome = 'applied'")
+    assert any("not in the inbox" in told for told in await books.check())
+    monkeypatch.setattr(module, "RETENTION_DAYS", 0)
+    assert await books.check() == []
+
+
 async def test_a_position_that_retention_has_passed_is_told(books: Books) -> None:
     place = TopicPartition(f"{books.namespace}.{ACTIVITY}", 0)
     async with admin_client(books.servers.kafka_bootstrap) as admin:

@@ -13,6 +13,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from deploy.dead_letters.readers import readers_of
 from deploy.shadow.database import shadow_url
+from deploy.shadow.running import HistoryClock
 from services.plans.main import build
 from services.plans.settings import PlansSettings
 from shared.events.catalogue import TOPIC_OF
@@ -93,6 +94,8 @@ async def test_a_shadow_of_plans_comes_to_what_plans_came_to(
         plans = "select member_id, status from care_plans order by member_id"
         assert await rows(shadow_url(stack, "plans"), plans) == await rows(url, plans)
         assert (await rows(shadow_url(stack, "plans"), NOTHING_PUBLISHED))[0]["count"] > 0, "it only lies there"
+        others = "select has_database_privilege('public', current_database(), 'connect') as may_enter"
+        assert await rows(shadow_url(stack, "plans"), others) == [{"may_enter": False}], "it holds health data"
 
 
 async def state_of(url: str) -> list[list[dict[str, Any]]]:
@@ -224,3 +227,10 @@ async def test_a_long_history_is_compared_to_its_end(
     told = await asked(tmp_path, "run", "--service", "probe", "--reason", "look")
     activity = next(one for one in told["groups"] if one["consumer_group"] == "probe.activity")
     assert (activity["same"], activity["different"]) == (5, {})
+
+
+def test_the_time_of_a_history_never_goes_back() -> None:
+    clock = HistoryClock()
+    for day, told in ((2, 2), (1, 2), (3, 3)):
+        clock.pass_to(datetime(2026, 1, day, tzinfo=UTC))
+        assert clock.now() == datetime(2026, 1, told, tzinfo=UTC)

@@ -228,6 +228,14 @@ def test_what_cannot_be_put_off(priority: str, until: datetime, reason: str) -> 
     assert refused(answer) == reason
 
 
+def test_it_can_be_put_off_for_as_long_as_is_said() -> None:
+    until = NOW + RULES.snooze_max
+    answer = snooze_alert(
+        alert=raised().alert, by=PT, until=until, seen=0, because=COMMAND, rules=RULES, now=NOW
+    )  # fmt: skip
+    assert changed(answer).snoozed_until == until
+
+
 def test_handing_over_asks_the_other_with_a_new_deadline() -> None:
     seen = changed(acknowledge_alert(alert=raised().alert, by=COACH, seen=0, because=COMMAND, now=NOW))
 

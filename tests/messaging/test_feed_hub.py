@@ -364,3 +364,12 @@ async def test_what_is_entered_while_a_window_reads_the_table_is_shown_to_it(
         await eventually(lambda: got == [start + 1], within=5)
         window.cancel()
         await asyncio.wait([window])
+
+
+async def test_for_a_window_that_is_gone_nobody_looks_any_more(clinic: Clinic) -> None:
+    async with running_hub(clinic) as (hub, service):
+        stream = hub._counted(service, COACH.practitioner_id, [COACH.practitioner_id], None, float("inf"))
+        assert (await anext(stream)).event == "ready"
+        assert list(hub._audiences) == [COACH.practitioner_id]
+        await cast(Any, stream).aclose()
+        assert list(hub._audiences) == []

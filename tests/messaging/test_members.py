@@ -9,6 +9,7 @@ from services.messaging.handlers.follow_contacts import follow_contacts
 from services.messaging.handlers.follow_members import follow_members
 from services.messaging.handlers.follow_plans import follow_plans
 from services.messaging.store.conversations import load_message_reads, save_conversations, save_message_reads
+from services.messaging.store.feed import load_feed_head, look_at_feed
 from services.messaging.store.members import load_care_teams, load_member_profiles, search_members
 from services.messaging.store.pages_members import load_course
 from services.messaging.store.timeline import load_chain, load_timeline
@@ -112,6 +113,17 @@ async def test_the_timeline_holds_every_event_once_with_its_numbers(clinic: Clin
     assert len(entries) == len({(e.source, e.event_id) for e in entries})
     assert [e.event_id for e in newest] == [spike.id]
     assert elsewhere == []
+
+
+async def test_who_left_a_team_is_told_of_it(clinic: Clinic) -> None:
+    """Or their open window would go on showing a member whom they may not see any more."""
+    async with clinic.database.acquire() as connection:
+        before = (await load_feed_head(connection)).last_number
+    await clinic.take(follow_members, team_assigned(coach=STRANGER, at=NOW))
+    people = [person.practitioner_id for person in (PT, COACH, STRANGER)]
+    async with clinic.database.acquire() as connection:
+        told = (await look_at_feed(connection, audiences=people, after=before, limit=10)).entries
+    assert [[(entry.change, entry.subject_id) for entry in told[one]] for one in people] == [[("team", MEMBER)]] * 3
 
 
 async def test_members_are_found_by_name_by_their_own_team_only(clinic: Clinic) -> None:

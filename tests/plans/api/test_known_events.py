@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from services.plans.api import known_events
+from services.plans.api.events import _tell
 from services.plans.api.known_events import KnownEvents
 from shared.inbox import Found
 
@@ -86,3 +87,9 @@ async def test_a_request_that_goes_away_takes_nobody_with_it(inbox: Inbox) -> No
     await asyncio.sleep(0)
     leaving.cancel()
     assert (await staying)[ref(2)] == TAKEN
+
+
+def test_what_an_operator_has_discarded_never_took_effect() -> None:
+    """And is told so, whatever it was held for; what is parked still may."""
+    assert _tell(Found("discarded", "bug", b"digest")) == ("dead", "bug")
+    assert _tell(Found("parked", "behind", b"digest")) == ("waiting", "behind")

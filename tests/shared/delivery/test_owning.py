@@ -8,7 +8,8 @@ from uuid import uuid4
 import pytest
 from aiokafka.errors import KafkaConnectionError
 
-from shared.intake import Intake
+from shared.clock import monotonic
+from shared.intake import STUCK_S, Intake
 from shared.watching import UNDELIVERED_CHECKS
 from tests.fixtures.eventually import eventually
 from tests.fixtures.services import Publish, RunningService, RunService
@@ -117,3 +118,17 @@ async def test_a_position_that_kafka_did_not_take_is_told_again(
     await publish(ACTIVITY, pain(uuid4(), 1))
     await eventually(lambda: len(tried) == 2, within=15, what="it is told again")
     assert tried[1] == tried[0]
+
+
+async def test_whoever_loses_a_partition_that_could_not_be_opened_is_ready_again(probe: RunningService) -> None:
+    """Another process has the partition now, and whatever it is that keeps it closed."""
+    await probe.settled()
+    intake = probe.service.intakes[0]
+    partition = next(iter(intake.lanes))
+    intake._closed_since[partition] = monotonic() - STUCK_S - 1
+    answer = await probe.client.get("/health/ready")
+    assert answer.status_code == 503, answer.text
+    assert "1 partitions cannot be opened" in answer.text
+    await intake.on_partitions_revoked([partition])
+    answer = await probe.client.get("/health/ready")
+    assert answer.status_code == 200, answer.text

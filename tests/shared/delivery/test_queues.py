@@ -5,11 +5,12 @@ from uuid import uuid4
 
 import pytest
 
-from deploy.dead_letters.listing import Filters, count_ids, find_ids, newest_id
+from deploy.dead_letters.listing import Filters, count_ids, find_ids, list_queues, newest_id
 from shared.clock import wall_now
 from shared.database import LOCK_TIMEOUT, Connection
 from shared.dead_letters import Bench, Step, discard, replay
-from shared.member_locks import claim_members
+from shared.inbox import find_outcomes
+from shared.member_locks import claim_members, lock_members
 from shared.positions import lock_positions
 from tests.shared.delivery.books import GROUP, JOINING, PARTITIONS, Books
 from tests.shared.delivery.operating import OLD_PAIN, old_pain, readers, upcast_pain
@@ -195,6 +196,8 @@ async def test_what_is_parked_behind_nothing_can_be_discarded(books: Books) -> N
         assert step.result == "done", step.answer
     assert await books.effects(member) == [2]
     assert await books.held() == []
+    kept = await books.pool.fetch("select detail from delivery.inbox where outcome = 'discarded' order by detail")
+    assert [row["detail"] for row in kept] == ["behind", "bug"], "whoever asks learns what each was held for"
 
 
 async def test_a_queue_that_a_replay_left_in_the_middle_is_found_by_the_next_one(books: Books) -> None:
@@ -210,3 +213,65 @@ async def test_a_queue_that_a_replay_left_in_the_middle_is_found_by_the_next_one
         assert await find_ids(connection, Filters(), after=0, until=until, limit=10) == [rest]
         assert await count_ids(connection, Filters()) == 1
         assert await find_ids(connection, Filters(state="dead"), after=0, until=until, limit=10) == []
+
+
+async def test_the_queues_of_a_member_are_told_apart_and_the_longest_comes_first(books: Books) -> None:
+    """Each with its own head: that is the one an operator has to replay or discard."""
+    member = uuid4()
+    await books.take(
+        books.write_raw(b"{", key=member, topic=MEMBERS), books.write(paused(member), topic=MEMBERS), group=JOINING
+    )
+    await books.take(*(books.write(pain(member, score)) for score in (9, 1, 2)), isolated=True)
+    heads = [(await books.held(group))[0]["held_id"] for group in (GROUP, JOINING)]
+    async with books.transaction() as connection:
+        queues = await list_queues(connection, Filters(state="parked"), limit=10)
+    assert [(one["group"], one["events"], one["head"]) for one in queues] == [
+        (GROUP, 2, heads[0]), (JOINING, 1, heads[1]),
+    ]  # fmt: skip
+
+
+async def test_one_that_was_set_apart_while_somebody_began_to_replay_it_is_replayed_alone(books: Books) -> None:
+    member = uuid4()
+    await books.take(books.write(pain(member, 9)), isolated=True)
+    await books.fix()
+
+    async def operate() -> Step:
+        async with books.transaction() as connection:
+            return await replay_head(books, connection)
+
+    async with books.transaction() as other:
+        await lock_members(other, [member])
+        replaying = asyncio.create_task(operate())
+        await books.somebody_waits()
+        await other.execute("update delivery.held_events set blocks = false")
+    step = await replaying
+    assert (step.result, step.answer) == ("done", None)
+    assert await books.effects(member) == [9]
+
+
+@pytest.mark.parametrize("way", ["in its queue", "alone"])
+async def test_what_became_of_one_that_was_at_fault_is_told_under_its_own_identity(books: Books, way: str) -> None:
+    """Whoever sent it asks by that, and knows nothing of its place in the log."""
+    member = uuid4()
+    if way == "alone":
+        await books.take(books.write(pain(member, 7, event_id="e"), key=uuid4()))
+    else:
+        await books.take(books.write_raw(old_pain(member, 7, id="e"), key=member))
+        books.readers = readers({OLD_PAIN: upcast_pain})
+    async with books.transaction() as connection:
+        step = await replay_head(books, connection)
+        found = await find_outcomes(connection, group=GROUP, events=[("urn:test:app", "e")])
+    assert [fate.outcome for fate in step.fates] == ["refused"]
+    assert [(one.outcome, one.detail) for one in found.values()] == [("refused", "seven")]
+
+
+async def test_a_long_queue_takes_one_page_of_the_transaction_that_releases_it(
+    books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rest is for the next ones: whatever brought what it waited for is not held up by all of it."""
+    monkeypatch.setattr("shared.replaying.QUEUE_PAGE", 20)
+    member = uuid4()
+    await books.take(books.write(pain(member, 8)), *(books.write(pain(member, 1)) for _ in range(49)))
+    await books.take(books.write(paused(member), topic=MEMBERS), group=JOINING)
+    assert len(await books.effects(member)) == 20
+    assert len(await books.held()) == 30

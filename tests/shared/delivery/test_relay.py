@@ -255,7 +255,7 @@ async def test_a_partition_that_loses_its_leader_costs_only_itself(
     settings: ServiceSettings, pool: Database, consume: Consume, leaderless: set[TopicPartition]
 ) -> None:
     cut_off, other = member_in(0), member_in(1)
-    async with relaying(settings, pool):
+    async with relaying(settings, pool) as relay:
         await put(pool, events_of([cut_off, other], 1))
         await eventually(lambda: empty(pool))
         leaderless.add(TopicPartition(f"{settings.namespace}.{ACTIVITY}", 0))
@@ -265,6 +265,8 @@ async def test_a_partition_that_loses_its_leader_costs_only_itself(
             assert ids_of(read, other) == numbers(1 + number)
         leaderless.clear()
         await eventually(lambda: empty(pool), within=30)
+        assert relay._bulk
+        assert not len(relay._bulk._places), "what has healed is handed over as if nothing had been"
     read = await consume(ACTIVITY, count=8)
     assert ids_of(read, cut_off) == ids_of(read, other) == numbers(4)
 

@@ -18,7 +18,7 @@ from shared.events import PainReported
 from shared.events.codec import encode
 from shared.member_locks import lock_members
 from shared.outcomes import Outcomes
-from shared.telemetry import SAFETY_FAILURES
+from shared.telemetry import BUGS, SAFETY_FAILURES
 from tests.fixtures.eventually import eventually
 from tests.fixtures.services import Consume, Publish, RunningService, RunService, member_key
 from tests.shared.delivery.books import SAFETY, Books, take_one
@@ -157,3 +157,21 @@ async def test_a_flag_that_a_replay_raises_is_urgent(books: Books) -> None:
         step = await replay(connection, held["held_id"], Bench(readers=mended, service="probe", now=wall_now()))
     assert step.result == "done"
     assert [row["urgent"] for row in await books.pool.fetch("select urgent from delivery.outbox")] == [True]
+
+
+async def test_the_bug_that_a_second_body_meets_is_told_like_any_other(books: Books) -> None:
+    """The alarm counts bugs; it does not ask whether the first body of that identity went well."""
+
+    async def fail_at_five(connection: Connection, events: Sequence[PainReported], /, *, now: datetime) -> Outcomes:
+        if any(event.data.score == 5 for event in events):
+            raise ProbeBug
+        return await raise_red_flags(connection, events, now=now)
+
+    reader = books.readers[SAFETY]
+    broken = replace(reader, subscription=replace(reader.subscription, run=fail_at_five))
+    books.readers = {**books.readers, SAFETY: broken}
+    before = BUGS.labels(SAFETY)._value.get()
+    one, two = (books.write(pain(uuid4(), score, event_id="e")) for score in (1, 5))
+    await books.take_as_the_runtime(one, two, group=SAFETY)
+    assert [row["reason"] for row in await books.held(SAFETY)] == ["bug"]
+    assert BUGS.labels(SAFETY)._value.get() == before + 1

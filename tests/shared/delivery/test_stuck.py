@@ -1,14 +1,19 @@
 """A chunk that fails again and again is told of: since its first failure, whatever goes well beside it."""
 
+import asyncio
+from collections.abc import Sequence
 from typing import Any, cast
 from uuid import uuid4
 
+import asyncpg
 import pytest
 from aiokafka import TopicPartition
 
 from shared.clock import monotonic
 from shared.intake import STUCK_S
 from shared.lanes import Lane, RawChunk
+from shared.sharing import Load
+from shared.taking import LONG_S
 from tests.fixtures.services import RunningService
 from tests.shared.delivery.books import PARTITIONS, Books
 from tests.shared.delivery.probe import ACTIVITY, pain
@@ -54,3 +59,25 @@ async def test_a_process_that_is_not_ready_tells_those_who_wake_somebody(
     lane, *_ = probe.service.intakes[0].lanes.values()
     lane.retrying_since = monotonic() - failing_for_s
     assert f'careloop_not_ready{{service="probe"}} {told}\n' in (await probe.client.get("/metrics")).text
+
+
+async def test_a_chunk_whose_transaction_the_server_ended_after_long_is_taken_in_smaller_ones(
+    books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver only says that the connection is gone, which alone would be tried again for ever as it is."""
+    taker, sizes, at = books.taker(), list[int](), [1.0]
+    records = [cast(Any, books.write(pain(uuid4(), 1))) for _ in range(2)]
+    lane, attempt = Lane(TopicPartition(ACTIVITY, 0), start=0, cautious=False), taker._try
+
+    async def take_long_for_two(loads: Sequence[Load], **more: Any) -> None:
+        sizes.append(len(loads[0].raw.records))
+        if sizes[-1] > 1:
+            at[0] += LONG_S + 1
+            raise asyncpg.ConnectionDoesNotExistError
+        await attempt(loads, **more)
+
+    monkeypatch.setattr(taker, "_try", take_long_for_two)
+    monkeypatch.setattr("shared.taking.monotonic", lambda: at[0])
+    taking = taker.take(lane, RawChunk(0, 2, records), counted=False, partitions=PARTITIONS)
+    await asyncio.wait_for(taking, 20)
+    assert sizes == [2, 2, 2, 1, 1]

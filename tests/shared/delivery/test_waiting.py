@@ -11,6 +11,7 @@ import pytest
 from shared import housekeeping
 from shared.service import Service
 from shared.settings import ServiceSettings
+from shared.telemetry import RECORDS
 from tests.fixtures.eventually import eventually
 from tests.fixtures.services import Publish, RunningService, RunService
 from tests.shared.delivery.conftest import effects_are, effects_of, held
@@ -54,6 +55,8 @@ async def test_what_waits_for_a_day_is_a_dead_letter_and_is_taken_when_its_need_
     await timed.settled()
     assert [row["state"] for row in await held(timed)] == ["waiting", "parked", "parked"]
 
+    told = RECORDS.labels("probe.activity", "expired")._value
+    before = told.get()
     clock.ahead = timedelta(hours=24, minutes=1)
 
     async def expired() -> bool:
@@ -63,6 +66,7 @@ async def test_what_waits_for_a_day_is_a_dead_letter_and_is_taken_when_its_need_
         return True
 
     await eventually(expired)
+    await eventually(lambda: told.get() == before + 1, within=5, what="it is counted, once")
     outcome = "select outcome, detail from delivery.inbox where outcome = 'dead'"
     assert [tuple(row) for row in await timed.service.database.fetch(outcome)] == [("dead", "waited-too-long")]
 
