@@ -1,5 +1,6 @@
 """The handlers on a real database: given events, when they are taken, what is saved and published."""
 
+import json
 from collections.abc import AsyncIterator, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -353,3 +354,19 @@ async def test_a_version_is_told_once(connection: Connection) -> None:
             now=MONDAY,
         )
     await transaction.rollback()
+
+
+async def test_why_an_exercise_is_as_it_is_is_what_moved_it_and_no_proposal(connection: Connection) -> None:
+    plan_id, member_id = uuid4(), uuid4()
+    told = (
+        ("plan.issued", {"items": [{"exercise": "squat"}], "decision": {"reason": "issued"}}),
+        ("plan.revised", {"changes": [{"exercise": "squat", "action": "raise", "decision": {"reason": "well"}}]}),
+        ("plan.revised", {"changes": [{"exercise": "squat", "action": "propose", "decision": {"reason": "maybe"}}]}),
+    )
+    for version, (event, data) in enumerate(told, 1):
+        await connection.execute(
+            "insert into plan_revisions (plan_id, version, member_id, decided_at, event, data)"
+            " values ($1, $2, $3, now(), $4, $5::text::jsonb)",
+            plan_id, version, member_id, event, json.dumps(data),
+        )  # fmt: skip
+    assert await find_item_decisions(connection, plan_id=plan_id) == {"squat": ("raise", {"reason": "well"})}
