@@ -14,7 +14,8 @@ from shared.inbox import forget_taken, record_outcomes
 from shared.member_locks import lock_members
 from shared.outbox import load_outbox_age
 from shared.replaying import drain_queue
-from shared.telemetry import HELD_BYTES, HELD_EVENTS, HELD_OLDEST, OUTBOX_OLDEST, RECORDS, logger
+from shared.telemetry import HELD_BYTES, HELD_EVENTS, HELD_OLDEST, OUTBOX_OLDEST, RECORDS, TIMERS_OVERDUE, logger
+from shared.timers import load_overdue
 
 COUNT_HELD = """
 select consumer_group, state, count(*) as events,
@@ -77,10 +78,11 @@ async def _expire_queue(service: Host, connection: Connection, member_id: UUID, 
 
 async def count_held(service: Host) -> None:
     """Tell how much is held, and how old it is; the intakes then know how much room there is. And how long the outbox
-    has stood."""
+    and the timers have stood."""
     while True:
         async with service.database.acquire(timeout=30) as connection:
             OUTBOX_OLDEST.labels(service.name).set(await load_outbox_age(connection))
+            TIMERS_OVERDUE.labels(service.name).set(await load_overdue(connection, now=service.clock.now()))
             try:
                 async with connection.transaction():
                     await read_whole_tables(connection)

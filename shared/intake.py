@@ -24,6 +24,7 @@ from shared.gathering import ALONE_MS, Gathering, phase_of
 from shared.isolating import describe_bug
 from shared.kafka import load_spans
 from shared.lanes import Lane
+from shared.one_in_hand import OneInHand
 from shared.outcomes import Answer
 from shared.panics import is_panic
 from shared.parking import Room
@@ -33,7 +34,6 @@ from shared.settings import ServiceSettings
 from shared.taking import ChunkTaker
 from shared.telemetry import BUGS, PARTITIONS_FULL, PARTITIONS_PAUSED, PARTITIONS_UNOPENED, UNDELIVERED, logger
 from shared.topics import group_name, topic_name
-from shared.turns import Turn
 from shared.watching import Watch
 
 STALLED_STARTS_MAX = 3
@@ -79,7 +79,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         clock: Clock,
         settle_waiting: SettleWaiting,
         committed: Callable[[int, Answer | None], None],
-        turn: Turn,
+        one_in_hand: OneInHand,
     ) -> None:
         self.reader = reader
         self.subscription = reader.subscription
@@ -97,7 +97,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             committed=committed,
             room=self.room,
             records_max=settings.chunk_records,
-            turn=turn,
+            one_in_hand=one_in_hand,
         )
         self.watch = Watch(self)
         group = self.subscription.group

@@ -37,6 +37,7 @@ from shared.isolating import describe_bug
 from shared.lag import LogEnds, Positions
 from shared.member_locks import lock_members
 from shared.migrating import missing_migrations
+from shared.one_in_hand import OneInHand
 from shared.outbox import write_outcomes
 from shared.outcomes import Answer, Cause
 from shared.panics import is_panic
@@ -46,7 +47,6 @@ from shared.settings import ServiceSettings
 from shared.subscriptions import Subscription, TimerHandler, TimerSubscription
 from shared.telemetry import BUGS, EVENTS_PUBLISHED, TASK_RESTARTS, TIMERS_RUN, configure_logs, logger
 from shared.timers import CLAIM_MAX, COUNT_EVERY_S, TimersRun, is_any_due, run_timers
-from shared.turns import Turn
 
 TIMER_TICK_S = 0.1
 """How often due timers are looked for, in machine time."""
@@ -90,7 +90,7 @@ class Service:
         """Called after each commit of this process, with the answer of what it wrote where that is known. Cheap; never
         the truth."""
         self._log_ends = LogEnds(settings)
-        self._turn = Turn()
+        self._one_in_hand = OneInHand()
         self.relay: Relay | None = None
         self.intakes: Sequence[Intake] = ()
         self.broker: KafkaBroker | None = None
@@ -270,7 +270,7 @@ class Service:
             clock=self.clock,
             settle_waiting=self.settle_waiting,
             committed=partial(self.committed, urgent=stateless),
-            turn=self._turn,
+            one_in_hand=self._one_in_hand,
         )
 
     async def _run_timers(self) -> None:

@@ -17,6 +17,7 @@ from shared.database import LOCK_TIMEOUT, Database, is_transient
 from shared.inbox import LateConflict
 from shared.isolating import describe_bug
 from shared.lanes import Lane, RawChunk
+from shared.one_in_hand import OneInHand
 from shared.outcomes import Answer
 from shared.parking import Full, NoRoom, Room
 from shared.positions import record_attempt, take_back_attempt
@@ -32,7 +33,6 @@ from shared.telemetry import (
     WRONG_PARTITION,
     logger,
 )
-from shared.turns import Turn
 
 ATTEMPTS_MAX = 3
 """A record that was begun this often and never ended is what kills the process: a dead letter. If that did not end
@@ -67,7 +67,7 @@ class ChunkTaker:
     records_max: int = 500
     """That are taken in one transaction."""
 
-    turn: Turn = field(default_factory=Turn)
+    one_in_hand: OneInHand = field(default_factory=OneInHand)
     """Of the process: who takes a record whose attempts are counted."""
 
     def __post_init__(self) -> None:
@@ -227,7 +227,7 @@ class ChunkTaker:
         it fails or is given up: only one of which nobody heard again tells that its process died of it."""
         place = (self.subscription.group, self.subscription.topic, lane.partition.partition, raw.base)
         is_begun = False
-        async with self.turn.take(hurries=self.subscription.stateless) as in_hand:
+        async with self.one_in_hand.take(hurries=self.subscription.stateless) as in_hand:
             try:
                 async with in_hand:
                     async with self.database.acquire(timeout=30) as connection:

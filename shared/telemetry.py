@@ -95,6 +95,11 @@ TIMERS_GIVEN_UP = Gauge(
     "Timers that failed too often and wait for an operator; each replica tells the same number.",
     ["service"],
 )
+TIMERS_OVERDUE = Gauge(
+    "careloop_timers_overdue_seconds",
+    "How long the oldest timer that is to run has been due, in clinic time; each replica tells the same number.",
+    ["service"],
+)
 NOT_READY = Gauge("careloop_not_ready", "Reasons for which this process is not ready, 0 while it is.", ["service"])
 TASK_RESTARTS = Counter("careloop_task_restarts", "Background tasks that failed and were started again.", ["task"])
 

@@ -101,6 +101,11 @@ IS_ANY_DUE = """
 select exists (select from delivery.timers where due_at <= $1 and kind = any($2::text[]) and failures < $3)
 """
 
+OVERDUE = """
+select extract(epoch from $1 - due_at)::float8 from delivery.timers where due_at <= $1 and failures < $2
+order by due_at limit 1
+"""
+
 COUNT_GIVEN_UP = "select count(*) from delivery.timers where due_at <= $1 and failures >= $2"
 
 
@@ -160,6 +165,11 @@ async def is_any_due(connection: Connection, *, kinds: Sequence[str], now: datet
     """Whether there may be one to run. One statement, and no transaction while there is none."""
     found: bool = await connection.fetchval(IS_ANY_DUE, now, kinds, FAILURES_MAX)
     return found
+
+
+async def load_overdue(connection: Connection, *, now: datetime) -> float:
+    """Seconds of clinic time for which the oldest timer that is to run has been due; 0 where there is none."""
+    return await connection.fetchval(OVERDUE, now, FAILURES_MAX) or 0.0
 
 
 async def count_given_up(connection: Connection, *, now: datetime) -> int:

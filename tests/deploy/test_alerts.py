@@ -40,6 +40,8 @@ LEAST: list[tuple[str, float, dict[str, str], set[str]]] = [
     ("outbox_oldest_seconds", 60, {"service": "plans"}, set()),
     ("outbox_backoff_members", 1, {}, {"RelayBackoff"}),
     ("timers_given_up", 1, {"service": "plans"}, {"TimersGivenUp"}),
+    ("timers_overdue_seconds", 601, {"service": "plans"}, {"TimersStand"}),
+    ("timers_overdue_seconds", 600, {"service": "plans"}, set()),
     ("not_ready", 1, {"service": "plans"}, {"NotReady"}),
     ("bugs_total", 1, {"where": "sender"}, {"Bugs"}),
     ("task_restarts_total", 9, {"task": "timers"}, {"TasksFail"}),

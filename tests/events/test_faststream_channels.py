@@ -11,8 +11,8 @@ from deploy.contracts.settings_page import settings_classes
 from shared.broker import build_broker
 from shared.events.catalogue import SERVICES
 from shared.intake import Intake
+from shared.one_in_hand import OneInHand
 from shared.service import Service
-from shared.turns import Turn
 
 DOCUMENT = yaml.safe_load((generate.REFERENCE / "asyncapi.yaml").read_text())
 
@@ -36,7 +36,7 @@ def subscribed(service: Service) -> set[tuple[str, str]]:
             clock=service.clock,
             settle_waiting=service.settle_waiting,
             committed=service.committed,
-            turn=Turn(),
+            one_in_hand=OneInHand(),
         ).subscribe(broker)
     subscribers = cast(list[Any], broker.subscribers)
     found = [(topic.name, subscriber.group_id) for subscriber in subscribers for topic in subscriber.topics]

@@ -1,13 +1,22 @@
 """What stands still or goes wrong is told: by readiness, and by figures that alert rules can see rise."""
 
 import asyncio
-from uuid import uuid4
+from datetime import timedelta
+from typing import Any, cast
+from uuid import UUID, uuid4
 
 import pytest
+from aiokafka import TopicPartition
 
+from shared.clock import wall_now
+from shared.lanes import Lane, RawChunk
+from shared.outcomes import Cause, Timer
+from shared.partitioning import partition_of
 from shared.telemetry import BUGS, SAFETY_FAILURES, TASK_RESTARTS, WRONG_PARTITION
+from shared.timers import save_timers
 from tests.fixtures.eventually import eventually
 from tests.fixtures.services import Publish, RunningService, RunService
+from tests.shared.delivery.books import PARTITIONS, Books
 from tests.shared.delivery.probe import ACTIVITY, build, pain
 
 RISING = (
@@ -27,6 +36,45 @@ async def test_a_figure_is_there_before_it_rises(run_service: RunService, probe_
     async with run_service(build, name="probe", database_url=probe_url) as running:
         told = (await running.client.get("/metrics")).text
         assert [line for line in RISING if line not in told] == []
+
+
+async def test_every_record_in_a_wrong_partition_counts(books: Books) -> None:
+    """Also several of one member in one chunk, and none of them beside one that is right."""
+
+    def counted() -> float:
+        return float(WRONG_PARTITION.labels(ACTIVITY)._value.get())
+
+    astray, before = member_of(1), counted()
+    scores = [(astray, 1), (astray, 2), (member_of(0), 3)]
+    records = [cast(Any, books.write(pain(member, score), partition=0)) for member, score in scores]
+    lane = Lane(TopicPartition(ACTIVITY, 0), start=0, cautious=False)
+    await books.taker().take(lane, RawChunk(0, len(records), records), counted=False, partitions=PARTITIONS)
+    assert counted() - before == 2
+    assert await books.effects(astray) == [1, 2]
+
+
+def member_of(partition: int) -> UUID:
+    """Somebody whose events go there."""
+    return next(member for member in iter(uuid4, None) if partition_of(member, PARTITIONS) == partition)
+
+
+async def test_a_timer_that_is_due_and_does_not_run_is_told(
+    run_service: RunService, probe_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as one of a kind that nobody takes, or whose handler hangs."""
+    monkeypatch.setattr("shared.housekeeping.HELD_EVERY_S", 0.1)
+    member, due = uuid4(), wall_now() - timedelta(hours=1)
+    cause = Cause(source="urn:test:app", id="e1", chain="c1")
+    async with run_service(build, name="probe", database_url=probe_url) as running:
+        async with running.service.database.acquire() as connection:
+            await save_timers(connection, [Timer(kind="gone", key="k", member_id=member, due_at=due, cause=cause)])
+
+        async def told() -> bool:
+            figures = (await running.client.get("/metrics")).text
+            (line,) = [line for line in figures.splitlines() if line.startswith("careloop_timers_overdue_seconds{")]
+            return 3_600 <= float(line.rsplit(" ", 1)[1]) < 3_700
+
+        await eventually(told, within=10)
 
 
 async def test_a_chunk_that_neither_ends_nor_fails_is_told(

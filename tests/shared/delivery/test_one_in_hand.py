@@ -5,7 +5,7 @@ from uuid import uuid4
 
 from shared.database import open_database
 from shared.member_locks import lock_members
-from shared.turns import Turn
+from shared.one_in_hand import OneInHand
 from tests.fixtures.databases import DatabaseFactory
 from tests.shared.delivery.books import SAFETY, Books, take_one
 from tests.shared.delivery.conftest import RED_FLAG
@@ -20,15 +20,15 @@ async def test_a_counted_red_flag_waits_for_no_ordinary_record_that_waits_for_it
     """Given a process that was begun too often without progress, and somebody who holds a member, when an ordinary
     record of that member is in hand, then a red flag is raised at once, and the record is taken later, blamed for
     nothing."""
-    member, turn = uuid4(), Turn()
+    member, one_in_hand = uuid4(), OneInHand()
     record = books.write(pain(member, 4))
     flag = books.write(pain(uuid4(), 8, findings=RED_FLAG), partition=1)
     async with books.transaction() as holder:
         await lock_members(holder, [member])
-        taking = asyncio.create_task(take_one(books.taker(turn=turn), record, counted=True))
+        taking = asyncio.create_task(take_one(books.taker(one_in_hand=one_in_hand), record, counted=True))
         await books.somebody_waits()
         async with asyncio.timeout(SOON_S):
-            await take_one(books.taker(SAFETY, turn=turn), flag, counted=True)
+            await take_one(books.taker(SAFETY, one_in_hand=one_in_hand), flag, counted=True)
         assert not taking.done()
     await taking
     assert "safety.flagged" in (await books.published())[0]["type"]
@@ -41,28 +41,28 @@ async def test_a_counted_red_flag_waits_for_no_connection_that_an_ordinary_recor
 ) -> None:
     """Given an ordinary pool of which every connection is held, when an ordinary record waits for one, then a red flag
     is raised at once."""
-    turn, record = Turn(), books.write(pain(uuid4(), 4))
+    one_in_hand, record = OneInHand(), books.write(pain(uuid4(), 4))
     flag = books.write(pain(uuid4(), 8, findings=RED_FLAG), partition=1)
     async with await open_database(await database(None), connections=2, application="test") as full:
         async with full.acquire(), full.acquire():
-            taker = books.taker(turn=turn)
+            taker = books.taker(one_in_hand=one_in_hand)
             taker.database = full
             taking = asyncio.create_task(take_one(taker, record, counted=True))
             await asyncio.sleep(0.2)
             async with asyncio.timeout(SOON_S):
-                await take_one(books.taker(SAFETY, turn=turn), flag, counted=True)
+                await take_one(books.taker(SAFETY, one_in_hand=one_in_hand), flag, counted=True)
         taking.cancel()
         await asyncio.wait([taking])
 
 
 async def test_no_two_counted_records_are_in_hand_at_once_whoever_hurries() -> None:
-    turn, in_hand, most, order = Turn(), 0, 0, list[str]()
+    one_in_hand, in_hand, most, order = OneInHand(), 0, 0, list[str]()
 
     async def hold(name: str, *, hurries: bool) -> None:
         nonlocal in_hand, most
         while True:
             try:
-                async with turn.take(hurries=hurries) as may_end:
+                async with one_in_hand.take(hurries=hurries) as may_end:
                     in_hand += 1
                     most = max(most, in_hand)
                     try:
@@ -84,28 +84,28 @@ async def test_no_two_counted_records_are_in_hand_at_once_whoever_hurries() -> N
     assert [name.split()[0] for name in order] == ["flag"] * 3 + ["ordinary"] * 3
 
 
-async def wait_for(turn: Turn) -> None:
-    async with turn.take(hurries=True):
+async def wait_for(one_in_hand: OneInHand) -> None:
+    async with one_in_hand.take(hurries=True):
         raise AssertionError("it was given up")
 
 
 async def test_a_red_flag_that_is_no_longer_wanted_leaves_the_turn_to_others() -> None:
-    turn = Turn()
-    async with turn.take(hurries=True):
-        given_up = asyncio.create_task(wait_for(turn))
+    one_in_hand = OneInHand()
+    async with one_in_hand.take(hurries=True):
+        given_up = asyncio.create_task(wait_for(one_in_hand))
         await asyncio.sleep(0)
         given_up.cancel()
         await asyncio.wait([given_up])
-    async with asyncio.timeout(1), turn.take(hurries=False) as may_end, may_end:
+    async with asyncio.timeout(1), one_in_hand.take(hurries=False) as may_end, may_end:
         await asyncio.sleep(0.01)
 
 
 async def test_a_red_flag_comes_while_what_gave_way_to_another_is_taken_back() -> None:
-    turn, raised = Turn(), list[str]()
+    one_in_hand, raised = OneInHand(), list[str]()
     is_given_up, may_go_on = asyncio.Event(), asyncio.Event()
 
     async def give_way() -> None:
-        async with turn.take(hurries=False) as may_end:
+        async with one_in_hand.take(hurries=False) as may_end:
             try:
                 async with may_end:
                     await asyncio.Event().wait()
@@ -114,7 +114,7 @@ async def test_a_red_flag_comes_while_what_gave_way_to_another_is_taken_back() -
                 await may_go_on.wait()
 
     async def hurry(name: str) -> None:
-        async with turn.take(hurries=True):
+        async with one_in_hand.take(hurries=True):
             raised.append(name)
 
     ordinary = asyncio.create_task(give_way())

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 
-class Turn:
+class OneInHand:
     """Of one process."""
 
     def __init__(self) -> None:
