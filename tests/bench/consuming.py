@@ -53,6 +53,7 @@ async def measure(
         await enroll(url, log.members)
     environment = stage.environment(log.namespace, url, BENCH_JOB=job, BENCH_SERVICE=service)
     async with AsyncExitStack() as stack:
+        stack.push_async_callback(stage.drop, url)  # or it would be vacuumed beside what is timed next
         watch = await asyncpg.connect(url)
         stack.push_async_callback(watch.close)
         gate = await asyncpg.connect(url)

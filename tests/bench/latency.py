@@ -41,6 +41,7 @@ async def contest(stage: Stage) -> dict[str, Any]:
         await clinic.enrol(hurting, coach=coach)
         await clinic.enrol([*quiet, *warming], coach=other)
         await clinic.settled()
+        await stage.rest()
         with describe_profile(clinic.pids["messaging"], profile):
             await _publish(clinic, warming, quiet, seconds=WARM_S, first=0)
         await clinic.settled()

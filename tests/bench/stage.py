@@ -3,12 +3,14 @@
 import asyncio
 import os
 import secrets
+import shutil
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -72,6 +74,19 @@ class Stage:
             await connection.close()
         return url
 
+    async def drop(self, url: str) -> None:
+        """Forget a database, whoever uses it."""
+        admin = await asyncpg.connect(self.servers.postgres_url)
+        await admin.execute(f"drop database {urlsplit(url).path[1:]} with (force)")
+        await admin.close()
+
+    async def rest(self) -> None:
+        """Until what earlier rows wrote lies on the disk: a commit that is timed would wait behind it."""
+        admin = await asyncpg.connect(self.servers.postgres_url)
+        await admin.execute("checkpoint")
+        await admin.close()
+        await asyncio.to_thread(os.sync)
+
     def processor_s(self) -> float:
         """Processor seconds that PostgreSQL and Kafka have used so far."""
         return sum(_processor_s(process) for process in psutil.process_iter() if _is_ours(process))
@@ -84,9 +99,16 @@ class Stage:
 
 @asynccontextmanager
 async def open_stage(*, records: int, rounds: int) -> AsyncIterator[Stage]:
-    """Servers of their own under build/."""
-    async with embedded_servers(data=DATA) as servers:
-        yield Stage(servers, records, rounds)
+    """Servers of their own under build/, new ones each time: what earlier runs left would be vacuumed beside what is
+    timed, a database a second."""
+    is_ours = False
+    try:
+        async with embedded_servers(data=DATA) as servers:
+            is_ours = True
+            yield Stage(servers, records, rounds)
+    finally:
+        if is_ours:  # and no other run's
+            shutil.rmtree(DATA, ignore_errors=True)
 
 
 @asynccontextmanager
