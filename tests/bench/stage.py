@@ -100,7 +100,7 @@ class Stage:
 @asynccontextmanager
 async def open_stage(*, records: int, rounds: int) -> AsyncIterator[Stage]:
     """Servers of their own under build/, new ones each time: what earlier runs left would be vacuumed beside what is
-    timed, a database a second."""
+    timed."""
     is_ours = False
     try:
         async with embedded_servers(data=DATA) as servers:
