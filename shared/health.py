@@ -4,6 +4,7 @@ Live: the event loop answers and the poll tasks run; never the broker or the dat
 answers, no chunk stuck or endless, no partition that cannot be opened or is paused by an alarm or for lack of room.
 """
 
+import asyncio
 from typing import Any
 
 from aiokafka.errors import KafkaError
@@ -20,6 +21,8 @@ from shared.outbox import load_outbox_age
 from shared.telemetry import NOT_READY
 from shared.timers import count_due, count_given_up
 
+ANSWERS_S = 2.0
+"""The database answers within this."""
 COUNT_OUTBOX = "select count(*) from (select from delivery.outbox limit 10001) as counted"
 COUNT_ALARMS = """
 select count(*) filter (where state = 'dead') as dead, count(*) filter (where state = 'parked') as parked,
@@ -60,7 +63,8 @@ async def _reasons(service: Host) -> list[str]:
         return [health.why]
     reasons = [reason for intake in service.intakes for reason in _reasons_of(intake)]
     try:
-        await service.database.fetchval("select 1", timeout=2)
+        async with asyncio.timeout(ANSWERS_S):  # waiting for a connection, too: they may all be held
+            await service.database.fetchval("select 1")
     except Exception as error:
         if not is_transient(error):
             raise

@@ -1,6 +1,7 @@
 """What stands still or goes wrong is told: by readiness, and by figures that alert rules can see rise."""
 
 import asyncio
+from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
 from typing import Any, cast
 from uuid import UUID, uuid4
@@ -76,6 +77,20 @@ async def test_a_timer_that_is_due_and_does_not_run_is_told(
             return 3_600 <= float(line.removeprefix(figure)) < 3_700
 
         await eventually(told, within=10)
+
+
+async def test_a_process_whose_connections_are_all_held_says_so_and_goes_on_telling_figures(
+    probe: RunningService,
+) -> None:
+    await probe.settled()
+    pool = probe.service.database
+    async with AsyncExitStack() as held, asyncio.timeout(20):
+        with suppress(TimeoutError):  # the relay keeps one for itself
+            for _ in range(pool.get_max_size()):
+                await held.enter_async_context(pool.acquire(timeout=1))
+        ready = await probe.client.get("/health/ready")
+        assert (ready.status_code, ready.json()["reasons"]) == (503, ["database: TimeoutError"])
+        assert 'careloop_not_ready{service="probe"} 1.0\n' in (await probe.client.get("/metrics")).text
 
 
 async def test_a_chunk_that_neither_ends_nor_fails_is_told(
