@@ -7,6 +7,7 @@ from shared.database import open_database
 from shared.member_locks import lock_members
 from shared.one_in_hand import OneInHand
 from tests.fixtures.databases import DatabaseFactory
+from tests.fixtures.eventually import eventually
 from tests.shared.delivery.books import SAFETY, Books, take_one
 from tests.shared.delivery.conftest import RED_FLAG
 from tests.shared.delivery.probe import pain
@@ -48,7 +49,7 @@ async def test_a_counted_red_flag_waits_for_no_connection_that_an_ordinary_recor
             taker = books.taker(one_in_hand=one_in_hand)
             taker.database = full
             taking = asyncio.create_task(take_one(taker, record, counted=True))
-            await asyncio.sleep(0.2)
+            await eventually(lambda: one_in_hand._giving_way is not None)
             async with asyncio.timeout(SOON_S):
                 await take_one(books.taker(SAFETY, one_in_hand=one_in_hand), flag, counted=True)
         taking.cancel()
@@ -56,6 +57,7 @@ async def test_a_counted_red_flag_waits_for_no_connection_that_an_ordinary_recor
 
 
 async def test_no_two_counted_records_are_in_hand_at_once_whoever_hurries() -> None:
+    flags_are_raised = asyncio.Event()
     one_in_hand, in_hand, most, order = OneInHand(), 0, 0, list[str]()
 
     async def hold(name: str, *, hurries: bool) -> None:
@@ -67,19 +69,21 @@ async def test_no_two_counted_records_are_in_hand_at_once_whoever_hurries() -> N
                     most = max(most, in_hand)
                     try:
                         async with may_end:
-                            await asyncio.sleep(0.02)
+                            await (asyncio.sleep(0) if hurries else flags_are_raised.wait())
                         order.append(name)
                     finally:
-                        await asyncio.sleep(0.005)  # it is taken back
+                        await asyncio.sleep(0)  # it is taken back
                         in_hand -= 1
                 return
             except TimeoutError:
                 assert not hurries
-                await asyncio.sleep(0.001)
+                await asyncio.sleep(0)
 
     ordinary = [asyncio.create_task(hold(f"ordinary {n}", hurries=False)) for n in range(3)]
-    await asyncio.sleep(0.01)
-    await asyncio.gather(*(hold(f"flag {n}", hurries=True) for n in range(3)), *ordinary)
+    await eventually(lambda: in_hand == 1)
+    await asyncio.gather(*(hold(f"flag {n}", hurries=True) for n in range(3)))
+    flags_are_raised.set()
+    await asyncio.gather(*ordinary)
     assert most == 1
     assert [name.split()[0] for name in order] == ["flag"] * 3 + ["ordinary"] * 3
 
@@ -97,7 +101,7 @@ async def test_a_red_flag_that_is_no_longer_wanted_leaves_the_turn_to_others() -
         given_up.cancel()
         await asyncio.wait([given_up])
     async with asyncio.timeout(1), one_in_hand.take(hurries=False) as may_end, may_end:
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0)
 
 
 async def test_a_red_flag_comes_while_what_gave_way_to_another_is_taken_back() -> None:
