@@ -70,7 +70,6 @@ class Overrider:
     cast: Cast
     crew: Crew
     told: list[OverrideTold] = field(default_factory=list)
-    refused: list[str] = field(default_factory=list)
 
     async def play(self, errands: Sequence[OverrideErrand]) -> None:
         began = monotonic()
@@ -102,9 +101,7 @@ class Overrider:
         if answer.status == 200:
             revised = PlanRevisedData.model_validate_json(orjson.dumps(answer.body))
             self.told.append(replace(one, revised=revised))
-            return
-        self.refused.append(answer.reason)
-        if answer.unknown:
+        elif answer.unknown:
             self.told.append(one)
 
     async def _ask(self, method: str, member_id: UUID, path: str, **what: Any) -> Answer:
