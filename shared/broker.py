@@ -3,14 +3,18 @@
 from faststream.kafka import KafkaBroker
 from faststream.security import BaseSecurity, SASLScram512
 
-from shared.kafka import client_options
+from shared.kafka import client_options, notice_vanished_brokers
 from shared.settings import ServiceSettings
 from shared.tolerant_records import tolerate_header_names
+
+LONGER_S = 5
+"""Than a rebalance, which is done when the last member has come or its session has ended, an answer may take."""
 
 
 def build_broker(settings: ServiceSettings) -> KafkaBroker:
     """A broker for subscriptions. It publishes nothing: events leave through the outbox."""
     tolerate_header_names()
+    notice_vanished_brokers()
     options = client_options(settings)
     security: BaseSecurity | None = None
     if settings.kafka_security != "PLAINTEXT":
@@ -27,6 +31,7 @@ def build_broker(settings: ServiceSettings) -> KafkaBroker:
     return KafkaBroker(
         settings.kafka_bootstrap.split(","),
         security=security,
+        request_timeout_ms=(settings.session_timeout_s + LONGER_S) * 1000,
         apply_types=False,
         logger=None,
         graceful_timeout=6.0,

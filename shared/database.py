@@ -7,11 +7,17 @@ import asyncpg
 import orjson
 from asyncpg.pool import PoolConnectionProxy
 
+from shared.vanishing import notice_vanished
+
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
 Database: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 
 LOCK_TIMEOUT = "10s"
 """How long a statement waits for what somebody else has locked, where its transaction says nothing else."""
+ANSWER_S = 25.0
+"""Whoever has not answered for so long has gone: the server itself ends each statement sooner."""
+CONNECT_S = 10.0
+"""Whoever cannot be reached for so long is asked again: a kernel waits twice as long each time before it repeats."""
 LIMITS = {
     # A process stopped inside a transaction must not hold a partition or a member for ever: the server ends it. One
     # stopped while the driver was preparing a statement does not count as idle; only the second limit ends that.
@@ -92,7 +98,22 @@ BUGS_ALL_THE_SAME: tuple[type[BaseException], ...] = (
 reached over TCP, as everything here is, does not fail so."""
 
 
+class _Pool(asyncpg.Pool):
+    """Where a connection ended while it was used, the server may have gone without a word, as one whose host failed
+    does: those that lie idle beside it would be found out one after another, each for as long as an answer may take."""
+
+    async def release(self, connection: Any, *, timeout: float | None = None) -> None:
+        try:
+            ended = connection.is_closed() or connection._protocol._is_cancelling()  # that it answers is waited for
+        except asyncpg.InterfaceError:  # the pool took it back when it closed
+            ended = True
+        if ended:
+            await self.expire_connections()
+        await super().release(connection, timeout=timeout)
+
+
 async def _prepare(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    notice_vanished(connection._transport)  # type: ignore[attr-defined]  # the driver has no word for it
     await connection.set_type_codec(
         "jsonb",
         encoder=lambda value: b"\x01" + orjson.dumps(value),
@@ -112,15 +133,22 @@ async def open_database(url: str, *, connections: int, application: str, is_kept
     for a database that can be built again, for which nobody waits for the disk."""
     settings: dict[str, Any] = {**LIMITS, **PLANNING, "application_name": application}
     settings["synchronous_commit"] = "on" if is_kept else "off"
-    return await asyncpg.create_pool(
+    pool = _Pool(
         url,
         min_size=2,
         max_size=connections,
+        max_queries=50_000,
+        max_inactive_connection_lifetime=300.0,
         init=_prepare,
         reset=_leave_as_it_is,
+        loop=None,
+        connection_class=asyncpg.Connection,
+        record_class=asyncpg.Record,
         server_settings=settings,
-        command_timeout=60,
+        timeout=CONNECT_S,
+        command_timeout=ANSWER_S,
     )
+    return await pool
 
 
 async def read_whole_tables(connection: Connection) -> None:

@@ -4,11 +4,12 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition, conn
 from aiokafka.errors import KafkaError
 
 from shared.settings import ServiceSettings
 from shared.topics import kafka_security
+from shared.vanishing import notice_vanished
 
 LOOK_S = 3.0
 """How long a broker may take to say what it holds of partitions."""
@@ -29,6 +30,18 @@ def new_producer(settings: ServiceSettings) -> AIOKafkaProducer:
         max_request_size=2 * 1024 * 1024,
         request_timeout_ms=15_000,
     )
+
+
+class _Protocol(conn.AIOKafkaProtocol):  # type: ignore[misc]  # aiokafka has no types
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        notice_vanished(transport)
+
+
+def notice_vanished_brokers() -> None:
+    """From now on every Kafka client of this process does. Its own limit on a request, which has to be longer than a
+    rebalance, is what a fetch would wait for."""
+    conn.AIOKafkaProtocol = _Protocol
 
 
 async def load_spans(
