@@ -17,6 +17,7 @@ import asyncpg
 from shared.clock import monotonic
 from shared.database import Connection
 from tests.chaos.faults import Fault, FaultKind, Service
+from tests.chaos.patience import connected
 from tests.chaos.restoring import restore
 from tests.chaos.slow_disk import slow_disk, stopped
 from tests.chaos.victim import CLOCK_STEP
@@ -289,14 +290,10 @@ class Driver:
 
     async def _tell_database(self, service: Service, statement: str, *, hold_s: float = 0.0) -> None:
         """One transaction; where the database is away, its servers' own fault comes first."""
-        async with self._servers:
-            connection = await asyncpg.connect(self.world.crews[service].database_url, timeout=10)
-            try:
-                async with connection.transaction():
-                    await connection.execute(statement)
-                    await asyncio.sleep(hold_s)
-            finally:
-                await connection.close(timeout=5)
+        url = self.world.crews[service].database_url
+        async with self._servers, connected(url) as connection, connection.transaction():
+            await connection.execute(statement)
+            await asyncio.sleep(hold_s)
 
     # -- time
 

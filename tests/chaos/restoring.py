@@ -4,7 +4,8 @@ import asyncio
 
 import asyncpg
 
-from tests.chaos.world import READY_S, Crew, World, patient
+from tests.chaos.patience import connected, patient
+from tests.chaos.world import READY_S, Crew, World
 from tests.fixtures.eventually import eventually
 
 COPIED_S = 30.0
@@ -41,11 +42,8 @@ async def restore(world: World, crew: Crew, *, after_s: float, servers: asyncio.
 
 
 async def _positions(crew: Crew) -> dict[tuple[str, str, int], int]:
-    connection = await asyncpg.connect(crew.database_url, timeout=5)
-    try:
+    async with connected(crew.database_url) as connection:
         return {tuple(row)[:3]: row["next_offset"] for row in await connection.fetch(POSITIONS)}
-    finally:
-        await connection.close(timeout=5)
 
 
 async def _end(crew: Crew) -> None:
@@ -56,8 +54,7 @@ async def _end(crew: Crew) -> None:
 
 async def _as_operator(world: World, name: str, *statements: str) -> None:
     """Each statement until nobody is connected who could hinder it."""
-    connection = await asyncpg.connect(world.stage.urls.postgres_url, timeout=10)
-    try:
+    async with connected(world.stage.urls.postgres_url) as connection:
         for statement in statements:
 
             async def done(statement: str = statement) -> bool:
@@ -69,5 +66,3 @@ async def _as_operator(world: World, name: str, *statements: str) -> None:
                 return True
 
             await eventually(done, within=COPIED_S, what="a database is copied")
-    finally:
-        await connection.close()

@@ -2,10 +2,12 @@
 
 import asyncio
 import signal
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from services.plans.subscriptions import SUBSCRIPTIONS
@@ -122,12 +124,18 @@ async def run(stage: Stage, plan: Plan, *, mutant: str | None = None, say: Calla
         except* (AssertionError, TimeoutError, EndedByItself) as failures:
             problems = Findings()
             for failure in _leaves(failures):
-                problems.add("rest", f"{type(failure).__name__} {failure}")
+                problems.add("rest", f"{type(failure).__name__} at {_place_of(failure)}: {failure}")
             findings = problems.found
         finally:
             await publisher.close()
             await asker.close()
         return Outcome(plan, findings, driver.done, str(world.folder))
+
+
+def _place_of(failure: BaseException) -> str:
+    """The last line of the run's own that led to it."""
+    ours = [frame for frame in traceback.extract_tb(failure.__traceback__) if "/tests/" in frame.filename]
+    return f"{Path(ours[-1].filename).name}:{ours[-1].lineno}" if ours else "a place of somebody else"
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:

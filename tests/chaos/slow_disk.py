@@ -10,11 +10,14 @@ import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 
-import asyncpg
 import psutil
+
+from tests.chaos.patience import connected, patient
+from tests.fixtures.eventually import eventually
 
 FLUSH_MS = 100
 """The longest that PostgreSQL lets a flush wait."""
+TOLD_S, AGAIN_S = 10.0, 90.0
 STALLED_S, ANSWERS_S = (0.1, 0.5), (0.2, 0.8)
 SLOW = (
     f"alter system set commit_delay = {FLUSH_MS * 1000}",
@@ -38,12 +41,15 @@ async def slow_disk(postmaster: int, url: str, *, chance: random.Random) -> Asyn
 
 
 async def _tell(url: str, statements: tuple[str, ...]) -> None:
-    connection = await asyncpg.connect(url, timeout=10)
-    try:
-        for statement in statements:
-            await connection.execute(statement, timeout=10)
-    finally:
-        await connection.close(timeout=5)
+    """Each as often as it takes: a server that stood still until now answers late."""
+
+    async def told() -> bool:
+        async with connected(url) as connection:
+            for statement in statements:
+                await connection.execute(statement, timeout=TOLD_S)
+        return True
+
+    await eventually(patient(told), within=AGAIN_S, what="the server is told of its disk")
 
 
 async def _stall(postmaster: int, chance: random.Random) -> None:

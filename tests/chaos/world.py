@@ -11,7 +11,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import psutil
 
 from deploy.local.databases import create_databases, database_name, service_database_url
@@ -24,6 +23,7 @@ from shared.clock import Anchor, AnchoredClock, write_anchor
 from shared.database import Connection, open_database
 from shared.topics import create_topics
 from tests.chaos.faults import SERVICES, Service
+from tests.chaos.patience import connected, patient
 from tests.chaos.victim import KEYS
 from tests.fixtures.eventually import eventually
 from tests.fixtures.processes import ServiceProcess
@@ -215,11 +215,8 @@ class World:
         """Until each partition has made progress since its last starts."""
 
         async def moves() -> bool:
-            connection = await asyncpg.connect(self.crews[service].database_url, timeout=5)
-            try:
+            async with connected(self.crews[service].database_url) as connection:
                 stalled = await connection.fetchval(NOT_MOVING)
-            finally:
-                await connection.close(timeout=5)
             return bool(stalled <= STALLED_MAX)
 
         await eventually(patient(moves), within=READY_S, what=f"{service} makes progress")
@@ -239,18 +236,6 @@ class World:
 
 class EndedByItself(Exception):
     """A process that nobody hurt is gone."""
-
-
-def patient(condition: Any) -> Any:
-    """A server that does not answer yet counts as not yet."""
-
-    async def asked() -> bool:
-        try:
-            return bool(await condition())
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            raise AssertionError(f"{type(error).__name__}") from error
-
-    return asked
 
 
 @asynccontextmanager
