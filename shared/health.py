@@ -114,7 +114,7 @@ async def _progress(service: Host) -> dict[str, Any]:
         pending = {work.name: await work.count(connection, now) for work in service.pending}
         positions = await load_all_positions(connection)
     try:
-        lag = await service.lag(positions)
+        lag = sum(one.records for one in (await service.find_unread(positions)).values())
     except KafkaError as error:
         return {"settled": False, "why": f"kafka: {type(error).__name__}"}
     assert held is not None

@@ -8,7 +8,7 @@ from typing import Protocol
 from shared.clock import Clock
 from shared.database import Connection, Database
 from shared.intake import Intake
-from shared.lag import Positions
+from shared.lag import Place, Positions, Unread
 from shared.replaying import Reader
 from shared.subscriptions import TimerHandler
 
@@ -45,6 +45,6 @@ class Host(Protocol):
     @property
     def database(self) -> Database: ...
 
-    async def lag(self, positions: Positions) -> int: ...
+    async def find_unread(self, positions: Positions) -> dict[Place, Unread]: ...
 
     def committed(self, published: int) -> None: ...

@@ -2,19 +2,33 @@
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import get_args
 from uuid import UUID
 
+from aiokafka.errors import KafkaError
 from asyncpg import Record
 
+from shared.clock import monotonic
 from shared.database import Connection, read_whole_tables
 from shared.held_events import WAITED_TOO_LONG, HeldState, Mark, find_expired, load_queues, mark_held
 from shared.hosting import Host
 from shared.inbox import forget_taken, record_outcomes
+from shared.lag import Waits, load_all_positions
 from shared.member_locks import lock_members
 from shared.outbox import load_outbox_age
 from shared.replaying import drain_queue
-from shared.telemetry import HELD_BYTES, HELD_EVENTS, HELD_OLDEST, OUTBOX_OLDEST, RECORDS, TIMERS_OVERDUE, logger
+from shared.telemetry import (
+    HELD_BYTES,
+    HELD_EVENTS,
+    HELD_OLDEST,
+    LAG_RECORDS,
+    LAG_SECONDS,
+    OUTBOX_OLDEST,
+    RECORDS,
+    TIMERS_OVERDUE,
+    logger,
+)
 from shared.timers import load_overdue
 
 COUNT_HELD = """
@@ -26,6 +40,7 @@ from delivery.held_events group by consumer_group, state
 HELD_EVERY_S = 5.0
 HELD_COUNT_S = 4.0
 """Counting a very long table is given up after this, and the figures stay as they were."""
+LAG_EVERY_S = 5.0
 EXPIRY_TICK_S = 1.0
 EXPIRED_MAX = 100
 FORGET_EVERY_S = 600.0
@@ -105,6 +120,23 @@ def _tell_held(service: Host, counted: Mapping[tuple[str, str], Record]) -> None
         HELD_BYTES.labels(group).set(held_bytes[group])
     for intake in service.intakes:
         intake.room.held_bytes = held_bytes[intake.subscription.group]
+
+
+async def tell_lag(service: Host) -> None:
+    """Tell how much no process of this service has taken, of any partition, and since when. Told from the positions in
+    the database: who else reads in the name of a group, for another one, moves those that Kafka knows."""
+    waits = Waits()
+    while True:
+        async with service.database.acquire(timeout=30) as connection:
+            positions = await load_all_positions(connection)
+        with suppress(KafkaError):  # whoever reads or publishes tells of that
+            unread = await service.find_unread(positions)
+            waited = waits.look(unread, at=monotonic())
+            for group in service.readers:
+                of_group = [place for place in unread if place[0] == group]
+                LAG_RECORDS.labels(group).set(sum(unread[place].records for place in of_group))
+                LAG_SECONDS.labels(group).set(max((waited[place] for place in of_group), default=0.0))
+        await asyncio.sleep(LAG_EVERY_S)
 
 
 async def forget_old(service: Host) -> None:

@@ -1,6 +1,8 @@
-"""How far behind the log this service's consumer groups are, whichever process owns which partition."""
+"""How far behind the log this service's consumer groups are, and since when, whichever process owns which partition."""
 
 import asyncio
+from collections import deque
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -14,8 +16,10 @@ from shared.subscriptions import Subscription
 from shared.topics import topic_name
 
 NEXT_OFFSETS = "select consumer_group, topic, partition, next_offset from delivery.positions"
-Positions: TypeAlias = dict[tuple[str, str, int], int]
-"""The next offset by consumer group, topic and partition."""
+Place: TypeAlias = tuple[str, str, int]
+"""A consumer group in a partition of a topic."""
+Positions: TypeAlias = dict[Place, int]
+"""The next offset by place."""
 
 
 async def load_all_positions(connection: Connection) -> Positions:
@@ -26,6 +30,44 @@ async def load_all_positions(connection: Connection) -> Positions:
 MARKERS_MAX = 3
 """A lag of so few offsets may hold no record at all."""
 READ_S = 2.0
+ENDS_MAX = 1_000
+"""So many ends of a partition are remembered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """What a group has not taken of a partition."""
+
+    position: int
+    end: int
+
+    @property
+    def records(self) -> int:
+        """At most: offsets that hold no record count."""
+        return self.end - self.position
+
+
+class Waits:
+    """For how long what is unread has been in the log, as far as one process has seen."""
+
+    def __init__(self) -> None:
+        self._ends: dict[Place, deque[tuple[float, int]]] = {}
+        """Times at which somebody looked, and where the log ended then."""
+
+    def look(self, unread: Mapping[Place, Unread], *, at: float) -> dict[Place, float]:
+        """Seconds for which the oldest record of each of these places has waited, at least. `at`: machine time."""
+        self._ends = {place: self._ends.get(place, deque()) for place in unread}
+        for place, ends in self._ends.items():
+            one = unread[place]
+            if ends and one.end < ends[-1][1]:
+                ends.clear()  # another log
+            while ends and ends[0][1] <= one.position:
+                ends.popleft()
+            if not ends or one.end > ends[-1][1]:
+                if len(ends) >= ENDS_MAX:
+                    ends.pop()
+                ends.append((at, one.end))
+        return {place: at - ends[0][0] for place, ends in self._ends.items()}
 
 
 @dataclass(slots=True)
@@ -51,10 +93,10 @@ class LogEnds:
         self._looked: dict[tuple[str, TopicPartition], Looked] = {}
         """What a look at each partition from where a group stands has found."""
 
-    async def behind(self, positions: Positions, subscriptions: list[Subscription]) -> int:
-        """Records between these positions and the end. KafkaError where no broker answers."""
+    async def find_unread(self, positions: Positions, subscriptions: list[Subscription]) -> dict[Place, Unread]:
+        """Where something lies between these positions and the end. KafkaError where no broker answers."""
         if not subscriptions:
-            return 0
+            return {}
         names = {s.topic: topic_name(self._settings.namespace, s.topic) for s in subscriptions}
         consumer = await self._open(sorted(names.values()))
         partitions = {
@@ -62,13 +104,14 @@ class LogEnds:
             for topic, name in names.items()
         }
         ends = await consumer.end_offsets([one for several in partitions.values() for one in several])
-        behind = 0
+        unread: dict[Place, Unread] = {}
         for s in subscriptions:
             for partition in partitions[s.topic]:
-                start, end = positions.get((s.group, s.topic, partition.partition), 0), ends[partition]
+                place = s.group, s.topic, partition.partition
+                start, end = positions.get(place, 0), ends[partition]
                 if start < end and await self._holds_record(consumer, (s.group, partition), start, end):
-                    behind += end - start
-        return behind
+                    unread[place] = Unread(start, end)
+        return unread
 
     async def _holds_record(
         self, consumer: AIOKafkaConsumer, place: tuple[str, TopicPartition], start: int, end: int

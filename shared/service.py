@@ -30,11 +30,11 @@ from shared.events.catalogue import TOPIC_OF
 from shared.events.codec import Decoder
 from shared.health import health_routes
 from shared.hosting import Health, Pending
-from shared.housekeeping import count_held, expire_waiting, forget_old
+from shared.housekeeping import count_held, expire_waiting, forget_old, tell_lag
 from shared.http import Problem, install_problems
 from shared.intake import Intake
 from shared.isolating import describe_bug
-from shared.lag import LogEnds, Positions
+from shared.lag import LogEnds, Place, Positions, Unread
 from shared.member_locks import lock_members
 from shared.migrating import missing_migrations
 from shared.one_in_hand import OneInHand
@@ -149,9 +149,9 @@ class Service:
             return 0
         return await settle_waiting(connection, member_ids, now, readers=self.readers, service=self.name)
 
-    async def lag(self, positions: Positions) -> int:
-        """Records between these positions and the end of the log. KafkaError where no broker answers."""
-        return await self._log_ends.behind(positions, [reader.subscription for reader in self.readers.values()])
+    async def find_unread(self, positions: Positions) -> dict[Place, Unread]:
+        """Where something lies between these positions and the end of the log. KafkaError where no broker answers."""
+        return await self._log_ends.find_unread(positions, [reader.subscription for reader in self.readers.values()])
 
     def committed(self, published: int, answer: Answer | None = None, *, urgent: bool = False) -> None:
         """Something was committed by this process: wake whoever acts on it. `answer`: of all that it wrote."""
@@ -189,6 +189,7 @@ class Service:
             await self._reach_kafka()
             for intake in self.intakes:
                 self._spawn(Task(f"positions {intake.subscription.group}", intake.watch.run))
+            self._spawn(Task("lag", tell_lag))
         gc.collect()
         gc.freeze()
         gc.set_threshold(100_000, 50, 50)

@@ -78,6 +78,16 @@ HELD_OLDEST = Gauge(
     "Age of the oldest event held in that state, 0 where there is none; each replica tells the same number.",
     ["consumer_group", "state"],
 )
+LAG_RECORDS = Gauge(
+    "careloop_lag_records",
+    "Records that the group has not taken, of all partitions; each replica tells the same number.",
+    ["consumer_group"],
+)
+LAG_SECONDS = Gauge(
+    "careloop_lag_seconds",
+    "For how long the oldest record that the group has not taken has been in the log, as far as this process has seen.",
+    ["consumer_group"],
+)
 OUTBOX_OLDEST = Gauge(
     "careloop_outbox_oldest_seconds",
     "Age of the oldest event that Kafka does not have yet, 0 where there is none; each replica tells the same number.",

@@ -36,6 +36,10 @@ LEAST: list[tuple[str, float, dict[str, str], set[str]]] = [
     ("partitions_paused", 1, GROUP, {"PartitionsPaused"}),
     ("partitions_undelivered", 1, GROUP, {"PartitionsUndelivered"}),
     ("partitions_unopened", 1, GROUP, {"PartitionsUnopened"}),
+    ("lag_seconds", 61, {"consumer_group": "plans.safety"}, {"RedFlagsWait"}),
+    ("lag_seconds", 60, {"consumer_group": "plans.safety"}, set()),
+    ("lag_seconds", 601, GROUP, {"Behind"}),
+    ("lag_seconds", 600, GROUP, set()),
     ("outbox_oldest_seconds", 61, {"service": "plans"}, {"OutboxStands"}),
     ("outbox_oldest_seconds", 60, {"service": "plans"}, set()),
     ("outbox_backoff_members", 1, {}, {"RelayBackoff"}),
@@ -91,7 +95,7 @@ def test_names_are_used_once_and_the_promised_alarms_are_there() -> None:
     about = " ".join(rule["expr"] for rule in RULES)
     for figure in (
         "held_events", "held_oldest_seconds", "safety_failures_total", "partitions_paused", "partitions_undelivered",
-        "partitions_full", "outbox_backoff_members", "timers_given_up", "not_ready", "bugs_total",
+        "partitions_full", "outbox_backoff_members", "timers_given_up", "not_ready", "bugs_total", "lag_seconds",
     ):  # fmt: skip
         assert f"careloop_{figure}" in about
 
