@@ -102,6 +102,9 @@ def topic_settings(topic: Topic, *, replication: int) -> dict[str, str]:
         # gigabytes is refused by its size.
         "compression.type": "uncompressed",
         "min.insync.replicas": str(max(1, replication - 1)),
+        # Whatever the cluster's default is: a replica that was behind would lead without what was accepted, and what
+        # comes then would lie at offsets that groups have passed.
+        "unclean.leader.election.enable": "false",
     }
 
 

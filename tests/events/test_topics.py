@@ -55,6 +55,7 @@ async def test_topics_are_made_once_as_the_catalogue_says(
             "message.timestamp.after.max.ms": str(60 * 60 * 1000),
             "compression.type": "uncompressed",
             "min.insync.replicas": "1",
+            "unclean.leader.election.enable": "false",
         }
 
 
