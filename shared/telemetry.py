@@ -19,6 +19,8 @@ from prometheus_client import Counter, Gauge, Histogram
 from shared.clock import CLOCK_STEPS_BACK as CLOCK_STEPS_BACK
 from shared.clock import monotonic
 from shared.isolating import describe_bug
+from shared.log_output import LOG_LINES_LOST as LOG_LINES_LOST
+from shared.log_output import LogOutput
 
 Entry = MutableMapping[str, Any]
 
@@ -116,6 +118,7 @@ TASK_RESTARTS = Counter("careloop_task_restarts", "Background tasks that failed 
 
 def configure_logs(level: str, *, service: str) -> None:
     """JSON lines on stdout. Libraries log through the same pipe, warnings and up."""
+    output: Any = LogOutput(sys.stdout.fileno())
 
     def name_service(_: Any, __: str, entry: Entry) -> Entry:
         entry["service"] = service  # not a context variable: threads have none of ours
@@ -132,10 +135,10 @@ def configure_logs(level: str, *, service: str) -> None:
     structlog.configure(
         processors=[*chain, render],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level)),
-        logger_factory=structlog.WriteLoggerFactory(),
+        logger_factory=structlog.WriteLoggerFactory(output),
         cache_logger_on_first_use=True,
     )
-    pipe = _Pipe(sys.stdout)
+    pipe = _Pipe(output)
     pipe.addFilter(Repeats())
     pipe.setFormatter(
         structlog.stdlib.ProcessorFormatter(
