@@ -1,8 +1,7 @@
 """Given timers that are due, when replicas claim them, then each runs once, in order, and none is lost to a failure."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from datetime import timedelta
-from itertools import pairwise
 from typing import Any
 from uuid import uuid4
 
@@ -11,7 +10,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from shared import timers as runtime
-from shared.database import Connection, Database, is_transient, open_database
+from shared.database import Connection, Database, open_database
 from shared.events import MemberPaused, PainSettled
 from shared.events.members import MemberPausedData
 from shared.member_locks import claim_members, lock_members
@@ -22,7 +21,6 @@ from shared.subscriptions import TimerSubscription
 from shared.timers import (
     FAILURES_MAX,
     Caution,
-    TimersRun,
     cancel_member_timers,
     cancel_timers,
     count_due,
@@ -31,7 +29,7 @@ from shared.timers import (
 from tests.fixtures.databases import DatabaseFactory
 from tests.fixtures.eventually import eventually
 from tests.fixtures.services import RunService
-from tests.shared.delivery.timing import NOW, Journal, Misdeed, raise_bug, run, run_claim, save, timer
+from tests.shared.delivery.timing import NOW, Journal, Misdeed, raise_bug, rows_of, run, run_claim, save, timer
 
 
 @pytest.fixture
@@ -58,46 +56,6 @@ async def draft_what_is_too_large(connection: Connection, outcomes: Outcomes, ti
 
 async def open_no_file(connection: Connection, outcomes: Outcomes, timer: Timer) -> None:
     raise FileNotFoundError(2, "No such file or directory")
-
-
-async def take_too_long(connection: Connection, outcomes: Outcomes, timer: Timer) -> None:
-    await connection.execute("set local statement_timeout = '20ms'")
-    await connection.execute("select pg_sleep(1)")
-
-
-async def time_out(connection: Connection, outcomes: Outcomes, timer: Timer) -> None:
-    raise TimeoutError
-
-
-async def lose_the_connection(connection: Connection, outcomes: Outcomes, timer: Timer) -> None:
-    await connection.execute("select pg_terminate_backend(pg_backend_pid())")
-
-
-async def run_on(
-    pool: Database, journal: Journal, caution: Caution, until: Callable[[], Awaitable[object]], *, rounds: int = 99
-) -> TimersRun:
-    """As a service does: transaction after transaction, whatever the world does to them. What the last one did."""
-    for _ in range(rounds):
-        result = TimersRun()
-        try:
-            async with pool.acquire() as connection, connection.transaction():
-                result = await run_claim(connection, journal, caution)
-        except Exception as error:
-            if not is_transient(error):
-                raise
-        if await until():
-            return result
-    raise AssertionError(f"not within {rounds} rounds; began {journal.began}")
-
-
-async def rows_of(pool: Database) -> dict[str, int]:
-    """The timers that are left, with how often they failed."""
-    return {row["key"]: row["failures"] for row in await pool.fetch("select key, failures from delivery.timers")}
-
-
-@pytest.fixture
-def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime, "PAUSE_MAX_S", 0.0)
 
 
 async def test_due_timers_run_once_oldest_first_and_later_ones_stay(pool: Database) -> None:
@@ -245,100 +203,15 @@ async def test_no_more_members_are_claimed_than_asked_for_and_the_first_ones_fir
 async def test_whatever_one_timer_does_wrong_it_fails_alone(pool: Database, misdeed: Misdeed) -> None:
     journal = Journal()
     journal.misdeeds = {"t3": misdeed}
-    await save(pool, *(timer(uuid4(), f"t{place}", due_in_s=place - 9) for place in range(6)))
+    members = [uuid4() for _ in range(6)]
+    await save(pool, *(timer(member, f"t{place}", due_in_s=place - 9) for place, member in enumerate(members)))
     async with pool.acquire() as connection, connection.transaction():
         result = await run_claim(connection, journal, Caution())
     assert (result.run, result.published, len(result.bugs)) == (6, 5, 1)
     assert await rows_of(pool) == {"t3": 1}
-    assert await pool.fetchval("select count(*) from delivery.outbox") == 5
+    told = [row["member_id"] for row in await pool.fetch("select member_id from delivery.outbox order by outbox_id")]
+    assert told == [*members[:3], *members[4:]], "in the order in which they were due all the same"
     assert await pool.fetchval("select retry_at > clock_timestamp() from delivery.timers")
-
-
-@pytest.mark.parametrize("misdeed", [take_too_long, time_out], ids=lambda one: one.__name__)
-async def test_a_timer_that_always_takes_too_long_is_found_and_counted_while_the_others_run(
-    pool: Database, no_pauses: None, misdeed: Misdeed
-) -> None:
-    journal, caution = Journal(), Caution()
-    journal.misdeeds = {"slow": misdeed}
-    await save(pool, timer(uuid4(), "slow"), *(timer(uuid4(), f"t{place}") for place in range(12)))
-
-    async def it_was_counted() -> bool:
-        left = await rows_of(pool)
-        if set(left) == {"slow"}:
-            await save(pool, timer(uuid4(), f"later{len(journal.ran)}"))
-        return left["slow"] == 1
-
-    counted = await run_on(pool, journal, caution, it_was_counted)
-    assert [len(batch) for batch in journal.began[:4]] == [13, 6, 3, 1], "it is due first, so it is always among them"
-    alone = [place for place, batch in enumerate(journal.began) if batch == ["slow"]]
-    assert len(alone) == FAILURES_MAX
-    assert all(later - earlier == 2 for earlier, later in pairwise(alone)), "the others have every other turn"
-    assert len(counted.bugs) == 1
-    assert counted.bugs[0].endswith(f"alone {FAILURES_MAX} times")
-
-    del journal.misdeeds["slow"]
-    await pool.execute("update delivery.timers set retry_at = null where key = 'slow'")
-    caution.suspects["probe", "slow"].not_before = 0
-    await run_on(pool, journal, caution, nothing_is_left(pool))
-    assert not caution.suspects
-
-
-def nothing_is_left(pool: Database) -> Callable[[], Awaitable[bool]]:
-    async def nothing() -> bool:
-        return not await rows_of(pool)
-
-    return nothing
-
-
-async def test_what_the_world_did_counts_against_no_timer_and_all_run_when_it_is_over(
-    pool: Database, no_pauses: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    journal, caution, count = Journal(), Caution(), 40
-    monkeypatch.setattr(runtime, "FAILURES_MAX", 2)
-    keys = [f"t{place:02}" for place in range(count)]
-    journal.misdeeds = dict.fromkeys(keys, lose_the_connection)
-    await save(pool, *(timer(uuid4(), key) for key in keys))
-
-    async def many_are_suspect() -> bool:
-        return len(caution.suspects) > 5 and max(one.failed for one in caution.suspects.values()) > 2
-
-    await run_on(pool, journal, caution, many_are_suspect)
-    assert await rows_of(pool) == dict.fromkeys(keys, 0)
-    journal.misdeeds.clear()
-    await run_on(pool, journal, caution, nothing_is_left(pool), rounds=16)
-    assert sorted(journal.ran) == keys
-    assert not caution.suspects
-
-
-async def test_a_connection_that_the_server_ended_after_long_is_the_timers_own_doing(
-    pool: Database, no_pauses: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(runtime, "ENDED_S", 0.0)
-    journal = Journal()
-    journal.misdeeds = {"long": lose_the_connection}
-    await save(pool, timer(uuid4(), "long"))
-
-    async def it_is_counted() -> bool:
-        return await rows_of(pool) == {"long": 1}
-
-    await run_on(pool, journal, Caution(), it_is_counted, rounds=FAILURES_MAX + 1)
-
-
-async def test_a_suspect_that_was_cancelled_is_forgotten(pool: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime, "FORGET_S", 0.0)
-    journal, caution = Journal(), Caution()
-    journal.misdeeds = {"gone": time_out}
-    await save(pool, timer(uuid4(), "gone"))
-
-    async def it_is_suspect() -> bool:
-        return bool(caution.suspects)
-
-    await run_on(pool, journal, caution, it_is_suspect, rounds=1)
-    await pool.execute("delete from delivery.timers")
-    caution.suspects["probe", "gone"].not_before = 0
-    async with pool.acquire() as connection, connection.transaction():
-        await run_claim(connection, journal, caution)
-    assert not caution.suspects
 
 
 def told_of_given_up(service: str) -> float | None:

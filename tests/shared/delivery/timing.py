@@ -27,6 +27,11 @@ async def save(pool: Database, *timers: Timer) -> None:
         await save_timers(connection, timers)
 
 
+async def rows_of(pool: Database) -> dict[str, int]:
+    """The timers that are left, with how often they failed."""
+    return {row["key"]: row["failures"] for row in await pool.fetch("select key, failures from delivery.timers")}
+
+
 Misdeed = Callable[[Connection, Outcomes, Timer], Awaitable[object]]
 
 
@@ -61,7 +66,13 @@ async def run(connection: Connection, journal: Journal, now: datetime = NOW) -> 
     return (await run_claim(connection, journal, Caution(), now)).run
 
 
-async def run_claim(connection: Connection, journal: Journal, caution: Caution, now: datetime = NOW) -> TimersRun:
+async def run_claim(
+    connection: Connection,
+    journal: Journal,
+    caution: Caution,
+    now: datetime = NOW,
+    settle: Callable[[Connection, Sequence[UUID], datetime], Awaitable[int]] = nothing_waits,
+) -> TimersRun:
     return await run_timers(
-        connection, {"probe": journal}, service="probe", now=now, settle_waiting=nothing_waits, caution=caution
+        connection, {"probe": journal}, service="probe", now=now, settle_waiting=settle, caution=caution
     )
