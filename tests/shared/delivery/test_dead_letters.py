@@ -312,16 +312,21 @@ async def test_a_replay_that_is_killed_within_a_transaction_has_changed_nothing(
     assert await effects_of(probe, member) == [9, 1, 6, 2]
 
 
+@pytest.mark.parametrize(("score", "outcome"), [(9, "dead"), (8, "waiting")])
 async def test_a_replay_that_makes_a_dead_letter_of_what_is_behind_has_failed(
-    probe: RunningService, publish: Publish, operator: Operator
+    probe: RunningService, publish: Publish, operator: Operator, score: int, outcome: str
 ) -> None:
-    """Given a dead letter that is mended and a bug in the event behind it, then whoever replays hears of that."""
+    """Given a dead letter that is mended and a bug in the event behind it, then whoever replays hears of that. What
+    stays, such as that one or one that must wait, is not told as taken."""
     member = uuid4()
     await publish.raw(ACTIVITY, old_pain(member, 1), key=member_key(member))
-    await publish(ACTIVITY, pain(member, 9))
+    await publish(ACTIVITY, pain(member, score))
     await probe.settled()
     operator.readers = readers({OLD_PAIN: upcast_pain})
     (done,) = await operator("replay", (await held(probe))[0]["held_id"])
-    assert [fate.outcome for fate in done.step.fates] == ["applied", "dead"]
+    assert [fate.outcome for fate in done.step.fates] == ["applied", outcome]
     assert done.step.result == "done"
-    assert done.failed
+    assert done.failed == (outcome == "dead")
+    assert done.step.taken == 1
+    (audit,) = await probe.service.database.fetch("select details from delivery.operations")
+    assert audit["details"]["taken"] == 1

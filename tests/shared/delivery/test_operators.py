@@ -5,11 +5,14 @@ from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
+import asyncpg
 import pytest
 
 from deploy.dead_letters import running
-from deploy.dead_letters.running import REST_AFTER, Request, Runner
+from deploy.dead_letters.running import REST_AFTER, TRIES_MAX, Request, Runner
 from shared.clock import WallClock, wall_now
+from shared.database import Connection
+from shared.dead_letters import Bench, Step, replay
 from tests.shared.delivery.books import Books
 from tests.shared.delivery.operating import readers
 from tests.shared.delivery.probe import pain
@@ -35,6 +38,37 @@ async def test_what_a_rate_leaves_in_the_middle_is_the_operators_for_a_minute(bo
     (rest, *_) = await books.held()
     assert rest["reason"] == "long-queue"
     assert rest["expires_at"] > wall_now() + REST_AFTER / 2
+
+
+@pytest.mark.parametrize("failures", [1, TRIES_MAX])
+async def test_a_replay_that_loses_the_database_tries_again_a_few_times(
+    books: Books, monkeypatch: pytest.MonkeyPatch, failures: int
+) -> None:
+    """A restart of it ends no replay of thousands; one that stays away is told."""
+    member, tried = uuid4(), list[int]()
+    await queue_of(books, member, 1)
+    (head, _) = await books.held()
+
+    async def lose_the_database_at_first(connection: Connection, held_id: int, bench: Bench) -> Step:
+        tried.append(held_id)
+        if len(tried) <= failures:
+            await connection.execute("select pg_terminate_backend(pg_backend_pid())")
+        return await replay(connection, held_id, bench)
+
+    monkeypatch.setattr(running, "asyncio", SimpleNamespace(sleep=no_pause))
+    monkeypatch.setattr(running, "replay", lose_the_database_at_first)
+    one = runner(books, held_id=head["held_id"])
+    if failures < TRIES_MAX:
+        assert [done.step.taken async for done in one.run()] == [2]
+        assert await books.effects(member) == [9, 1]
+    else:
+        with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError)):
+            [_ async for _ in one.run()]
+        assert len(tried) == TRIES_MAX
+
+
+async def no_pause(_: float) -> None:
+    pass
 
 
 async def test_a_rate_is_kept_over_all_pages(books: Books, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,17 +1,22 @@
 """Queues of held events: who looks at one holds its member, and what is added or taken is so in order, and whole."""
 
 import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
 from uuid import uuid4
 
 import pytest
 
 from deploy.dead_letters.listing import Filters, count_ids, find_ids, list_queues, newest_id
+from shared.arrivals import WAIT_MAX
 from shared.clock import wall_now
 from shared.database import LOCK_TIMEOUT, Connection
-from shared.dead_letters import Bench, Step, discard, replay
+from shared.dead_letters import NO_READER, Bench, Step, discard, go_on, replay
 from shared.inbox import find_outcomes
 from shared.member_locks import claim_members, lock_members
 from shared.positions import lock_positions
+from shared.replaying import Reader
 from tests.shared.delivery.books import GROUP, JOINING, PARTITIONS, Books
 from tests.shared.delivery.operating import OLD_PAIN, old_pain, readers, upcast_pain
 from tests.shared.delivery.probe import ACTIVITY, MEMBERS, pain, paused
@@ -198,6 +203,74 @@ async def test_what_is_parked_behind_nothing_can_be_discarded(books: Books) -> N
     assert await books.held() == []
     kept = await books.pool.fetch("select detail from delivery.inbox where outcome = 'discarded' order by detail")
     assert [row["detail"] for row in kept] == ["behind", "bug"], "whoever asks learns what each was held for"
+
+
+READER = readers()[GROUP]
+
+
+@pytest.mark.parametrize(
+    "readers_now",
+    [{}, {GROUP: replace(READER, subscription=replace(READER.subscription, topic=MEMBERS))}],
+    ids=["no such group", "it reads another topic"],
+)
+async def test_what_no_handler_reads_any_more_can_be_discarded_wherever_it_stands(
+    books: Books, readers_now: Mapping[str, Reader]
+) -> None:
+    """Nothing can be taken before it any more, or it would stay for good."""
+    member = uuid4()
+    await books.take(*(books.write(pain(member, score)) for score in (9, 1)), isolated=True)
+    dead, parked = [row["held_id"] for row in await books.held()]
+    bench = Bench(readers=readers_now, service="probe", now=wall_now())
+    for held_id in (parked, dead):
+        async with books.transaction() as connection:
+            step = await replay(connection, held_id, bench)
+            assert (step.result, step.answer) == ("kept", NO_READER.format(group=GROUP))
+            step = await discard(connection, held_id, bench)
+            assert step.result == "done", step.answer
+    assert await books.held() == []
+    assert await books.effects(member) == []
+
+
+async def test_what_turns_out_to_wait_in_the_rest_of_a_long_queue_has_its_whole_day(books: Books) -> None:
+    """Not the minute after which somebody else may go on with the queue: it would be a dead letter then."""
+    member, now = uuid4(), wall_now()
+    await books.take(*(books.write(pain(member, score)) for score in (9, 1, 8, 2)), isolated=True)
+    await books.fix()
+    head = (await books.held())[0]["held_id"]
+    bench = Bench(readers=books.readers, service="probe", now=now, page=2, rest_at=now + timedelta(minutes=1))
+    async with books.transaction() as connection:
+        step = await replay(connection, head, bench)
+        assert step.rest is not None
+        await go_on(connection, step.rest, bench)
+    waiting, _ = await books.held()
+    assert (waiting["state"], waiting["reason"], waiting["expires_at"]) == ("waiting", "member", now + WAIT_MAX)
+
+
+async def test_what_is_left_of_a_queue_is_the_operators_for_a_while_after_each_page(books: Books) -> None:
+    member, now = uuid4(), wall_now()
+    await books.take(books.write(pain(member, 9)), *(books.write(pain(member, 1)) for _ in range(3)), isolated=True)
+    await books.fix()
+    head = (await books.held())[0]["held_id"]
+    bench = Bench(readers=books.readers, service="probe", now=now, page=1, rest_at=now + timedelta(minutes=1))
+    async with books.transaction() as connection:
+        step = await replay(connection, head, bench)
+    for _ in range(2):
+        assert (await books.held())[0]["expires_at"] == bench.rest_at
+        async with books.transaction() as connection:
+            assert step.rest is not None
+            step = await go_on(connection, step.rest, bench)
+    assert len(await books.held()) == 1
+
+
+async def test_one_that_still_waits_was_tried_once(books: Books) -> None:
+    """An operator reads from the count how often its member had something new in vain."""
+    member = uuid4()
+    await books.take(books.write(pain(member, 8)), books.write(pain(member, 1)))
+    for tries in (1, 2):
+        async with books.transaction() as connection:
+            await lock_members(connection, [member])
+            await books.settle(connection, [member], wall_now())
+        assert [row["replays"] for row in await books.held()] == [tries, 0]
 
 
 async def test_a_queue_that_a_replay_left_in_the_middle_is_found_by_the_next_one(books: Books) -> None:

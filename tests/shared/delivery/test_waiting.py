@@ -101,6 +101,27 @@ async def test_a_queue_that_cannot_be_taken_keeps_no_other_from_expiring(
     await eventually(has_expired)
 
 
+async def test_who_has_waited_longest_comes_first_where_many_expire_at_once(
+    timed: RunningService, publish: Publish, clock: HandClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What expires meanwhile does not pass them."""
+    monkeypatch.setattr(housekeeping, "EXPIRED_MAX", 1)
+    expire, expired = housekeeping._expire_queue, list[UUID]()
+
+    async def note(service: Any, connection: Any, member_id: UUID, group: str) -> int:
+        expired.append(member_id)
+        return await expire(service, connection, member_id, group)
+
+    monkeypatch.setattr(housekeeping, "_expire_queue", note)
+    members = [uuid4() for _ in range(3)]
+    for member in members:
+        await publish(ACTIVITY, pain(member, 8))
+        await timed.settled()
+    clock.ahead = timedelta(hours=24, minutes=1)
+    await eventually(lambda: len(expired) == len(members), within=20)
+    assert expired == members
+
+
 async def expired_head(running: RunningService) -> str:
     return str((await held(running))[0]["state"])
 
