@@ -49,6 +49,8 @@ class Lane:
         """Machine time since which there is a chunk in hand, however it goes."""
         self.full: Full | None = None
         """What is full, where the next record would have to be held and there is no room for it."""
+        self.silent_at, self.silent_checks = start, 0
+        """Where it stood, and in how many checks in a row, although the log goes on (shared/watching.py)."""
         self._doubted: int | None = None
         """First offset of records that do not continue this lane."""
         self._records: list[ConsumerRecord] = []

@@ -43,13 +43,11 @@ class Watch:
 
     def __init__(self, intake: Watched) -> None:
         self._intake = intake
-        self._silent: dict[TopicPartition, tuple[int, int]] = {}
-        """Where a silent lane stands, and for how many checks it has."""
 
     @property
     def undelivered(self) -> list[TopicPartition]:
         """Partitions that polling does not deliver, such as after a batch that the client cannot read."""
-        return [partition for partition, (_, checks) in self._silent.items() if checks >= UNDELIVERED_CHECKS]
+        return [p for p, lane in self._intake.lanes.items() if lane.silent_checks >= UNDELIVERED_CHECKS]
 
     async def run(self, _: object) -> None:
         """Until cancelled. Positions are told once a second, best effort: lag metrics read them, nothing else does."""
@@ -76,7 +74,6 @@ class Watch:
         """A topic truncated or made anew, a database that was restored, a position that an operator moved: the
         partition is opened again, which pauses it with an alarm where the log does not hold its position."""
         if not lanes:
-            self._silent.clear()
             return
         group, topic = self._intake.subscription.group, self._intake.subscription.topic
         stood = {partition: lane.taken for partition, lane in lanes.items() if lane.idle}
@@ -94,22 +91,20 @@ class Watch:
             is_lost = still and lane.taken < first
             if is_moved or is_past or is_lost or stood.get(partition, 0) > end:
                 log.warning("the position changed under a partition; opening it again", group=group)
-                self._silent.pop(partition, None)
                 self._intake.reopen(partition)
             else:
-                await self._listen(partition, lane, end, still=still)
-        self._silent = {partition: seen for partition, seen in self._silent.items() if partition in lanes}
+                await self._listen(lane, end, still=still)
 
-    async def _listen(self, partition: TopicPartition, lane: Lane, end: int, *, still: bool) -> None:
+    async def _listen(self, lane: Lane, end: int, *, still: bool) -> None:
         """Whether the poll brings what the log has."""
         stands = lane.end
-        if still and await self._is_silent(partition, stands, end):
-            at, checks = self._silent.get(partition, (stands, 0))
-            self._silent[partition] = (stands, checks + 1 if at == stands else 1)
-            if self._silent[partition][1] == UNDELIVERED_CHECKS:
-                log.critical("polling brings nothing of a partition", group=self._intake.subscription.group)
-        else:
-            self._silent.pop(partition, None)
+        if not still or not await self._is_silent(lane.partition, stands, end):
+            lane.silent_checks = 0
+            return
+        lane.silent_checks = lane.silent_checks + 1 if lane.silent_at == stands else 1
+        lane.silent_at = stands
+        if lane.silent_checks == UNDELIVERED_CHECKS:
+            log.critical("polling brings nothing of a partition", group=self._intake.subscription.group)
 
     async def _is_silent(self, partition: TopicPartition, stands: int, end: int) -> bool:
         """A transaction's marker is no record: the consumer passes it. One that nobody ends holds up what lies behind

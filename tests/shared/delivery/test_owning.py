@@ -10,7 +10,6 @@ from aiokafka.errors import KafkaConnectionError
 
 from shared.clock import monotonic
 from shared.intake import STUCK_S, Intake
-from shared.watching import UNDELIVERED_CHECKS
 from tests.fixtures.eventually import eventually
 from tests.fixtures.services import Publish, RunningService, RunService
 from tests.shared.delivery.conftest import PARTITIONS, effects_are, partition_of
@@ -88,15 +87,29 @@ async def test_a_partition_that_is_taken_away_while_it_is_opened_again_is_let_go
     await eventually(lambda: effects_are(probe, member, [3]))
 
 
-async def test_whoever_has_no_partition_any_more_misses_nothing_of_one(probe: RunningService) -> None:
-    """Given a partition of which polling brought nothing, when another process is given it, then this one no longer
-    tells of it."""
+@pytest.mark.parametrize("way", ["revoked", "opened again"])
+async def test_that_polling_brought_nothing_is_told_of_no_partition_that_was_let_go(
+    probe: RunningService, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """Given a partition of which polling brought nothing, when another process is given it, or it is opened again at
+    the same place, then this one does not tell of it: whoever is woken for that would find nothing."""
     await probe.settled()
-    watch = probe.service.intakes[0].watch
-    watch._silent = dict.fromkeys(probe.service.intakes[0].lanes, (0, UNDELIVERED_CHECKS))
-    assert watch.undelivered
-    await watch._check({})
-    assert watch.undelivered == []
+    intake = probe.service.intakes[0]
+    partition = next(iter(intake.lanes))
+
+    async def hears_nothing(*_: object) -> bool:
+        return True
+
+    monkeypatch.setattr("shared.watching.CHECK_S", 0.0)
+    monkeypatch.setattr(intake.watch, "_is_silent", hears_nothing)
+    await eventually(lambda: partition in intake.watch.undelivered, within=20)
+    if way == "revoked":
+        await intake.on_partitions_revoked([partition])
+    else:
+        silent = intake.lanes[partition]
+        intake.reopen(partition)
+        await eventually(lambda: intake.lanes.get(partition, silent) is not silent, within=20)
+    assert partition not in intake.watch.undelivered
 
 
 async def test_a_position_that_kafka_did_not_take_is_told_again(
