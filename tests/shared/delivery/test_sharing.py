@@ -15,6 +15,7 @@ from shared.lanes import Lane, RawChunk
 from shared.member_locks import lock_members
 from shared.sharing import Load, SharedTransactions
 from shared.taking import ChunkTaker
+from shared.telemetry import CHUNK_RETRIES
 from tests.fixtures.databases import connected
 from tests.fixtures.eventually import eventually
 from tests.fixtures.services import Publish, RunningService
@@ -159,7 +160,9 @@ async def test_a_position_that_is_lost_costs_the_other_nothing(books: Books) -> 
 
 
 async def test_a_member_whom_somebody_holds_keeps_the_other_partition_for_a_moment_only(books: Books) -> None:
-    held, free = uuid4(), uuid4()
+    """The shared transaction is tried once, and who watches sees that it failed."""
+    held, free, retries = uuid4(), uuid4(), CHUNK_RETRIES.labels(GROUP)._value
+    before = retries.get()
     records = books.write(pain(held, 1)), books.write(pain(free, 2), partition=1)
     async with books.transaction() as connection:
         await lock_members(connection, [held])
@@ -167,6 +170,7 @@ async def test_a_member_whom_somebody_holds_keeps_the_other_partition_for_a_mome
         await other
         assert await books.effects(free) == [2]
         assert not waiting.done()
+        assert retries.get() == before + 1
     await waiting
     assert await books.effects(held) == [1]
 
