@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import UnknownTopicOrPartitionError
 
 from shared.database import Connection
 from shared.kafka import client_options
@@ -30,6 +31,8 @@ async def load_all_positions(connection: Connection) -> Positions:
 MARKERS_MAX = 3
 """A lag of so few offsets may hold no record at all."""
 READ_S = 2.0
+TOPICS_MS = 5_000
+"""How soon a topic that was made anew is seen."""
 ENDS_MAX = 1_000
 """So many ends of a partition are remembered."""
 
@@ -94,7 +97,8 @@ class LogEnds:
         """What a look at each partition from where a group stands has found."""
 
     async def find_unread(self, positions: Positions, subscriptions: list[Subscription]) -> dict[Place, Unread]:
-        """Where something lies between these positions and the end. KafkaError where no broker answers."""
+        """Where something lies between these positions and the end. KafkaError where no broker answers, or a topic is
+        not there."""
         if not subscriptions:
             return {}
         names = {s.topic: topic_name(self._settings.namespace, s.topic) for s in subscriptions}
@@ -103,6 +107,8 @@ class LogEnds:
             topic: [TopicPartition(name, number) for number in consumer.partitions_for_topic(name) or ()]
             for topic, name in names.items()
         }
+        if missing := [topic for topic, found in partitions.items() if not found]:
+            raise UnknownTopicOrPartitionError(missing)
         ends = await consumer.end_offsets([one for several in partitions.values() for one in several])
         unread: dict[Place, Unread] = {}
         for s in subscriptions:
@@ -150,6 +156,7 @@ class LogEnds:
                     *topics,
                     isolation_level="read_committed",
                     auto_offset_reset="earliest",  # where a group stands before the log begins
+                    metadata_max_age_ms=TOPICS_MS,
                     **client_options(self._settings),
                 )
                 try:

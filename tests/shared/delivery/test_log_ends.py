@@ -1,9 +1,12 @@
 """How far a group is behind, where what lies behind its position is no record, or a log is not what it was."""
 
+import asyncio
+from collections.abc import AsyncIterator
 from contextlib import suppress
 
+import pytest
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
 from shared.lag import LogEnds
 from shared.settings import ServiceSettings
@@ -11,7 +14,7 @@ from shared.topics import topic_name
 from tests.fixtures.eventually import eventually
 from tests.fixtures.servers import RunningServers
 from tests.fixtures.services import Publish
-from tests.fixtures.topics import TopicFactory, admin_client
+from tests.fixtures.topics import TopicFactory, admin_client, remake_topic
 from tests.shared.delivery.operating import readers
 from tests.shared.delivery.probe import ACTIVITY
 
@@ -31,37 +34,61 @@ async def take_back(servers: RunningServers, topic: str, records: int) -> None:
         await producer.stop()
 
 
+@pytest.fixture
+async def ends(servers: RunningServers, namespace: str) -> AsyncIterator[LogEnds]:
+    opened = LogEnds(
+        ServiceSettings(
+            database_url="postgresql://not.used", kafka_bootstrap=servers.kafka_bootstrap, namespace=namespace, port=0
+        )
+    )
+    yield opened
+    await opened.close()
+
+
+async def behind_by(ends: LogEnds, records: int) -> bool:
+    found = -1
+    with suppress(KafkaError):  # while the topic is being made anew
+        found = sum(one.records for one in (await ends.find_unread({}, [readers()[GROUP].subscription])).values())
+    assert found == records
+    return True
+
+
 async def test_what_was_found_in_a_log_says_nothing_of_a_shorter_one(
-    servers: RunningServers, topics: TopicFactory, namespace: str, publish: Publish
+    servers: RunningServers, topics: TopicFactory, namespace: str, publish: Publish, ends: LogEnds
 ) -> None:
     """Given a log that holds no record, and its topic made anew, when there are records before its old end, then they
     are told as not taken: nobody would know that a group stands still."""
-    settings = ServiceSettings(
-        database_url="postgresql://not.used", kafka_bootstrap=servers.kafka_bootstrap, namespace=namespace, port=0
-    )
     await topics(ACTIVITY, partitions=1)
-    topic, ends = topic_name(namespace, ACTIVITY), LogEnds(settings)
+    topic = topic_name(namespace, ACTIVITY)
+    await take_back(servers, topic, 9)
+    await eventually(lambda: behind_by(ends, 0), within=20)
+    await remake_topic(servers.kafka_bootstrap, topic, partitions=1)
+    for _ in range(2):
+        await publish.raw(ACTIVITY, b"{}", key=None)
+    await eventually(lambda: behind_by(ends, 2), within=30)
 
-    async def behind_by(records: int) -> bool:
-        found = -1
-        with suppress(KafkaError):  # while the topic is being made anew
-            found = await ends.behind({}, [readers()[GROUP].subscription])
-        assert found == records
-        return True
 
-    try:
-        await take_back(servers, topic, 9)
-        await eventually(lambda: behind_by(0), within=20)
-        async with admin_client(servers.kafka_bootstrap) as admin:
-            await admin.delete_topics([topic])
+async def test_of_a_topic_that_is_not_there_nobody_says_that_all_was_taken(
+    servers: RunningServers, topics: TopicFactory, namespace: str, publish: Publish, ends: LogEnds
+) -> None:
+    """When it is there again, what is in it is told soon."""
+    await topics(ACTIVITY, partitions=1)
+    await eventually(lambda: behind_by(ends, 0), within=20)
+    topic = topic_name(namespace, ACTIVITY)
+    async with admin_client(servers.kafka_bootstrap) as admin:
+        await admin.delete_topics([topic])
 
-            async def is_gone() -> bool:
-                return topic not in await admin.list_topics()
+    async def is_missed() -> bool:
+        # The client asks for the ends for long, and meanwhile which topics there are.
+        with suppress(KafkaError, TimeoutError):
+            async with asyncio.timeout(2):
+                await ends.find_unread({}, [readers()[GROUP].subscription])
+        assert ends._consumer
+        return not ends._consumer.partitions_for_topic(topic)
 
-            await eventually(is_gone, within=20)
-        await topics(ACTIVITY, partitions=1)
-        for _ in range(2):
-            await publish.raw(ACTIVITY, b"{}", key=None)
-        await eventually(lambda: behind_by(2), within=20)
-    finally:
-        await ends.close()
+    await eventually(is_missed, within=30)
+    with pytest.raises(UnknownTopicOrPartitionError):
+        await ends.find_unread({}, [readers()[GROUP].subscription])
+    await topics(ACTIVITY, partitions=1)
+    await publish.raw(ACTIVITY, b"{}", key=None)
+    await eventually(lambda: behind_by(ends, 1), within=30)
