@@ -237,6 +237,7 @@ class Sender:
         """Use another producer from now on: at once for those apart, for the others when it has been started."""
         if shared is self._apart:
             self._apart, shared.replaced = None, True
+            self._close_unused(shared)
         elif shared is self._main and not self._replacing:
             self._replacing = True
             self._in_background(self._replace_main(shared))
@@ -302,10 +303,14 @@ async def _close(producer: AIOKafkaProducer, *, at_once: bool) -> None:
 
 
 async def _look_for_leader(producer: AIOKafkaProducer, place: TopicPartition) -> None:
-    """Ask who leads now, rather than have a batch wait for it. LeaderNotAvailableError where nobody does."""
+    """Ask who leads now, rather than have a batch wait for it. LeaderNotAvailableError where nobody does,
+    UnknownTopicOrPartitionError where the partition is not there: its topic was deleted, or made anew."""
     producer.client.add_topic(place.topic)
     await asyncio.wait_for(producer.client.force_metadata_update(), LOOK_S)
-    if producer.client.cluster.leader_for_partition(place) in (None, -1):
+    leader = producer.client.cluster.leader_for_partition(place)
+    if leader is None:
+        raise UnknownTopicOrPartitionError(place)
+    if leader == -1:
         raise LeaderNotAvailableError(place)
 
 

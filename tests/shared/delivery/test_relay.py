@@ -1,10 +1,10 @@
 """Given rows in the outbox, when the relay hands them over, then each member's events lie in the log in order."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from types import SimpleNamespace
 from typing import Any, cast
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -12,23 +12,20 @@ from aiokafka.cluster import ClusterMetadata
 from aiokafka.errors import KafkaError, NotEnoughReplicasError, TopicAuthorizationFailedError, UnknownError
 from aiokafka.producer.sender import SendProduceReqHandler
 
-from shared.database import Connection, Database, open_database
+from shared.database import Database, open_database
 from shared.events.codec import encode
 from shared.kafka import new_producer
 from shared.migrating import migrate
-from shared.outbox import OutboxRow, inserting_rows
-from shared.partitioning import key_of, partition_of
 from shared.relay import CHANNEL, URGENT, Relay
 from shared.settings import ServiceSettings
 from shared.telemetry import RELAY_BACKOFF, RELAY_FAILURES
-from shared.writing import write
 from tests.fixtures.databases import DatabaseFactory
 from tests.fixtures.eventually import eventually
 from tests.fixtures.servers import RunningServers
 from tests.fixtures.services import Consume
-from tests.fixtures.topics import TopicFactory
+from tests.fixtures.topics import TopicFactory, remake_topic
 from tests.shared.delivery.probe import ACTIVITY, pain
-from tests.shared.delivery.relaying import relaying
+from tests.shared.delivery.relaying import empty, events_of, ids_of, member_in, numbers, put, relaying
 
 PLANS = "careloop.plans"
 AHEAD = "update delivery.outbox set created_at = created_at + interval '1 day' where member_id = $1"
@@ -109,35 +106,6 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[AIOKafkaProducer]:
 
     monkeypatch.setattr("shared.sending.new_producer", make)
     return producers
-
-
-async def put(pool: "Database | Connection", events: Sequence[tuple[UUID, bytes]], *, topic: str = ACTIVITY) -> None:
-    await write(
-        pool, [inserting_rows([OutboxRow(topic, member, value, key_of(member).hash) for member, value in events])]
-    )
-
-
-def events_of(members: Sequence[UUID], rounds: int) -> list[tuple[UUID, bytes]]:
-    return [(m, encode(pain(m, number % 11, event_id=f"{number}"))) for number in range(rounds) for m in members]
-
-
-def member_in(partition: int) -> UUID:
-    """A member whose events go to this partition of three."""
-    return next(member for member in iter(uuid4, None) if partition_of(member, 3) == partition)
-
-
-def ids_of(read: Sequence[dict[str, Any]], member: UUID) -> list[str]:
-    return [event["id"] for event in read if event["subject"] == str(member)]
-
-
-def numbers(count: int) -> list[str]:
-    return [f"{number}" for number in range(count)]
-
-
-async def empty(pool: Database) -> bool:
-    left = await pool.fetchval("select count(*) from delivery.outbox")
-    assert left == 0, left
-    return True
 
 
 async def test_two_relays_keep_the_order_and_one_takes_over(
@@ -222,13 +190,30 @@ async def test_a_topic_that_does_not_exist_costs_only_itself(
     stranger, *others = (uuid4() for _ in range(4))
     await put(pool, events_of([stranger], FILLING), topic="careloop.visits")
     await put(pool, events_of(others, 5))
-    async with relaying(settings, pool):
+    async with relaying(settings, pool) as relay:
         await consume(ACTIVITY, count=15, within=AT_ONCE_S)
         await put(pool, events_of(others, 5))
         await consume(ACTIVITY, count=30, within=AT_ONCE_S)
         await topics("careloop.visits")
         await eventually(lambda: empty(pool), within=30)
+        assert relay._bulk
+        assert not len(relay._bulk._topics), "once it is there it is like any other"
     assert ids_of(await consume("careloop.visits", count=FILLING), stranger) == numbers(FILLING)
+
+
+async def test_a_topic_that_is_made_anew_with_fewer_partitions_gets_everything(
+    settings: ServiceSettings, pool: Database, consume: Consume, servers: RunningServers
+) -> None:
+    """Or what the partitions that are gone would have got would wait until somebody starts the service anew."""
+    members = [member_in(partition) for partition in range(3)]
+    async with relaying(settings, pool):
+        await put(pool, events_of(members, 1))
+        await eventually(lambda: empty(pool))
+        await remake_topic(servers.kafka_bootstrap, f"{settings.namespace}.{ACTIVITY}", partitions=1)
+        await put(pool, events_of(members, 2))
+        await eventually(lambda: empty(pool), within=30)
+    read = await consume(ACTIVITY, count=6)
+    assert {member: ids_of(read, member) for member in members} == dict.fromkeys(members, numbers(2))
 
 
 async def test_a_partition_without_a_leader_costs_only_itself(
@@ -300,6 +285,7 @@ async def test_a_partition_that_fails_costs_only_itself(
         assert len(made) <= 3  # not another one with each try
         failing.clear()
         await eventually(lambda: empty(pool), within=30)
+        await eventually(lambda: [one._closed for one in made] == [*[True] * (len(made) - 1), False], within=20)
     read = await consume(ACTIVITY, count=FILLING + 9)
     assert ids_of(read, unlucky) == numbers(FILLING)
     assert ids_of(read, other) == numbers(9)
@@ -324,6 +310,7 @@ async def test_a_refused_record_leaves_the_rest_of_its_partition_alone(
             await consume(ACTIVITY, count=4 + number * len(others), within=AT_ONCE_S)
         await eventually(lambda: tries.get() >= before + 3)
         assert len(made) == 2
+        await eventually(lambda: made[0]._closed, within=10, what="nobody uses it any more")
         await pool.execute("update delivery.outbox set created_at = clock_timestamp()")
         await eventually(lambda: empty(pool), within=30)
         assert RELAY_BACKOFF._value.get() == backing_off, "once it is taken its member is like everybody else"

@@ -1,0 +1,111 @@
+"""The relay's producers: a record that is refused costs its member alone, and none is kept that nobody uses."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.errors import UnknownError
+from aiokafka.producer.sender import SendProduceReqHandler
+
+from shared import sending
+from shared.clock import wall_now
+from shared.ending import end_tasks
+from shared.events.codec import encode
+from shared.sending import Sender, Sent
+from shared.settings import ServiceSettings
+from tests.fixtures.eventually import eventually
+from tests.fixtures.servers import RunningServers
+from tests.fixtures.topics import TopicFactory
+from tests.shared.delivery.probe import ACTIVITY, pain
+
+
+@pytest.fixture
+async def place(topics: TopicFactory) -> TopicPartition:
+    return TopicPartition((await topics(ACTIVITY, partitions=1))[ACTIVITY], 0)
+
+
+@pytest.fixture
+async def sender(servers: RunningServers, namespace: str) -> AsyncIterator[Sender]:
+    opened = Sender(
+        ServiceSettings(
+            database_url="postgresql://not.used", kafka_bootstrap=servers.kafka_bootstrap, namespace=namespace, port=0
+        )
+    )
+    await opened.start()
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def refused(monkeypatch: pytest.MonkeyPatch) -> set[UUID]:
+    """Members of whom the broker takes no record, and it does not say why."""
+    members, send = set[UUID](), SendProduceReqHandler.do
+
+    async def do(handler: Any, node: int) -> None:
+        for batch in handler._batches.values():
+            if any(str(member).encode() in bytes(batch.get_data_buffer()) for member in members):
+                batch.failure(exception=UnknownError())
+        handler._batches = {place: batch for place, batch in handler._batches.items() if not batch.future.done()}
+        if handler._batches:
+            await send(handler, node)
+
+    monkeypatch.setattr(SendProduceReqHandler, "do", do)
+    return members
+
+
+@pytest.fixture
+def made_apart(monkeypatch: pytest.MonkeyPatch) -> list[AIOKafkaProducer]:
+    """The producers for what has failed, one after the other."""
+    producers, make = list[AIOKafkaProducer](), sending._new_producer_apart
+
+    def note(settings: ServiceSettings) -> AIOKafkaProducer:
+        producers.append(make(settings))
+        return producers[-1]
+
+    monkeypatch.setattr(sending, "_new_producer_apart", note)
+    return producers
+
+
+def row(member: UUID) -> Any:
+    return {"member_id": member, "value": encode(pain(member, 1)), "created_at": wall_now()}
+
+
+async def test_whoever_is_refused_again_without_a_reason_is_not_the_partitions_fault(
+    sender: Sender, place: TopicPartition, refused: set[UUID]
+) -> None:
+    """Given a member whose event was refused while others' were taken, when it is the only one that is tried again,
+    then the partition does not wait for it, and the others' next events go out at once."""
+    guilty, other = uuid4(), uuid4()
+    refused.add(guilty)
+    first, again = Sent(), Sent()
+    await sender.send(place, [row(guilty), row(other)], first, apart=False, suspects=set())
+    assert [one["member_id"] for one in first.acknowledged] == [other]
+    assert first.refused == {guilty: "UnknownError"}
+    await sender.send(place, [row(guilty)], again, apart=False, suspects={guilty})
+    assert again.refused == {guilty: "UnknownError"}
+
+
+async def test_where_nobody_is_taken_it_is_the_partition_that_refuses(
+    sender: Sender, place: TopicPartition, refused: set[UUID]
+) -> None:
+    """Its members are held up nowhere else."""
+    members = [uuid4() for _ in range(9)]
+    refused.update(members)
+    sent = Sent()
+    with pytest.raises(UnknownError):
+        await sender.send(place, [row(member) for member in members], sent, apart=False, suspects=set())
+    assert (sent.acknowledged, sent.refused) == ([], {})
+
+
+async def test_a_producer_whose_own_task_has_failed_is_replaced_and_closed(
+    sender: Sender, place: TopicPartition, made_apart: list[AIOKafkaProducer]
+) -> None:
+    """Or its connections would stay open for as long as the service runs."""
+    sent = Sent()
+    await sender.send(place, [row(uuid4())], sent, apart=True, suspects=set())
+    await end_tasks([made_apart[0]._sender.sender_task], within_s=5)
+    await sender.send(place, [row(uuid4())], sent, apart=True, suspects=set())
+    assert len(sent.acknowledged) == 2
+    await eventually(lambda: [one._closed for one in made_apart] == [True, False], within=10)
