@@ -12,7 +12,7 @@ import asyncpg
 import typer
 
 from deploy.cli.dead_letters_shown import Bar, show_done, show_list, show_one, show_queues, show_summary
-from deploy.cli.options import DATA_DEFAULT, Data, Json, console, one_sentence
+from deploy.cli.options import DATA_DEFAULT, DATABASE_FAILURES, Data, Json, console, one_sentence
 from deploy.dead_letters import listing
 from deploy.dead_letters.listing import Filters, count_ids, describe
 from deploy.dead_letters.readers import readers_of
@@ -235,7 +235,7 @@ def _of_each(stack: Stack, service: str | None, load: Callable[[Connection], Awa
 def _answered(ask: Callable[[], Coroutine[Any, Any, T]]) -> T:
     try:
         return asyncio.run(ask())
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+    except DATABASE_FAILURES as error:
         raise LocalProblem(f"A database did not answer: {type(error).__name__}.") from error
 
 

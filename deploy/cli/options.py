@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, ParamSpec
 
+import asyncpg
 import typer
 from pydantic import ValidationError
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
@@ -21,6 +22,9 @@ Data = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 DATA_DEFAULT = Path(".careloop")
+
+DATABASE_FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
+"""What a database that does not answer raises; the second, at the end of a transaction whose connection is gone."""
 
 WIDTH_MAX = 100_000
 

@@ -9,7 +9,7 @@ import asyncpg
 import typer
 from aiokafka.errors import KafkaError
 
-from deploy.cli.options import DATA_DEFAULT, Data, Json, console, one_sentence, print_figures
+from deploy.cli.options import DATA_DEFAULT, DATABASE_FAILURES, Data, Json, console, one_sentence, print_figures
 from deploy.local.problems import LocalProblem
 from deploy.local.stack import Stack, running_stack
 from deploy.reconciliation.log import LogReader
@@ -52,7 +52,7 @@ def list_positions(data: Data = DATA_DEFAULT, as_json: Json = False) -> None:
 
     try:
         rows = asyncio.run(load())
-    except (asyncpg.PostgresError, OSError) as error:
+    except DATABASE_FAILURES as error:
         raise LocalProblem(f"A database did not answer: {type(error).__name__}.") from error
     if as_json:
         print(json.dumps(rows))
@@ -103,7 +103,7 @@ def set_position(
 
     try:
         before = asyncio.run(move())
-    except (asyncpg.PostgresError, OSError) as error:
+    except DATABASE_FAILURES as error:
         raise LocalProblem(f"The database did not answer: {type(error).__name__}.") from error
     except KafkaError as error:
         raise LocalProblem(f"Kafka did not answer: {type(error).__name__}.") from error

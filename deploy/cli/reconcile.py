@@ -4,13 +4,12 @@ import asyncio
 import json
 from dataclasses import asdict
 
-import asyncpg
 import typer
 from aiokafka.errors import KafkaError
 from rich.console import Console
 from rich.markup import escape
 
-from deploy.cli.options import DATA_DEFAULT, Data, Json, console, one_sentence, print_figures
+from deploy.cli.options import DATA_DEFAULT, DATABASE_FAILURES, Data, Json, console, one_sentence, print_figures
 from deploy.local.problems import LocalProblem
 from deploy.local.stack import running_stack
 from deploy.reconciliation.books import CLASSES
@@ -37,7 +36,7 @@ def reconcile(data: Data = DATA_DEFAULT, as_json: Json = False) -> None:
                     progress=(lambda _: None) if as_json else shown.update,
                 )
             )
-    except (KafkaError, LogSilent, asyncpg.PostgresError, OSError) as error:
+    except (KafkaError, LogSilent, *DATABASE_FAILURES) as error:
         raise LocalProblem(f"A server did not answer: {type(error).__name__}.") from error
     if as_json:
         print(json.dumps({"ok": report.ok, **asdict(report)}))

@@ -5,12 +5,11 @@ import json
 from dataclasses import asdict
 from typing import Annotated
 
-import asyncpg
 import typer
 from aiokafka.errors import KafkaError
 from rich.table import Table
 
-from deploy.cli.options import DATA_DEFAULT, Data, Json, console, one_sentence
+from deploy.cli.options import DATA_DEFAULT, DATABASE_FAILURES, Data, Json, console, one_sentence
 from deploy.local.problems import LocalProblem
 from deploy.local.stack import running_stack
 from shared.migrating import MigrationError
@@ -30,7 +29,7 @@ def migrate(data: Data = DATA_DEFAULT, as_json: Json = False) -> None:
 
     try:
         applied = asyncio.run(migrate_all())
-    except (MigrationError, asyncpg.PostgresError, OSError) as error:
+    except (MigrationError, *DATABASE_FAILURES) as error:
         raise LocalProblem(f"The migration failed: {error}") from error
     if as_json:
         print(json.dumps(applied))

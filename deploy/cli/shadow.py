@@ -14,7 +14,7 @@ import typer
 from aiokafka.errors import KafkaError
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from deploy.cli.options import DATA_DEFAULT, Data, Json, console, one_sentence, print_figures
+from deploy.cli.options import DATA_DEFAULT, DATABASE_FAILURES, Data, Json, console, one_sentence, print_figures
 from deploy.dead_letters.readers import readers_of
 from deploy.local.problems import LocalProblem
 from deploy.local.stack import Stack, running_stack
@@ -179,5 +179,5 @@ def _must_have(stack: Stack, service: str) -> None:
 def _answered(ask: Callable[[], Any]) -> Any:
     try:
         return asyncio.run(ask())
-    except (KafkaError, LogSilent, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+    except (KafkaError, LogSilent, *DATABASE_FAILURES) as error:
         raise LocalProblem(f"A server did not answer: {type(error).__name__}.") from error

@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 from rich.tree import Tree
 
-from deploy.cli.options import DATA_DEFAULT, Data, Json, one_sentence, print_whole
+from deploy.cli.options import DATA_DEFAULT, DATABASE_FAILURES, Data, Json, one_sentence, print_whole
 from deploy.local.problems import LocalProblem
 from deploy.local.stack import running_stack
 from services.messaging.domain.timeline import TimelineEntry
@@ -40,7 +40,7 @@ def why(
 
     try:
         entries = asyncio.run(load())
-    except (asyncpg.PostgresError, OSError) as error:
+    except DATABASE_FAILURES as error:
         raise LocalProblem(f"The database of messaging did not answer: {type(error).__name__}.") from error
     if not entries:
         raise LocalProblem("Nothing is known of that member.")

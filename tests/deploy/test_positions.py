@@ -1,5 +1,6 @@
 """Given an operator who moves a position by hand, it moves within the log only, and who, why and whence are kept."""
 
+import asyncio
 import getpass
 import json
 from pathlib import Path
@@ -14,6 +15,7 @@ from services.plans.settings import PlansSettings
 from tests.deploy.given_books import ACTIVITY, Books
 from tests.deploy.given_stack import careloop, write_stack
 from tests.fixtures.databases import connected
+from tests.fixtures.eventually import eventually
 from tests.fixtures.services import RunService
 from tests.fixtures.topics import admin_client
 
@@ -124,3 +126,22 @@ async def test_of_two_moves_the_last_one_counts(books: Books, data: Path, run_se
         async with run_service(build, PlansSettings, name="plans", database_url=books.url) as running:
             await running.settled()
     assert await books.check() == []
+
+
+WAITING = """
+select pid from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'
+"""
+
+
+async def test_a_database_that_ends_the_connection_in_between_is_told_in_one_sentence(books: Books, data: Path) -> None:
+    """Such as one that fails over while the command waits for whoever reads the partition; nothing has moved then."""
+    async with connected(books.url) as reader, connected(books.url) as admin, reader.transaction():
+        await reader.execute("select from delivery.positions for update")
+        setting_it = asyncio.create_task(careloop(*setting(2), data=data))
+        pid = await eventually(lambda: admin.fetchval(WAITING), within=20, what="it waits")
+        await admin.execute("select pg_terminate_backend($1)", pid)
+        told = await asyncio.wait_for(setting_it, 20)
+    assert told.exit_code == 1
+    assert told.stderr.startswith("careloop: The database did not answer: "), repr(told.exception)
+    assert told.stderr.count("\n") == 1
+    assert await position(books) == END
