@@ -299,35 +299,6 @@ async def test_the_first_look_does_not_read_the_whole_feed(clinic: Clinic, monke
     assert looks[0].entries == {}
 
 
-@pytest.mark.parametrize(("hears", "listening", "times"), [(True, 1, 0), (True, 2, 3), (False, 0, 0), (False, 1, 3)])
-async def test_who_listens_alone_tells_nobody(
-    hears: bool, listening: int, times: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Given a Valkey that reached so many processes, when this one has committed thrice more within a moment, then it
-    has told the others each time, and itself not again."""
-    told_of: list[bytes] = []
-
-    class Valkey:
-        async def publish(self, _channel: str, name: bytes) -> int:
-            told_of.append(name)
-            return listening
-
-    monkeypatch.setattr(feed_module, "POLL_S", 3600.0)
-    hub, settings = FeedHub(connections_max=1), SimpleNamespace(namespace="")
-    hub._hears = hears
-    announcing = asyncio.create_task(hub._announce(cast(Any, SimpleNamespace(settings=settings)), cast(Any, Valkey())))
-    try:
-        hub._tell.set()
-        await eventually(lambda: told_of, within=5)
-        for _ in range(3):
-            hub._tell.set()
-            for _ in range(5):
-                await asyncio.sleep(0)
-        assert len(told_of) - 1 == times
-    finally:
-        announcing.cancel()
-
-
 async def test_what_is_entered_while_a_window_reads_the_table_is_shown_to_it(
     clinic: Clinic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
