@@ -89,8 +89,7 @@ async def miss_visits(connection: Connection, timers: Sequence[Timer], /, *, now
         visit = visits.get(UUID(timer.key))
         after = miss_visit(visit=visit, rules=rules, now=now) if visit else None
         if visit and after:
-            because = replace(timer, cause=visit.cause) if visit.cause else timer
-            missed.append(announce_visit(outcomes=outcomes, visit=after, before=visit, because=because, by="system"))
+            missed.append(announce_visit(outcomes=outcomes, visit=after, before=visit, because=timer, by="system"))
     await save_visits(connection, missed)
     feed = [
         NewFeedEntry(
