@@ -174,6 +174,28 @@ async def test_what_nobody_can_apply_says_so_and_can_be_discarded(
     assert await books_agree(probe)
 
 
+async def test_what_no_handler_reads_any_more_can_be_discarded_wherever_it_stands(
+    probe: RunningService, publish: Publish, operator: Operator
+) -> None:
+    """A release took the consumer away: who operates it must still be able to empty its queue."""
+    member = uuid4()
+    await publish(ACTIVITY, *(pain(member, score) for score in (9, 1, 2)))
+    await probe.settled()
+    head, second, third = [row["held_id"] for row in await held(probe)]
+    operator.readers = {group: reader for group, reader in readers().items() if group != "probe.activity"}
+    (kept,) = await operator("replay", head)
+    assert (kept.failed, kept.step.answer) == (
+        True, "No handler of this service reads probe.activity any more: discard it.",
+    )  # fmt: skip
+    for gone in (second, head):
+        (done,) = await operator("discard", gone)
+        assert (done.failed, done.step.result, done.step.fates) == (False, "done", [])
+    assert [row["held_id"] for row in await held(probe)] == [third]
+    assert (await outcomes(probe))["discarded"] == 2
+    assert await effects_of(probe, member) == []
+    assert await books_agree(probe)
+
+
 async def test_another_body_under_a_known_identity_stays(
     probe: RunningService, publish: Publish, operator: Operator
 ) -> None:
