@@ -42,6 +42,20 @@ async def test_a_partition_whose_position_may_not_be_read_is_told(
             return True
 
         await eventually(told, within=40, what="somebody is told that no partition is read")
+        intake = running.service.intakes[0]
+        await eventually(lambda: len(intake.unopened()) == PARTITIONS, within=20)
+        gone, left = intake.unopened()
+        await intake.on_partitions_revoked([gone])
+        assert intake.unopened() == [left], "another process has the other one now"
+        async with connected(url) as owner:
+            await owner.execute(f"grant insert on delivery.positions to {role}")
+
+        async def ready() -> bool:
+            answer = await running.client.get("/health/ready")
+            assert answer.status_code == 200, answer.text
+            return True
+
+        await eventually(ready, within=40, what="nobody is told any more once they are read")
 
 
 def member_in(partition: int) -> UUID:
