@@ -103,3 +103,14 @@ async def test_what_is_older_than_inboxes_remember_is_not_taken_however_long_it_
     await books.take(replace(books.write(event), timestamp=written))
     assert [row["reason"] for row in await books.held()] == ([reason] if reason else [])
     assert await books.effects(event.subject) == ([] if reason else [3])
+
+
+async def test_what_lies_where_another_lay_a_moment_before_is_held_beside_it(books: Books) -> None:
+    """A topic that was made anew begins at the same offsets: what cannot be read there is not taken for what was."""
+    first = books.write_raw(b"{", key=uuid4())
+    second = replace(first, value=b"[", timestamp=first.timestamp // 1000 * 1000 + (first.timestamp + 1) % 1000)
+    for record in (first, second):
+        books.bases.clear()
+        await books.pool.execute("update delivery.positions set next_offset = 0")
+        await books.take(record)
+    assert [row["value"] for row in await books.held()] == [b"{", b"["]

@@ -7,7 +7,7 @@ from typing import Any, cast
 from uuid import uuid4
 
 import pytest
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.errors import KafkaError, NotEnoughReplicasError, TopicAuthorizationFailedError, UnknownError
 from aiokafka.producer.sender import SendProduceReqHandler
@@ -151,6 +151,18 @@ async def test_a_record_that_kafka_refuses_holds_up_its_member_only(
         await pool.execute("update delivery.outbox set created_at = clock_timestamp()")
         await eventually(lambda: empty(pool), within=30)
     assert ids_of(await consume(ACTIVITY, count=27), refused) == ["refused", "behind"]
+
+
+async def test_a_record_is_as_old_as_what_it_tells(settings: ServiceSettings, pool: Database, namespace: str) -> None:
+    """Or the broker would not refuse what is older than inboxes remember, and it would take effect twice."""
+    await put(pool, events_of([uuid4()], 1))
+    aged = "update delivery.outbox set created_at = now() - interval '2 days 7.654321 seconds' returning created_at"
+    created = (await pool.fetchval(aged)).timestamp()
+    consumer = AIOKafkaConsumer(
+        f"{namespace}.{ACTIVITY}", bootstrap_servers=settings.kafka_bootstrap, auto_offset_reset="earliest"
+    )
+    async with relaying(settings, pool), consumer:
+        assert abs((await consumer.getone()).timestamp / 1000 - created) < 0.001
 
 
 SWAP = """
