@@ -174,6 +174,19 @@ async def test_a_rate_is_kept_and_what_is_left_in_the_middle_is_a_queue_still(
     assert await held(probe) == []
 
 
+async def test_a_queue_that_an_operator_replays_at_a_rate_is_left_to_them(
+    probe: RunningService, publish: Publish, operator: Operator
+) -> None:
+    """Or the service would take what is left of it at once, at no rate."""
+    member = uuid4()
+    await publish(ACTIVITY, *(pain(member, score) for score in (9, 1, 2)))
+    await probe.settled()
+    await fix(probe)
+    (done,) = await operator("replay", rate=1.0)
+    assert [fate.outcome for fate in done.step.fates] == ["applied"] * 3
+    assert await effects_of(probe, member) == [9, 1, 2]
+
+
 async def test_a_dead_letter_at_the_end_of_a_page_stays_one(
     probe: RunningService, publish: Publish, operator: Operator
 ) -> None:

@@ -1,5 +1,6 @@
 """Given a record that was at fault when it came, when an operator replays it, then each kind has its sensible end."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from shared.events.codec import encode
 from shared.outcomes import Outcomes
+from shared.replaying import Reader
 from tests.fixtures.eventually import eventually
 from tests.fixtures.services import Consume, Publish, RunningService, RunService, member_key
 from tests.shared.delivery.conftest import RED_FLAG, effects_are, effects_of, held
@@ -25,7 +27,7 @@ from tests.shared.delivery.operating import (
     snapshot,
     upcast_pain,
 )
-from tests.shared.delivery.probe import ACTIVITY, build, pain, raise_red_flags
+from tests.shared.delivery.probe import ACTIVITY, MEMBERS, build, pain, raise_red_flags
 
 ORDINARY = Filters(group="probe.activity")
 MENDED = {OLD_PAIN: upcast_pain}
@@ -174,21 +176,27 @@ async def test_what_nobody_can_apply_says_so_and_can_be_discarded(
     assert await books_agree(probe)
 
 
+@pytest.mark.parametrize("reads", [None, MEMBERS])
 async def test_what_no_handler_reads_any_more_can_be_discarded_wherever_it_stands(
-    probe: RunningService, publish: Publish, operator: Operator
+    probe: RunningService, publish: Publish, operator: Operator, reads: str | None
 ) -> None:
-    """A release took the consumer away: who operates it must still be able to empty its queue."""
+    """A release took the consumer away, or had it read another topic: its queue must still be emptied by somebody."""
     member = uuid4()
     await publish(ACTIVITY, *(pain(member, score) for score in (9, 1, 2)))
     await probe.settled()
     head, second, third = [row["held_id"] for row in await held(probe)]
-    operator.readers = {group: reader for group, reader in readers().items() if group != "probe.activity"}
+    known = dict(readers())
+    gone = known.pop("probe.activity")
+    if reads is not None:
+        subscription = replace(gone.subscription, topic=reads)
+        known["probe.activity"] = Reader(subscription, known["probe.members"].decoder)
+    operator.readers = known
     (kept,) = await operator("replay", head)
     assert (kept.failed, kept.step.answer) == (
         True, "No handler of this service reads probe.activity any more: discard it.",
     )  # fmt: skip
-    for gone in (second, head):
-        (done,) = await operator("discard", gone)
+    for held_id in (second, head):
+        (done,) = await operator("discard", held_id)
         assert (done.failed, done.step.result, done.step.fates) == (False, "done", [])
     assert [row["held_id"] for row in await held(probe)] == [third]
     assert (await outcomes(probe))["discarded"] == 2
