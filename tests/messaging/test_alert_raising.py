@@ -100,6 +100,16 @@ def test_escalation_goes_from_coach_to_pt_to_oncall_and_asks_oncall_again_until_
     assert alert.status == "open", "still in the queue, overdue"
 
 
+def test_a_repeat_asks_who_was_asked_last_and_not_from_the_first_in_line_again() -> None:
+    """They have let it lie once; unless it got worse, which is for whoever that asks first."""
+    asked_pt = changed(escalated(raised().alert))
+    again = raised(known=[asked_pt]).alert
+    assert (again.owner.practitioner, again.level, again.repeats) == (PT, 1, 1)
+    assert changed(escalated(again)).owner.role == "oncall"
+    worse = raised(priority="urgent", known=[asked_pt]).alert
+    assert (worse.owner, worse.level) == (raised(priority="urgent").alert.owner, 0)
+
+
 def test_a_routine_alert_ends_with_the_pt_who_is_there() -> None:
     alert = raised("lapse", "routine").alert
     alert = changed(escalated(alert))

@@ -68,10 +68,9 @@ async def test_one_that_asks_again_keeps_its_place_and_its_deadline(clinic: Clin
 
 
 async def test_what_presses_most_is_first_and_then_what_is_due_first(clinic: Clinic) -> None:
-    spike = await spike_at(clinic, NOW, episode=uuid4())
     (lapse,) = await clinic.take(follow_plans, lapsed(14))
-    clinic.now += HOUR
-    later = await spike_at(clinic, clinic.now, episode=uuid4())
+    spike = await spike_at(clinic, lapse.data.respond_by - HOUR, episode=uuid4())
+    later = await spike_at(clinic, clinic.now + MINUTE, episode=uuid4())
     (flag,) = await clinic.take(raise_safety_alerts, flagged("emergency", "hot-swollen-joint", at=clinic.now))
     lapse_id, flag_id = lapse.data.alert_id, flag.data.alert_id
     assert await over_http(clinic) == [flag_id, spike, later, lapse_id]
