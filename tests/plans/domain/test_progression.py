@@ -292,6 +292,12 @@ def test_a_session_done_before_a_step_up_does_not_count_towards_the_next() -> No
     assert [bool(one.changes) for one in taken] == [False, False, True, False, False, True]
 
 
+def test_who_trains_daily_goes_up_once_in_seven_days_however_good_they_are() -> None:
+    """A knee takes longer to get used to a load than a person to ask for more."""
+    taken = run(plan(), *range(12))
+    assert [day for day, one in enumerate(taken) if "progress" in actions(one).values()] == [2, 9]
+
+
 def test_the_most_urgent_red_flag_stays_until_a_clinician_clears_it() -> None:
     flagged = take(plan(), session(plan(), at=MONDAY, disposition="emergency")).plan
     milder = take(flagged, session(flagged, at=MONDAY + DAY, disposition="clinician-72h")).plan
