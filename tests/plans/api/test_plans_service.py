@@ -379,6 +379,9 @@ async def test_nothing_is_accepted_that_kafka_has_not_acknowledged(
         assert answer.status_code == 503
         assert answer.headers["retry-after"]
         assert "911" in answer.json()["instruction"]["text"]["en"]
+        batch = [as_json(event), as_json(pain_reported(member_id, at=now() + 2 * HOUR, score=3))]
+        mixed = await post(plans, tokens.member(member_id), batch, content_type=BATCH)
+        assert mixed.status_code == 503, "one of them is worth sending again"
 
 
 async def test_nobody_raises_a_red_flag_for_somebody_else(

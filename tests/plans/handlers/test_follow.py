@@ -1,7 +1,7 @@
 """The handlers on a real database: given events, when they are taken, what is saved and published."""
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -20,13 +20,12 @@ from services.plans.store.care_plans import load_care_plans
 from services.plans.store.care_teams import load_care_teams
 from services.plans.store.plan_revisions import find_item_decisions, find_plan_revisions
 from services.plans.store.rules import load_library
-from shared.database import Connection, open_database
+from shared.database import Connection
 from shared.events import MemberDisenrolled, MemberPaused, MemberResumed
 from shared.events.members import MemberDisenrolledData, MemberPausedData, MemberResumedData, Surgery
 from shared.outcomes import Outcomes, Timer
 from shared.timers import claim_timers
 from tests.fixtures.carrying_out import carry_out
-from tests.fixtures.databases import DatabaseFactory
 from tests.plans.given import (
     COACH,
     DAY,
@@ -38,14 +37,6 @@ from tests.plans.given import (
     session_completed,
     visit_completed,
 )
-
-
-@pytest.fixture
-async def connection(database: DatabaseFactory) -> AsyncIterator[Connection]:
-    pool = await open_database(await database("plans"), connections=2, application="test plans")
-    async with pool.acquire() as connection:
-        yield connection
-    pool.terminate()
 
 
 def told(outcomes: Outcomes) -> list[str]:
