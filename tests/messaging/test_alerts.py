@@ -304,6 +304,16 @@ async def test_red_flag_words_alert_at_once_and_tell_the_member_what_to_do(clini
     assert "squats" not in str(clinic.published), "events never hold the words"
 
 
+async def test_every_red_flag_of_a_message_is_named_and_the_worst_says_how_urgent_it_is(clinic: Clinic) -> None:
+    """Who is asked must not look at the one and overlook the other."""
+    member = Sender(role="member", sender_id=MEMBER, name="Marta Muster")
+    body = "My knee is locked, the calf is swollen and now my foot is cold"
+    await clinic.command(send_message, sender=member, message_id=uuid4(), body=body, alert_id=None)
+    alert = await the_alert(clinic)
+    assert alert.priority == "emergency"
+    assert {"locked knee", "dvt risk", "cold numb foot"} <= set(alert.summary.partition(": ")[2].split(", "))
+
+
 async def test_a_pt_who_is_on_call_acts_as_on_call_for_members_of_other_teams(clinic: Clinic) -> None:
     """Else the alert would leave the on-call role, and the one who took it on could not see it any more."""
     await clinic.take(raise_safety_alerts, flagged("emergency", "hot-swollen-joint"))

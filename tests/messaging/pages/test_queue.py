@@ -95,9 +95,9 @@ async def test_what_was_put_off_stands_apart_until_it_asks_again(clinic: Clinic)
 
 async def test_what_was_done_stays_a_day_the_latest_first(clinic: Clinic) -> None:
     alerts = [await spike_at(clinic, NOW + n * MINUTE, episode=uuid4()) for n in range(3)]
-    for alert_id in (alerts[1], alerts[0]):
+    for alert_id in alerts[:2]:
         await clinic.command(resolve, alert_id=alert_id, by=COACH, outcome="reached-member", note=None, seen=0)
         clinic.now += MINUTE
-    assert await page(clinic, COACH) == {"now": [alerts[2]], "resolved": [alerts[0], alerts[1]]}
+    assert await page(clinic, COACH) == {"now": [alerts[2]], "resolved": [alerts[1], alerts[0]]}
     clinic.now += RESOLVED_SHOWN - timedelta(seconds=90)
-    assert (await page(clinic, COACH))["resolved"] == [alerts[0]]
+    assert (await page(clinic, COACH))["resolved"] == [alerts[1]]
