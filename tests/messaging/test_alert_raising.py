@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from services.messaging.domain.alert import ESCALATION_LEVEL_MAX, PRIORITIES, Alert, AlertChange
 from services.messaging.domain.alert_handling import (
     acknowledge_alert,
+    follow_care_team,
     hand_over_alert,
     resolve_alert,
     snooze_alert,
@@ -23,7 +24,7 @@ from services.messaging.domain.people import CareTeam
 from services.messaging.store.rules import load_alert_rules
 from shared.events.vocabulary import AlertKind, AlertPriority, Practitioner, PractitionerRole
 from shared.outcomes import Cause, Command, Refusal, Timer
-from tests.messaging.given import COACH, DAY, HOUR, MEMBER, MINUTE, NOW, PT, STRANGER, trigger
+from tests.messaging.given import COACH, DAY, HOUR, MEMBER, MINUTE, NOW, PT, STRANGER, team_assigned, trigger
 
 RULES = load_alert_rules()
 TEAM = CareTeam(pt=PT, coach=COACH)
@@ -108,6 +109,11 @@ def test_a_repeat_asks_who_was_asked_last_and_not_from_the_first_in_line_again()
     assert changed(escalated(again)).owner.role == "oncall"
     worse = raised(priority="urgent", known=[asked_pt]).alert
     assert (worse.owner, worse.level) == (raised(priority="urgent").alert.owner, 0)
+
+
+def test_a_repeat_does_not_ask_who_is_away_by_now() -> None:
+    away = replace(TEAM, absent=frozenset({COACH.practitioner_id}))
+    assert raised(known=[raised().alert], team=away).alert.owner.practitioner == PT
 
 
 def test_a_routine_alert_ends_with_the_pt_who_is_there() -> None:
@@ -271,6 +277,8 @@ def test_resolved_is_final_for_people() -> None:
         resolve_alert(alert=done, by=COACH, outcome="referred", note=None, because=COMMAND, now=NOW),
     ):
         assert act == Refusal("already-resolved", "Resolved by Petra Therapist.")
+    left = CareTeam(coach=STRANGER)
+    assert follow_care_team(alert=done, team=left, because=team_assigned(), rules=RULES, now=NOW) is None
 
 
 def test_the_owner_of_a_rung_nobody_stands_on_is_oncall() -> None:

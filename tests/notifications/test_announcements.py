@@ -95,6 +95,22 @@ async def test_messages_of_a_night_are_announced_once(desk: Desk) -> None:
     assert len(await desk.rows()) == 2, "a new one after the announcement is announced again"
 
 
+async def test_what_is_not_addressed_to_the_member_is_not_announced_to_them(desk: Desk) -> None:
+    ana = desk.member()
+    await settle_in(desk, ana)
+    for sender, to in (("member", ("coach", "pt")), ("coach", ("pt",)), ("oncall", ("coach", "pt"))):
+        await desk.take(follow_conversations, ana.message(conversation_id=uuid4(), sender=sender, to=to))
+    assert await desk.rows() == []
+
+
+async def test_a_milestone_is_told_once_however_often_it_is_reached(desk: Desk) -> None:
+    ana = desk.member()
+    await settle_in(desk, ana)
+    await desk.take(follow_plans, ana.milestone("pain-halved"), ana.milestone("first-session"))
+    await desk.take(follow_plans, ana.milestone("pain-halved"))
+    assert sorted(row["about"] for row in await desk.rows()) == ["milestone first-session", "milestone pain-halved"]
+
+
 async def test_an_emergency_is_paged_at_night_to_the_role_that_is_asked(desk: Desk) -> None:
     ana, alert_id = desk.member(), uuid4()
     desk.clock.at = MONDAY_8 + timedelta(hours=18)
