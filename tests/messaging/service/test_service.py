@@ -151,6 +151,35 @@ async def test_a_message_is_sent_once_and_its_red_flags_are_answered_at_once(cli
     assert (alert["kind"], alert["priority"]) == ("safety", "emergency")
 
 
+async def test_the_same_key_of_two_people_is_two_requests(clinic: Clinic) -> None:
+    """Or what one of them wrote would be refused, or taken for what the other did."""
+    path, key = f"/v1/members/{MEMBER}/messages", "1"
+    for token, text in ((clinic.member, "May I run?"), (clinic.coach, "Not yet.")):
+        answer = await clinic.ask("POST", path, token=token, json={"text": text}, **{"Idempotency-Key": key})
+        assert answer.status_code == 201, answer.text
+    read = await clinic.ask("GET", path, token=clinic.coach)
+    assert [message["text"] for message in read.json()["messages"]] == ["May I run?", "Not yet."]
+
+
+async def test_the_note_of_a_visit_is_for_the_care_team(clinic: Clinic) -> None:
+    slots = f"/v1/members/{MEMBER}/slots?practitioner_id={COACH.practitioner_id}"
+    free = (await clinic.ask("GET", slots, token=clinic.member)).json()["slots"]
+    wanted = {"practitioner_id": str(COACH.practitioner_id), "starts_at": free[0]["starts_at"]}
+    held = await clinic.ask("POST", f"/v1/members/{MEMBER}/holds", token=clinic.member, json=wanted)
+    booking = {"hold_id": held.json()["visit_id"]}
+    visits = f"/v1/members/{MEMBER}/visits"
+    assert (await clinic.ask("POST", visits, token=clinic.member, json=booking)).status_code == 201
+    past = "update visits set during = tstzrange(now() - interval '1 hour', now() - interval '30 minutes')"
+    await clinic.running.service.database.execute(past)
+    done = {"action": "continue", "exercises": [], "note": "Afraid of stairs."}
+    path = f"/v1/visits/{held.json()['visit_id']}/complete"
+    assert (await clinic.ask("POST", path, token=clinic.member, json=done)).status_code == 403
+    assert (await clinic.ask("POST", path, token=clinic.coach, json=done)).json()["note"] == "Afraid of stairs."
+    for token, note in ((clinic.member, None), (clinic.coach, "Afraid of stairs.")):
+        (shown,) = (await clinic.ask("GET", visits, token=token)).json()
+        assert (shown["status"], shown.get("note")) == ("completed", note)
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body", "field"),
     [
