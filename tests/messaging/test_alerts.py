@@ -1,6 +1,6 @@
 """From an event to an alert that somebody resolves, on a real database."""
 
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -36,6 +36,7 @@ from tests.messaging.given import (
     MINUTE,
     NOW,
     ONCALL,
+    OTHER_MEMBER,
     PT,
     STRANGER,
     bounced,
@@ -253,6 +254,51 @@ async def test_a_snoozed_alert_leaves_the_queue_and_comes_back(clinic: Clinic) -
     (asks,) = await clinic.pass_time(20 * HOUR)
     assert (asks.NAME, asks.data.repeated, asks.data.owner) == ("alert.raised", True, COACH)
     assert [a.status for a in await queue(clinic, COACH)] == ["open"]
+
+
+async def test_the_follow_up_counts_from_when_somebody_took_it_on(clinic: Clinic) -> None:
+    """Or who takes on what is hours old is asked again at once."""
+    await clinic.take(follow_plans, spiked())
+    clinic.now += 5 * HOUR
+    await clinic.command(acknowledge, alert_id=(await the_alert(clinic)).alert_id, by=COACH, seen=0)
+    assert await clinic.due_timers() == {"alert.follow-up": clinic.now + RULES.resolve_within["soon"]}
+
+
+async def test_who_is_on_call_sees_a_member_for_as_long_as_they_are_asked_about_them(clinic: Clinic) -> None:
+    async def seen() -> set[UUID]:
+        async with clinic.database.acquire() as connection:
+            return await find_visible_members(
+                connection, practitioner_id=ONCALL.practitioner_id, oncall=True, member_ids=[MEMBER]
+            )
+
+    assert await seen() == set()
+    await clinic.take(raise_safety_alerts, flagged("emergency", "hot-swollen-joint"))
+    assert await seen() == {MEMBER}
+    alert_id = (await the_alert(clinic)).alert_id
+    await clinic.command(resolve, alert_id=alert_id, by=ONCALL, outcome="reached-member", note=None, seen=0)
+    assert await seen() == set()
+
+
+async def test_a_flare_that_settled_says_nothing_of_another_one(clinic: Clinic) -> None:
+    other = uuid4()
+    await clinic.take(follow_plans, spiked(), spiked(episode=other))
+    await clinic.take(follow_plans, settled())
+    assert {a.episode_key: a.settled_at is not None for a in await alerts(clinic)} == {
+        str(EPISODE): True,
+        str(other): False,
+    }
+
+
+async def test_nobody_answers_the_alert_of_another_member_with_a_message(clinic: Clinic) -> None:
+    await clinic.take(follow_plans, spiked())
+    alert_id, coach = (
+        (await the_alert(clinic)).alert_id,
+        Sender(role="coach", sender_id=COACH.practitioner_id, name="C"),
+    )
+    answer = await clinic.command(
+        send_message, OTHER_MEMBER, sender=coach, message_id=uuid4(), body="Hello", alert_id=alert_id
+    )
+    assert answer == Refusal("no-such-alert", "There is no such alert.")
 
 
 async def test_an_acknowledgement_undone_after_the_deadline_asks_from_now_on(clinic: Clinic) -> None:

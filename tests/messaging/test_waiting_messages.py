@@ -2,12 +2,15 @@
 
 from uuid import UUID, uuid4
 
+import pytest
+
 from services.messaging.handlers.follow_members import follow_members
 from services.messaging.handlers.handle_alerts import resolve
 from services.messaging.handlers.send_message import Sender, send_message
 from services.messaging.store.rules import load_alert_rules
+from shared.events.vocabulary import Practitioner
 from tests.messaging.conftest import Clinic
-from tests.messaging.given import COACH, DAY, HOUR, MEMBER, OTHER_MEMBER, enrolled, team_assigned
+from tests.messaging.given import COACH, DAY, HOUR, MEMBER, ONCALL, OTHER_MEMBER, PT, enrolled, team_assigned
 from tests.messaging.test_alerts import alerts, the_alert
 from tests.messaging.test_asking_again import MIGRATIONS
 
@@ -25,7 +28,10 @@ async def awaited(clinic: Clinic) -> UUID | None:
     return found
 
 
-async def test_an_unanswered_message_becomes_an_alert_and_the_answer_resolves_it(clinic: Clinic) -> None:
+@pytest.mark.parametrize("person", [COACH, PT, ONCALL])
+async def test_an_unanswered_message_becomes_an_alert_and_the_answer_resolves_it(
+    clinic: Clinic, person: Practitioner
+) -> None:
     member = Sender(role="member", sender_id=MEMBER, name="Marta Muster")
     sent = await clinic.command(
         send_message, sender=member, message_id=uuid4(), body="Is it fine to run?", alert_id=None
@@ -35,8 +41,8 @@ async def test_an_unanswered_message_becomes_an_alert_and_the_answer_resolves_it
     message_event = clinic.published[0]
     assert message_event.data.message_id == sent.message.message_id
     assert raised.causationid == message_event.id
-    coach = Sender(role="coach", sender_id=COACH.practitioner_id, name=COACH.name)
-    await clinic.command(send_message, sender=coach, message_id=uuid4(), body="Yes, slowly.", alert_id=None)
+    who = Sender(role=person.role, sender_id=person.practitioner_id, name=person.name)
+    await clinic.command(send_message, sender=who, message_id=uuid4(), body="Yes, slowly.", alert_id=None)
     (alert,) = await alerts(clinic)
     assert (alert.status, alert.outcome) == ("resolved", "reached-member")
 
