@@ -1,8 +1,6 @@
 """Queues of held events: who looks at one holds its member, and what is added or taken is so in order, and whole."""
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import replace
 from datetime import timedelta
 from uuid import uuid4
 
@@ -12,11 +10,10 @@ from deploy.dead_letters.listing import Filters, count_ids, find_ids, list_queue
 from shared.arrivals import WAIT_MAX
 from shared.clock import wall_now
 from shared.database import LOCK_TIMEOUT, Connection
-from shared.dead_letters import NO_READER, Bench, Step, discard, go_on, replay
+from shared.dead_letters import Bench, Step, discard, go_on, replay
 from shared.inbox import find_outcomes
 from shared.member_locks import claim_members, lock_members
 from shared.positions import lock_positions
-from shared.replaying import Reader
 from tests.shared.delivery.books import GROUP, JOINING, PARTITIONS, Books
 from tests.shared.delivery.operating import OLD_PAIN, old_pain, readers, upcast_pain
 from tests.shared.delivery.probe import ACTIVITY, MEMBERS, pain, paused
@@ -206,29 +203,6 @@ async def test_what_is_parked_behind_nothing_can_be_discarded(books: Books) -> N
 
 
 READER = readers()[GROUP]
-
-
-@pytest.mark.parametrize(
-    "readers_now",
-    [{}, {GROUP: replace(READER, subscription=replace(READER.subscription, topic=MEMBERS))}],
-    ids=["no such group", "it reads another topic"],
-)
-async def test_what_no_handler_reads_any_more_can_be_discarded_wherever_it_stands(
-    books: Books, readers_now: Mapping[str, Reader]
-) -> None:
-    """Nothing can be taken before it any more, or it would stay for good."""
-    member = uuid4()
-    await books.take(*(books.write(pain(member, score)) for score in (9, 1)), isolated=True)
-    dead, parked = [row["held_id"] for row in await books.held()]
-    bench = Bench(readers=readers_now, service="probe", now=wall_now())
-    for held_id in (parked, dead):
-        async with books.transaction() as connection:
-            step = await replay(connection, held_id, bench)
-            assert (step.result, step.answer) == ("kept", NO_READER.format(group=GROUP))
-            step = await discard(connection, held_id, bench)
-            assert step.result == "done", step.answer
-    assert await books.held() == []
-    assert await books.effects(member) == []
 
 
 async def test_what_turns_out_to_wait_in_the_rest_of_a_long_queue_has_its_whole_day(books: Books) -> None:
