@@ -202,9 +202,6 @@ async def test_what_is_parked_behind_nothing_can_be_discarded(books: Books) -> N
     assert [row["detail"] for row in kept] == ["behind", "bug"], "whoever asks learns what each was held for"
 
 
-READER = readers()[GROUP]
-
-
 async def test_what_turns_out_to_wait_in_the_rest_of_a_long_queue_has_its_whole_day(books: Books) -> None:
     """Not the minute after which somebody else may go on with the queue: it would be a dead letter then."""
     member, now = uuid4(), wall_now()
