@@ -80,6 +80,7 @@ LIST: Sequence[Mutant] = (
                 "began = monotonic()\n"
                 "    from shared.positions import Counts, advancing_positions\n"
                 "    from shared.writing import write\n"
+                "    group, topic = self.subscription.group, self.subscription.topic\n"
                 "    async with self.database.acquire(timeout=30) as early:\n"
                 "        ends = [(chunk.partition, chunk.end, Counts()) for chunk in chunks]\n"
                 "        await write(early, [advancing_positions(group, topic, ends)])",

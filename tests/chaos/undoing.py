@@ -1,11 +1,13 @@
 """Replaces source of this process. What is to be replaced must be there: nothing is undone in silence."""
 
+import builtins
+import dis
 import importlib
 import inspect
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import FunctionType
+from types import CodeType, FunctionType
 from typing import Any
 
 from tests.chaos.faults import Fault
@@ -13,7 +15,7 @@ from tests.chaos.findings import Area
 
 
 class DoesNotApply(Exception):
-    """The source that a mutant replaces is not there any more: the mutant has to follow it."""
+    """The source that a mutant replaces, or a name that it uses, is not there any more: the mutant has to follow it."""
 
 
 @dataclass(frozen=True)
@@ -66,4 +68,14 @@ def _recompile(function: Callable[..., Any], module: Any, source: str) -> None:
     names: dict[str, Any] = {}
     code = compile("from __future__ import annotations\n" + source, f"<mutant of {function.__qualname__}>", "exec")
     exec(code, module.__dict__, names)
-    function.__code__ = names[function.__name__].__code__
+    made = names[function.__name__].__code__
+    if unknown := sorted(_asked_for(made) - {*dir(builtins), *module.__dict__}):
+        raise DoesNotApply(f"{function.__qualname__} is to use what its module does not know: {', '.join(unknown)}")
+    function.__code__ = made
+
+
+def _asked_for(code: CodeType) -> set[str]:
+    """The names that a function, and those within it, look up in their module."""
+    asked = {str(one.argval) for one in dis.get_instructions(code) if one.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+    within = [one for one in code.co_consts if isinstance(one, CodeType)]
+    return asked.union(*map(_asked_for, within))
