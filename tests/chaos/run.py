@@ -134,7 +134,7 @@ async def run(stage: Stage, plan: Plan, *, mutant: str | None = None, say: Calla
 
 def _place_of(failure: BaseException) -> str:
     """The last line of the run's own that led to it."""
-    ours = [frame for frame in traceback.extract_tb(failure.__traceback__) if "/tests/" in frame.filename]
+    ours = [frame for frame in traceback.extract_tb(failure.__traceback__) if "/tests/chaos/" in frame.filename]
     return f"{Path(ours[-1].filename).name}:{ours[-1].lineno}" if ours else "a place of somebody else"
 
 
