@@ -130,7 +130,7 @@ async def tell_lag(service: Host) -> None:
         async with service.database.acquire(timeout=30) as connection:
             positions = await load_all_positions(connection)
         with suppress(KafkaError):  # whoever reads or publishes tells of that
-            unread = await service.find_unread(positions)
+            unread = await service.find_unread(positions, at_once=False)
             waited = waits.look(unread, at=monotonic())
             for group in service.readers:
                 of_group = [place for place in unread if place[0] == group]

@@ -96,9 +96,11 @@ class LogEnds:
         self._looked: dict[tuple[str, TopicPartition], Looked] = {}
         """What a look at each partition from where a group stands has found."""
 
-    async def find_unread(self, positions: Positions, subscriptions: list[Subscription]) -> dict[Place, Unread]:
+    async def find_unread(
+        self, positions: Positions, subscriptions: list[Subscription], *, at_once: bool = True
+    ) -> dict[Place, Unread]:
         """Where something lies between these positions and the end. KafkaError where no broker answers, or a topic is
-        not there."""
+        not there. What little may be no record is looked at; if not `at_once`, only where it was there last time."""
         if not subscriptions:
             return {}
         names = {s.topic: topic_name(self._settings.namespace, s.topic) for s in subscriptions}
@@ -115,21 +117,22 @@ class LogEnds:
             for partition in partitions[s.topic]:
                 place = s.group, s.topic, partition.partition
                 start, end = positions.get(place, 0), ends[partition]
-                if start < end and await self._holds_record(consumer, (s.group, partition), start, end):
+                span = start, end
+                if start < end and await self._holds_record(consumer, (s.group, partition), span, at_once=at_once):
                     unread[place] = Unread(start, end)
         return unread
 
     async def _holds_record(
-        self, consumer: AIOKafkaConsumer, place: tuple[str, TopicPartition], start: int, end: int
+        self, consumer: AIOKafkaConsumer, place: tuple[str, TopicPartition], span: tuple[int, int], *, at_once: bool
     ) -> bool:
         """Whether a record is among these offsets: the marker that ends a transaction is none, nor is what was aborted.
         Looked at only where few are left, or where nothing has moved since it was asked for last."""
-        last = self._looked.get(place)
+        (start, end), last = span, self._looked.get(place)
         stands_still = last is not None and (last.start, last.end) == (start, end)
         looked = self._looked[place] = Looked(start, end, start)
         if last is not None and last.start <= start <= last.empty_to and last.end <= end:
             looked.empty_to, looked.found = last.empty_to, last.found
-        if not looked.found and looked.empty_to < end and (stands_still or end - start <= MARKERS_MAX):
+        if not looked.found and looked.empty_to < end and (stands_still or (at_once and end - start <= MARKERS_MAX)):
             await self._look(consumer, place[1], looked)
         return looked.found or looked.empty_to < end
 

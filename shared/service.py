@@ -149,9 +149,10 @@ class Service:
             return 0
         return await settle_waiting(connection, member_ids, now, readers=self.readers, service=self.name)
 
-    async def find_unread(self, positions: Positions) -> dict[Place, Unread]:
-        """Where something lies between these positions and the end of the log. KafkaError where no broker answers."""
-        return await self._log_ends.find_unread(positions, [reader.subscription for reader in self.readers.values()])
+    async def find_unread(self, positions: Positions, *, at_once: bool = True) -> dict[Place, Unread]:
+        """Where something lies between these positions and the end of the log (shared/lag.py)."""
+        subscriptions = [reader.subscription for reader in self.readers.values()]
+        return await self._log_ends.find_unread(positions, subscriptions, at_once=at_once)
 
     def committed(self, published: int, answer: Answer | None = None, *, urgent: bool = False) -> None:
         """Something was committed by this process: wake whoever acts on it. `answer`: of all that it wrote."""

@@ -8,7 +8,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
-from shared.lag import LogEnds
+from shared.lag import LogEnds, Looked
 from shared.settings import ServiceSettings
 from shared.topics import topic_name
 from tests.fixtures.eventually import eventually
@@ -92,3 +92,22 @@ async def test_of_a_topic_that_is_not_there_nobody_says_that_all_was_taken(
     await topics(ACTIVITY, partitions=1)
     await publish.raw(ACTIVITY, b"{}", key=None)
     await eventually(lambda: behind_by(ends, 1), within=30)
+
+
+async def test_who_asks_again_and_again_reads_no_log_that_moves(
+    topics: TopicFactory, publish: Publish, ends: LogEnds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A figure that is told every few seconds costs no reading where all goes well."""
+    await topics(ACTIVITY, partitions=1)
+    looks: list[Looked] = []
+
+    async def look(_: LogEnds, __: object, ___: object, looked: Looked) -> None:
+        looks.append(looked)
+
+    monkeypatch.setattr(LogEnds, "_look", look)
+    for records in (1, 2):
+        await publish.raw(ACTIVITY, b"{}", key=None)
+        (unread,) = (await ends.find_unread({}, [readers()[GROUP].subscription], at_once=False)).values()
+        assert (unread.records, looks) == (records, [])
+    await ends.find_unread({}, [readers()[GROUP].subscription], at_once=False)
+    assert len(looks) == 1
