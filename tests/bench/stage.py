@@ -31,6 +31,8 @@ from tests.fixtures.eventually import eventually
 
 DATA = Path("build/bench-servers")
 READY_S = 60.0
+WAL_FILES = 48
+"""Of 16 MB: more than a contestant writes between two checkpoints."""
 
 
 @dataclass
@@ -80,6 +82,18 @@ class Stage:
         await admin.execute(f"drop database {urlsplit(url).path[1:]} with (force)")
         await admin.close()
 
+    async def use_for_a_while(self) -> None:
+        """The write-ahead log of a server that has run for some time goes to files that it has used before. A new one
+        makes each, fills it with zeros and flushes it while whoever commits waits."""
+        admin = await asyncpg.connect(self.servers.postgres_url)
+        await admin.execute(f"alter system set min_wal_size = '{WAL_FILES * 16}MB'")  # so many are kept
+        await admin.execute("select pg_reload_conf()")
+        for _ in range(WAL_FILES):
+            await admin.execute("select pg_logical_emit_message(false, 'bench', ''); select pg_switch_wal()")
+        for _ in range(2):  # the files before the last one may be used again
+            await admin.execute("checkpoint")
+        await admin.close()
+
     async def rest(self) -> None:
         """Until what earlier rows wrote lies on the disk: a commit that is timed would wait behind it."""
         admin = await asyncpg.connect(self.servers.postgres_url)
@@ -105,7 +119,9 @@ async def open_stage(*, records: int, rounds: int) -> AsyncIterator[Stage]:
     try:
         async with embedded_servers(data=DATA) as servers:
             is_ours = True
-            yield Stage(servers, records, rounds)
+            stage = Stage(servers, records, rounds)
+            await stage.use_for_a_while()
+            yield stage
     finally:
         if is_ours:  # and no other run's
             shutil.rmtree(DATA, ignore_errors=True)
