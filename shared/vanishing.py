@@ -6,13 +6,11 @@ import socket
 
 SENT_MS = 10_000
 """What was sent and is not acknowledged for so long, by the other kernel whoever serves there, was sent to nobody."""
-IDLE_S, ASKED_S, ASKED_TIMES = 5, 2, 3
-"""On a connection on which nothing is said for so long the other kernel is asked, so often, whether it is there."""
-
 LIMITS = {
-    "TCP_KEEPIDLE": IDLE_S,
-    "TCP_KEEPINTVL": ASKED_S,
-    "TCP_KEEPCNT": ASKED_TIMES,
+    # On a connection on which nothing is said for 5 s the other kernel is asked whether it is there, three times.
+    "TCP_KEEPIDLE": 5,
+    "TCP_KEEPINTVL": 2,
+    "TCP_KEEPCNT": 3,
     "TCP_USER_TIMEOUT": SENT_MS,
 }
 
