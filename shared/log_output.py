@@ -7,6 +7,7 @@ flags; a disk that is full under the log collector is enough for it.
 import atexit
 import os
 import queue
+import select
 import threading
 
 from prometheus_client import Counter
@@ -48,8 +49,11 @@ class LogOutput:
 
     def _run(self) -> None:
         while (line := self._lines.get()) is not None:
-            try:
-                while line:
+            while line:
+                try:
                     line = line[os.write(self._file, line) :]
-            except OSError:  # nobody reads any more, or there is no room
-                LOG_LINES_LOST.inc()
+                except BlockingIOError:  # whoever shares this end has writing fail instead of wait
+                    select.select([], [self._file], [])
+                except OSError:  # nobody reads any more, or there is no room
+                    LOG_LINES_LOST.inc()
+                    break

@@ -64,14 +64,18 @@ async def test_a_service_whose_log_reader_is_gone_works_on(service: ServiceProce
     assert await service.terminate() == 0
 
 
-async def test_lines_that_find_no_room_are_lost_and_counted() -> None:
+@pytest.mark.parametrize("waits", [True, False])
+async def test_lines_that_find_no_room_are_lost_and_counted(waits: bool) -> None:
+    """And no line is cut short, also where somebody had writing to it fail instead of wait."""
     reading, writing = os.pipe()
+    os.set_blocking(writing, waits)
     os.set_blocking(reading, False)
     output, lost_before, line = LogOutput(writing, lines_max=2), LOG_LINES_LOST._value.get(), "x" * PIPE + "\n"
     for _ in range(5):
         output.write(line)
     assert 2 <= LOG_LINES_LOST._value.get() - lost_before <= 3  # one may be in the thread's hands
-    await read_until(reading, lambda text: text.count(b"\n") >= 2)
+    said = await read_until(reading, lambda text: text.count(b"\n") >= 2)
+    assert {len(one) for one in said.splitlines()} == {PIPE}
     output.write("and on\n")
     await read_until(reading, lambda text: text.endswith(b"and on\n"))
     output.close()
