@@ -1,7 +1,8 @@
 """Where a consumer group stands in a partition: the fence that makes two owners of one partition harmless."""
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
+from operator import attrgetter
 from uuid import UUID
 
 from shared.database import Connection
@@ -85,12 +86,15 @@ class Counts:
 
     @property
     def read(self) -> int:
-        return self.new + self.duplicate + self.refused + self.dead + self.parked + self.waiting
+        return sum(_by_outcome(self))
+
+
+_by_outcome = attrgetter(*Counts.__slots__)
 
 
 def sum_counts(counts: Iterable[Counts]) -> Counts:
     """These counts added up, outcome by outcome."""
-    return Counts(*map(sum, zip(*map(astuple, counts), strict=True)))
+    return Counts(*map(sum, zip(*map(_by_outcome, counts), strict=True)))
 
 
 async def ensure_positions(connection: Connection, group: str, topic: str, starts: dict[int, int]) -> None:
@@ -126,10 +130,7 @@ async def lock_positions(
 
 def advancing_positions(group: str, topic: str, advances: Sequence[tuple[int, int, Counts]]) -> Write:
     """Move the position of each of these partitions, given with its new end, never back, and count what was read."""
-    rows = [
-        (partition, end, c.read, c.new, c.duplicate, c.refused, c.dead, c.parked, c.waiting)
-        for partition, end, c in advances
-    ]
+    rows = [(partition, end, counts.read, *_by_outcome(counts)) for partition, end, counts in advances]
     return Write(ADVANCE, [group, topic, *zip(*rows, strict=True)])
 
 
