@@ -7,6 +7,8 @@ import argparse
 import asyncio
 import json
 import os
+import platform
+import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -15,6 +17,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from deploy.local.quicker_python import seconds_for_loop
 from tests.bench import chunks, consuming, enduring, ingress, latency, relaying, timers
 from tests.bench.stage import Stage, open_stage
 
@@ -61,12 +64,16 @@ async def main() -> None:
     options.add_argument("--jobs", nargs="+", choices=list(ROWS), default=jobs)
     chosen = options.parse_args()
     rows: list[dict[str, Any]] = []
+    # What runs all this, and how quick it is in this hour.
+    loop_ms = round((seconds_for_loop(sys.executable) or 0.0) * 1000, 1)
+    python = {"version": platform.python_version(), "path": os.path.realpath(sys.executable), "loop_ms": loop_ms}
     Path("build").mkdir(exist_ok=True)
     async with open_stage(records=chosen.records, rounds=chosen.rounds) as stage:
         for job in chosen.jobs:
             rows.append(await ROWS[job](stage))
-            Path("build/bench.json").write_text(json.dumps({"rows": rows}, indent=2) + "\n")
+            Path("build/bench.json").write_text(json.dumps({"python": python, "rows": rows}, indent=2) + "\n")
     show(rows)
+    print(f"Python {python['version']} at {python['path']}; the loop of deploy/local/quicker_python.py: {loop_ms} ms")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,78 @@
+"""Prints which interpreter to use: of those in PATH that have the version of the one that runs this, the quickest.
+
+The same version may be there in two builds, and one without profile-guided optimisation (some tools build so unless
+told otherwise) takes a quarter longer for everything. Which is which they do not tell reliably, so a loop is timed.
+Run by install.sh before anything is installed: the standard library only.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
+WORTH_IT = 0.9
+"""Of the time that the first one takes: another has to be quicker than that."""
+LIMIT_S = 20.0
+# Calls, attributes, dictionaries and text: what a service does between two waits. Modules that install.sh needs.
+LOOP = """
+import ensurepip, sys, time, venv
+
+class Place:
+    def __init__(self, number):
+        self.number = number
+
+    def add(self, other):
+        return self.number + other
+
+def run():
+    names, total = {}, 0
+    for number in range(60_000):
+        total += Place(number).add(total & 7)
+        names[str(number % 1000)] = (number, total)
+
+best = float("inf")
+for _ in range(9):
+    began = time.perf_counter()
+    run()
+    best = min(best, time.perf_counter() - began)
+print("%d.%d" % sys.version_info[:2], best)
+"""
+
+
+def find_interpreters() -> list[str]:
+    """The one that runs this, then others of its version in PATH, each file once."""
+    found = [Path(sys.executable)]
+    for folder in os.environ.get("PATH", "").split(os.pathsep):
+        candidate = Path(folder) / f"python{VERSION}"
+        if os.access(candidate, os.X_OK) and all(not candidate.samefile(other) for other in found):
+            found.append(candidate)
+    return [str(path) for path in found]
+
+
+def seconds_for_loop(interpreter: str) -> float | None:
+    """At its best; None where it does not run, lacks a module, or is another version."""
+    try:
+        done = subprocess.run([interpreter, "-I", "-c", LOOP], capture_output=True, text=True, timeout=LIMIT_S)
+        version, seconds = done.stdout.split()
+        return float(seconds) if version == VERSION else None
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None
+
+
+def choose(interpreters: Sequence[str], seconds: Callable[[str], float | None]) -> str:
+    """The first, or the quickest where that is worth it."""
+    first, *others = interpreters
+    if not others:
+        return first
+    usual = seconds(first)
+    taken = {other: spent for other in others if (spent := seconds(other)) is not None}
+    quickest = min(taken, key=taken.__getitem__, default=first)
+    if usual is None or (quickest in taken and taken[quickest] < usual * WORTH_IT):
+        return quickest
+    return first
+
+
+if __name__ == "__main__":
+    print(choose(find_interpreters(), seconds_for_loop))
