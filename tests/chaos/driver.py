@@ -70,7 +70,7 @@ class Driver:
             "kill-in-rebalance": self._kill_in_rebalance, "server": self._server, "cut": self._cut,
             "slow-outbox": self._slow_outbox, "deploy": self._deploy, "clock": self._clock, "restore": self._restore,
             "due-in-outage": self._due_in_outage, "slow-disk": self._slow_disk, "no-relay": self._no_relay,
-            "frozen": self._frozen,
+            "frozen": self._frozen, "vanish": self._vanish,
         }  # fmt: skip
         if fault.kind in HURTING_A_CREW:
             assert fault.service
@@ -277,6 +277,17 @@ class Driver:
         """Every connection of a service to its database."""
         assert fault.service
         await self._tell_database(fault.service, CUT)
+
+    async def _vanish(self, fault: Fault) -> None:
+        """Every connection of a service to its database is heard of no more, while what is new gets through: so does a
+        failover look where a host went without a word. Transactions that were open stay open until the server ends
+        them."""
+        assert fault.service
+        line = self.world.crews[fault.service].line
+        assert line is not None
+        line.lose()
+        await asyncio.sleep(fault.hold_s)
+        line.tell()
 
     async def _slow_outbox(self, fault: Fault) -> None:
         """Nobody writes to the outbox or reads it for a while."""

@@ -17,7 +17,7 @@ Point = Literal[
 """Named places in a service process at which it can be hurt (tests/chaos/points.py)."""
 FaultKind = Literal[
     "kill-at", "kill", "stop-at", "stop", "kill-in-rebalance", "server", "cut", "slow-outbox", "deploy", "clock",
-    "restore", "due-in-outage", "slow-disk", "no-relay", "frozen",
+    "restore", "due-in-outage", "slow-disk", "no-relay", "frozen", "vanish",
 ]  # fmt: skip
 KILL_POINTS: tuple[Point, ...] = (
     "before-commit", "after-commit", "before-publish", "after-publish", "after-delete", "before-take",
@@ -46,10 +46,11 @@ HOLDS_S: dict[FaultKind, tuple[float, float]] = {
     "slow-outbox": (1, 4),
     "no-relay": (6, 9),
     "frozen": (7, 14),
+    "vanish": (27, 32),
 }
 """How long at least and at most."""
-LONG_S = 120.0
-"""In a run as long as this a database is set back, too."""
+LONG_S, LONG_KINDS = 120.0, frozenset[FaultKind]({"restore", "vanish"})
+"""In a run as long as this a database is set back, too, and one goes without a word."""
 UNACKNOWLEDGED: Point = "after-delete"
 """Where a relay does not come to while Kafka is away: what it has sent is in its memory, and in the outbox."""
 ANSWERED_WITHIN_S = 660.0
@@ -94,7 +95,8 @@ def draw_faults(seed: int, *, seconds: float) -> list[Fault]:
     chance = random.Random(f"{seed} faults")
     faults: list[Fault] = []
     deck: list[FaultKind] = []
-    kinds = [kind for kind in get_args(FaultKind) if kind != "restore" or seconds >= LONG_S]
+    kinds = [kind for kind in get_args(FaultKind) if kind not in LONG_KINDS or seconds >= LONG_S]
+    far_away = random.Random(f"{seed} line").choice(SERVICES)  # one of them: a line costs each byte on it a turn
     moved_s = 0.0
     at = 1.0 + chance.random()
     while at < seconds:
@@ -105,6 +107,8 @@ def draw_faults(seed: int, *, seconds: float) -> list[Fault]:
         if fault.kind == "due-in-outage":
             fault = replace(fault, by_s=min(ANSWERED_WITHIN_S, MOVED_MAX_S - moved_s))
             moved_s += fault.by_s
+        if fault.kind == "vanish":
+            fault = replace(fault, service=far_away)
         faults.append(fault)
         at += SPACING_S.get(fault.kind, SPACING_REST_S) * chance.uniform(0.7, 1.3)
     return faults
@@ -118,7 +122,7 @@ def _draw(chance: random.Random, at: float, kind: FaultKind) -> Fault:
         case "stop-at":
             point: Point = chance.choice(("before-take", "before-commit"))
             return Fault(at, kind, service, point, chance.randint(1, 3), hold_s=chance.uniform(8, 10))
-        case "stop" | "slow-outbox" | "no-relay":
+        case "stop" | "slow-outbox" | "no-relay" | "vanish":
             return Fault(at, kind, service, hold_s=chance.uniform(*HOLDS_S[kind]))
         case "kill-in-rebalance":
             return Fault(at, kind, service, chance.choice(("revoked", "assigned")))

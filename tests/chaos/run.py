@@ -98,7 +98,8 @@ class Outcome:
 
 
 async def run(stage: Stage, plan: Plan, *, mutant: str | None = None, say: Callable[[str], None] = print) -> Outcome:
-    async with open_world(stage, plan.opening, mutant=mutant) as world:
+    far_away = {fault.service for fault in plan.faults if fault.kind == "vanish" and fault.service}
+    async with open_world(stage, plan.opening, mutant=mutant, far_away=far_away) as world:
         driver = Driver(world, say)
         publisher = Publisher(stage.urls.kafka_bootstrap, world.namespace)
         asker = Asker(world)

@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -25,7 +25,9 @@ from shared.topics import create_topics
 from tests.chaos.faults import SERVICES, Service
 from tests.chaos.patience import connected, patient
 from tests.chaos.victim import KEYS
+from tests.fixtures.databases import place_of, with_port
 from tests.fixtures.eventually import eventually
+from tests.fixtures.lines import Line, line_to
 from tests.fixtures.processes import ServiceProcess
 from tests.fixtures.tokens import Tokens
 
@@ -92,6 +94,8 @@ class Crew:
 
     service: Service
     database_url: str
+    line: Line | None = None
+    """On which its processes reach their database."""
     processes: list[ServiceProcess] = field(default_factory=list)
     started: int = 0
     release: int = 0
@@ -99,6 +103,11 @@ class Crew:
     """One fault of a kind that needs its processes at a time."""
     commanded: asyncio.Lock = field(default_factory=asyncio.Lock)
     """What is asked for over HTTP is in no log: not while the database may be set back to before it."""
+
+    @property
+    def reached_at(self) -> str:
+        """Where its processes find their database."""
+        return self.database_url if self.line is None else with_port(self.database_url, self.line.port)
 
 
 @dataclass
@@ -158,7 +167,7 @@ class World:
         name = f"{service}-{crew.started}"
         urls = self.stage.urls
         settings: dict[str, Any] = {
-            "database_url": crew.database_url, "kafka_bootstrap": urls.kafka_bootstrap, "valkey_url": urls.valkey_url,
+            "database_url": crew.reached_at, "kafka_bootstrap": urls.kafka_bootstrap, "valkey_url": urls.valkey_url,
             "namespace": self.namespace, "port": port, "session_timeout_s": SESSION_TIMEOUT_S,
             "clock_file": self.clock_file, "chunk_records": CHUNK_RECORDS, "smtp_port": self.mail.smtp_port,
             "smtp_timeout_s": 2, "sms_timeout_s": 2, "send_answer_within_s": 24, "page_mailboxes": MAILBOXES,
@@ -239,8 +248,11 @@ class EndedByItself(Exception):
 
 
 @asynccontextmanager
-async def open_world(stage: Stage, opening: datetime, *, mutant: str | None = None) -> AsyncIterator[World]:
-    """Topics, databases that are not migrated yet, a mailbox; no process runs yet."""
+async def open_world(
+    stage: Stage, opening: datetime, *, mutant: str | None = None, far_away: Collection[Service] = ()
+) -> AsyncIterator[World]:
+    """Topics, databases that are not migrated yet, a mailbox; no process runs yet. `far_away`: services with a line to
+    their database that can be lost."""
     stage.runs += 1
     namespace = f"chaos{stage.runs}"
     folder = stage.folder / namespace
@@ -255,6 +267,8 @@ async def open_world(stage: Stage, opening: datetime, *, mutant: str | None = No
             service: Crew(service, service_database_url(stage.urls.postgres_url, name=name, password="simulated"))
             for service, name in names.items()
         }
+        for service in far_away:
+            crews[service].line = await opened.enter_async_context(line_to(*place_of(stage.urls.postgres_url)))
         world = World(stage, namespace, folder, opening, crews, mail, mutant)
         (folder / KEYS).write_text(json.dumps(world.tokens.jwks))
         if mutant:

@@ -1,10 +1,15 @@
 """The suite's own ground: real servers, a database and topics that no other test sees."""
 
+import asyncio
+
 import asyncpg
+import pytest
 import redis.asyncio
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
-from tests.fixtures.databases import DatabaseFactory
+from tests.fixtures.databases import DatabaseFactory, place_of, with_port
+from tests.fixtures.eventually import eventually
+from tests.fixtures.lines import line_to
 from tests.fixtures.servers import RunningServers
 from tests.fixtures.topics import TopicFactory
 
@@ -18,6 +23,25 @@ async def test_each_call_makes_another_empty_database(database: DatabaseFactory)
     assert await connection.fetchval("select to_regclass('mark')") is None
     assert await connection.fetchval("show server_version_num") >= "180000"
     await connection.close()
+
+
+async def test_a_line_loses_who_speaks_on_it_until_both_sides_are_told(
+    servers: RunningServers, database: DatabaseFactory
+) -> None:
+    url = await database(None)
+    async with line_to(*place_of(servers.postgres_url)) as line:
+        lost = await asyncpg.connect(with_port(url, line.port))
+        pid = await lost.fetchval("select pg_backend_pid()")
+        line.lose()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(asyncio.ensure_future(lost.execute("select 1"))), 0.3)
+        other = await asyncpg.connect(with_port(url, line.port))
+        assert await other.fetchval("select count(*) from pg_stat_activity where pid = $1", pid) == 1
+        line.tell()
+        gone = "select count(*) = 0 from pg_stat_activity where pid = $1"
+        await eventually(lambda: other.fetchval(gone, pid), within=10, what="the server has heard of it")
+        await eventually(lambda: lost.is_closed(), within=10, what="and the client")
+        await other.close()
 
 
 async def test_topics_carry_records_in_the_namespace(

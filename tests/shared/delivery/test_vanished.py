@@ -15,7 +15,7 @@ from shared.database import open_database
 from shared.migrating import migrate
 from shared.telemetry import CHUNK_RETRIES
 from shared.vanishing import SENT_MS
-from tests.fixtures.databases import DatabaseFactory
+from tests.fixtures.databases import DatabaseFactory, place_of, with_port
 from tests.fixtures.eventually import eventually
 from tests.fixtures.lines import Line, line_to
 from tests.fixtures.servers import RunningServers
@@ -33,10 +33,7 @@ SOON_S = 15
 @pytest.fixture
 async def line(servers: RunningServers) -> AsyncIterator[Line]:
     """To the server of the databases."""
-    server = urlsplit(servers.postgres_url)
-    assert server.hostname is not None
-    assert server.port is not None
-    async with line_to(server.hostname, server.port) as opened:
+    async with line_to(*place_of(servers.postgres_url)) as opened:
         yield opened
 
 
@@ -47,8 +44,7 @@ async def books(database: DatabaseFactory, line: Line, monkeypatch: pytest.Monke
     url = await database(None)
     await migrate(url, service="probe")
     await add_tables(url)
-    over_the_line = url.replace(f":{urlsplit(url).port}/", f":{line.port}/")
-    pool = await open_database(over_the_line, connections=CONNECTIONS, application="test")
+    pool = await open_database(with_port(url, line.port), connections=CONNECTIONS, application="test")
     async with AsyncExitStack() as all_at_once:
         for _ in range(CONNECTIONS):
             await all_at_once.enter_async_context(pool.acquire())
