@@ -1,7 +1,6 @@
 """Pain, sessions, flares and plans of members, as the events told them."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -124,13 +123,14 @@ def saving_plan_snapshots(snapshots: Sequence[PlanSnapshot]) -> Write:
     return Write(SAVE_PLANS, [rows])
 
 
-def _fields(snapshot: PlanSnapshot) -> dict[str, Any]:
-    return {name: getattr(snapshot, name) for name in PlanSnapshot.__dataclass_fields__}
+def _fields(row: PlanSnapshot | PlanStep) -> dict[str, Any]:
+    """Not a copy: what is in it is only read."""
+    return {name: getattr(row, name) for name in row.__dataclass_fields__}
 
 
 def saving_plan_steps(steps: Sequence[PlanStep]) -> Write:
     """Add what moved; what is there already stays as it is."""
-    return Write(SAVE_STEPS, [[json_row(asdict(step)) for step in steps]])
+    return Write(SAVE_STEPS, [[json_row(_fields(step)) for step in steps]])
 
 
 async def load_plan_snapshots(connection: Connection, *, member_ids: Collection[UUID]) -> dict[UUID, PlanSnapshot]:
