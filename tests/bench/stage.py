@@ -99,6 +99,10 @@ class Stage:
         admin = await asyncpg.connect(self.servers.postgres_url)
         await admin.execute("checkpoint")
         await admin.close()
+        await self.write_back()
+
+    async def write_back(self) -> None:
+        """What was written so far is written to the disk, which the kernel does when it likes."""
         await asyncio.to_thread(os.sync)
 
     def processor_s(self) -> float:
