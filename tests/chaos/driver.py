@@ -285,7 +285,7 @@ class Driver:
         assert fault.service
         line = self.world.crews[fault.service].line
         assert line is not None
-        line.lose()
+        await eventually(lambda: line.lose() > 0, within=READY_S, what=f"{fault.service} speaks on its line")
         await asyncio.sleep(fault.hold_s)
         line.tell()
 
