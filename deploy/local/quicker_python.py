@@ -12,9 +12,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
+BUILD = f"{sys.implementation.name}-{VERSION}"
+"""What is locked was built for: PyPy would be much quicker in a loop, and cannot be given any of it."""
 WORTH_IT = 0.9
 """Of the time that the first one takes: another has to be quicker than that."""
-LIMIT_S = 20.0
+LIMIT_S = 10.0
+"""One that says nothing for so long is no interpreter to use."""
 # Calls, attributes, dictionaries and text: what a service does between two waits. Modules that install.sh needs.
 LOOP = """
 import ensurepip, sys, time, venv
@@ -37,7 +40,7 @@ for _ in range(9):
     began = time.perf_counter()
     run()
     best = min(best, time.perf_counter() - began)
-print("%d.%d" % sys.version_info[:2], best)
+print("%s-%d.%d" % (sys.implementation.name, *sys.version_info[:2]), best)
 """
 
 
@@ -52,26 +55,24 @@ def find_interpreters() -> list[str]:
 
 
 def seconds_for_loop(interpreter: str) -> float | None:
-    """At its best; None where it does not run, lacks a module, or is another version."""
+    """At its best; None where it does not run, lacks a module, or is another Python."""
     try:
         done = subprocess.run([interpreter, "-I", "-c", LOOP], capture_output=True, text=True, timeout=LIMIT_S)
-        version, seconds = done.stdout.split()
-        return float(seconds) if version == VERSION else None
+        build, seconds = done.stdout.split()
+        return float(seconds) if build == BUILD else None
     except (OSError, ValueError, subprocess.SubprocessError):
         return None
 
 
 def choose(interpreters: Sequence[str], seconds: Callable[[str], float | None]) -> str:
     """The first, or the quickest where that is worth it."""
-    first, *others = interpreters
-    if not others:
+    first = interpreters[0]
+    if len(interpreters) == 1:
         return first
-    usual = seconds(first)
-    taken = {other: spent for other in others if (spent := seconds(other)) is not None}
+    taken = {one: spent for one in interpreters if (spent := seconds(one)) is not None}
     quickest = min(taken, key=taken.__getitem__, default=first)
-    if usual is None or (quickest in taken and taken[quickest] < usual * WORTH_IT):
-        return quickest
-    return first
+    is_worth_it = first not in taken or taken[quickest] < taken[first] * WORTH_IT
+    return quickest if is_worth_it else first
 
 
 if __name__ == "__main__":

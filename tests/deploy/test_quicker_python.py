@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local import quicker_python
-from deploy.local.quicker_python import VERSION, choose, find_interpreters, seconds_for_loop
+from deploy.local.quicker_python import BUILD, VERSION, choose, find_interpreters, seconds_for_loop
 
 SCRIPT = Path(quicker_python.__file__)
 
@@ -36,8 +36,11 @@ def test_a_real_one_is_timed() -> None:
     assert (seconds_for_loop(sys.executable) or 0) > 0
 
 
-@pytest.mark.parametrize("says", ["exit 1", "echo", "echo 2.7 0.001", f"echo {VERSION} quick", "kill -9 $$"])
-def test_one_that_does_not_run_or_is_another_version_is_none(tmp_path: Path, says: str) -> None:
+@pytest.mark.parametrize(
+    "says",
+    ["exit 1", "echo", "echo cpython-2.7 0.001", f"echo {BUILD} quick", f"echo pypy-{VERSION} 0.001", "kill -9 $$"],
+)
+def test_one_that_does_not_run_or_is_another_python_is_none(tmp_path: Path, says: str) -> None:
     assert seconds_for_loop(str(_program(tmp_path, says))) is None
 
 
@@ -57,7 +60,7 @@ def test_each_file_is_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_the_script_prints_the_one_that_is_quicker(tmp_path: Path) -> None:
-    quick = _program(tmp_path, f"echo {VERSION} 0.000001")
+    quick = _program(tmp_path, f"echo {BUILD} 0.000001")
     printed = subprocess.run(
         [sys.executable, SCRIPT], env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=True
     ).stdout

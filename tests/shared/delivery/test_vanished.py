@@ -5,7 +5,6 @@ import os
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, ExitStack, suppress
-from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
@@ -81,7 +80,7 @@ async def test_connections_notice_within_seconds_that_nobody_is_there(
 ) -> None:
     """Given a running service, then the kernel looks after each of its connections to Kafka and to its database, also
     while nobody speaks on it."""
-    ports = {int(servers.kafka_bootstrap.rpartition(":")[2]), urlsplit(probe_url).port}
+    ports = {int(servers.kafka_bootstrap.rpartition(":")[2]), place_of(probe_url)[1]}
     with ExitStack() as copies:
         before = {own_port for own_port, _ in connections(copies)}
         async with run_service(build, name="probe", database_url=probe_url):
