@@ -28,6 +28,16 @@ def test_another_one_has_to_be_worth_it(seconds: dict[str, float | None], chosen
     assert choose(list(seconds), seconds.__getitem__) == chosen
 
 
+def test_a_slow_moment_of_the_machine_decides_nothing() -> None:
+    slow_at_first = {"a": iter([0.1, 0.1, 0.1]), "b": iter([0.3, 0.05, 0.3])}
+    assert choose(list(slow_at_first), lambda one: next(slow_at_first[one])) == "b"
+
+
+def test_one_that_does_not_answer_is_asked_once() -> None:
+    answers = {"a": iter([0.1, 0.1, 0.1]), "b": iter([None])}
+    assert choose(list(answers), lambda one: next(answers[one])) == "a"
+
+
 def test_where_there_is_one_nothing_is_timed() -> None:
     assert choose(["a"], lambda _: pytest.fail("it was timed")) == "a"
 
