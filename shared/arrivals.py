@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 from uuid import UUID
 
-from shared.events.codec import Decoder, Undecodable, body_digest
+from shared.events.codec import REJECTED_HEADERS, Decoder, Undecodable, body_digest
 from shared.events.envelope import CloudEvent
 from shared.held_events import HeldEvent, HeldState
 from shared.inbox import coordinates_identity, inbox_identity
@@ -79,6 +79,9 @@ TOO_OLD = Fault("too-old", "time is more than 30 days ago", blocks=False, is_har
 IDENTITY_CONFLICT = Fault(
     "identity-conflict", "the same source and id came before with another body", blocks=False, is_harmless=True
 )
+REJECTED = Fault(
+    "rejected", "its app was told that it is rejected; only red flags were looked for", blocks=False, is_harmless=True
+)
 KILLER = Fault("kills-the-process", "begun several times and never ended", blocks=True)
 UNSTORABLE = Fault("cannot-be-held", "could not be taken, nor held as it is; its headers were left out", blocks=True)
 REPAIRABLE = frozenset({"malformed", "unknown-type", "invalid"})
@@ -124,6 +127,8 @@ def read_arrivals(
         arrival = Arrival(record, key, event, None, identity, body_digest(event))
         if record.key != key.raw and read_key(record.key) != event.subject:
             arrival.fault = WRONG_KEY
+        elif decoder.is_from_apps and REJECTED_HEADERS[-1] in record.headers:
+            arrival.fault = REJECTED
         elif event.time > latest:
             arrival.fault = TIME_AHEAD
         elif event.time < oldest and _is_too_old(event.time, record, now=now, wall=wall):

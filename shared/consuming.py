@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-from shared.arrivals import IDENTITY_CONFLICT, KILLER, Arrival, identity_of_place, to_held
+from shared.arrivals import IDENTITY_CONFLICT, KILLER, REJECTED, Arrival, identity_of_place, to_held
 from shared.database import LOCK_TIMEOUT, Connection
 from shared.events.envelope import CloudEvent
 from shared.held_events import HeldEvent, HeldState, hold_events
@@ -80,8 +80,8 @@ class _Sorted:
     """By partition."""
     to_run: list[Arrival] = field(default_factory=list)
     again: list[Arrival] = field(default_factory=list)
-    """In a safety group: another body under an identity that was taken. Run alone, so that what follows from it has an
-    identity of its own."""
+    """In a safety group: another body under an identity that was taken, or may be yet. Run alone, so that what follows
+    from it has an identity of its own."""
     conflicts: list[Arrival] = field(default_factory=list)
     held: list[HeldEvent] = field(default_factory=list)
     outcomes: dict[bytes, tuple[Outcome, str | None]] = field(default_factory=dict)
@@ -135,13 +135,13 @@ async def take_chunks(
     taken = Taken(work.counts)
     left = await _run(connection, work, taken, isolated=isolated, service=service)
     settles = inbox.awaited and not subscription.stateless  # it may only be done under the members' locks
-    more_follows = settles or bool(work.conflicts)
+    more_follows = settles or bool(work.conflicts or work.again)
     if more_follows:  # what they lead to comes behind
         await write(connection, left)
         left = []
     if work.conflicts:
         await take_by_place(connection, [arrival.identity for arrival in work.conflicts])
-        await _run_again(connection, work, taken, service=service)
+    await _run_again(connection, work, taken, service=service)
     await record_outcomes(connection, work.outcomes)
     # A queue is in log order, whichever way each record came to be held.
     held = sorted(work.held, key=lambda event: (event.partition, event.record_offset))
@@ -213,7 +213,7 @@ def _sort(work: _Sorted, arrival: Arrival, taken_before: bytes | None, blocked: 
     if not subscription.wants(arrival.event):
         work.count(arrival).new += 1
         work.outcomes[arrival.identity] = ("ignored", None)
-    elif fault is IDENTITY_CONFLICT:
+    elif fault in (IDENTITY_CONFLICT, REJECTED):
         work.again.append(arrival)
     elif blocked and arrival.member_id in blocked:
         work.hold(arrival, "parked", "behind", None, blocks=True)

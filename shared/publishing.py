@@ -29,6 +29,7 @@ class Outgoing:
 
     member_id: UUID
     value: bytes
+    headers: Sequence[tuple[str, bytes]] = HEADERS
 
 
 class Publisher:
@@ -75,7 +76,7 @@ class Publisher:
                             value=record.value,
                             key=key.raw,
                             partition=key.hash % partitions,
-                            headers=list(HEADERS),
+                            headers=list(record.headers),
                         )
                     )
                 # Not cancelled when time is up: what is on its way may still arrive, and a cancelled batch would break.

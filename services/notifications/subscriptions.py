@@ -6,16 +6,20 @@ from services.notifications.handlers.follow_conversations import follow_conversa
 from services.notifications.handlers.follow_members import follow_members
 from services.notifications.handlers.follow_plans import follow_plans
 from services.notifications.handlers.follow_visits import follow_visits
+from services.notifications.handlers.page_at_once import page_at_once
 from services.notifications.handlers.remind_of_sessions import remind_of_sessions
 from services.notifications.handlers.remind_of_visits import remind_of_visits
 from shared.events import (
+    AlertEscalated,
+    AlertRaised,
     MemberLapsed,
     MilestoneReached,
     PlanIssued,
     PlanRevised,
     SessionCompleted,
 )
-from shared.subscriptions import Subscription, TimerSubscription
+from shared.events.catalogue import TOPIC_OF
+from shared.subscriptions import Subscription, TimerSubscription, types_of
 
 SUBSCRIPTIONS = (
     Subscription(topic="careloop.members", group="notifications.members", run=follow_members),
@@ -31,6 +35,17 @@ SUBSCRIPTIONS = (
     ),
     Subscription(topic="careloop.visits", group="notifications.visits", run=follow_visits),
     Subscription(topic="careloop.conversations", group="notifications.conversations", run=follow_conversations),
+    # Pages alone, so that nothing parked or waiting in the group above can hold one back.
+    Subscription(
+        topic="careloop.conversations",
+        group="notifications.safety",
+        run=page_at_once,
+        events=(AlertRaised, AlertEscalated),
+        stateless=True,
+        patient=types_of(
+            *(e for e in TOPIC_OF["careloop.conversations"].events if e not in (AlertRaised, AlertEscalated))
+        ),
+    ),
 )
 
 TIMERS = (

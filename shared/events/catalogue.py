@@ -115,7 +115,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
             conversations.AlertEscalated,
             conversations.AlertResolved,
         ),
-        consumers=("messaging.conversations", "notifications.conversations"),
+        consumers=("messaging.conversations", "notifications.conversations", "notifications.safety"),
         retention_days=30,
         why="that a message was sent (never its text), and the life of an alert",
     ),

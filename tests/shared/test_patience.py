@@ -11,6 +11,8 @@ from deploy.contracts.examples import EXAMPLES
 from services.plans.domain.pain_spike import detect_pain_spike, least_spike
 from services.plans.store.rules import load_library
 from shared.events import (
+    AlertEscalated,
+    AlertRaised,
     CloudEvent,
     MemberLapsed,
     MilestoneReached,
@@ -54,6 +56,7 @@ def test_only_these_groups_let_anything_wait() -> None:
         "messaging.plans",
         "messaging.safety",
         "messaging.conversations",
+        "notifications.safety",
     }
 
 
@@ -68,6 +71,15 @@ def test_a_red_flag_never_waits_and_all_else_may() -> None:
     others = [event for event in TOPIC_OF["careloop.plans"].events if event is not SafetyFlagged]
     assert not any(may_wait(safety, event) for event in examples(SafetyFlagged))
     assert all(may_wait(safety, event) for event in examples(*others))
+
+
+def test_a_page_never_waits_and_all_else_may() -> None:
+    pages = SUBSCRIPTIONS["notifications.safety"]
+    others = [
+        event for event in TOPIC_OF["careloop.conversations"].events if event not in (AlertRaised, AlertEscalated)
+    ]
+    assert not any(may_wait(pages, event) for event in examples(AlertRaised, AlertEscalated))
+    assert all(may_wait(pages, event) for event in examples(*others))
 
 
 @pytest.mark.parametrize("event", [*examples(PainReported, SessionCompleted)], ids=lambda event: event.id)

@@ -28,6 +28,7 @@ select notification_id, member_id, topic, template, about, params::jsonb, page_r
 from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::timestamptz[],
     $9::timestamptz[], $10::text[])
     as n(notification_id, member_id, topic, template, about, params, page_role, not_before, stale_at, cause)
+order by notification_id
 on conflict (notification_id) do nothing
 """
 

@@ -16,7 +16,7 @@ from shared.arrivals import AGE_MAX, AHEAD_MAX
 from shared.auth import Principal, require
 from shared.events import CloudEvent, PainReported, SessionCompleted
 from shared.events.catalogue import TOPIC_OF
-from shared.events.codec import Decoder, Undecodable, body_digest
+from shared.events.codec import HEADERS, REJECTED_HEADERS, Decoder, Undecodable, body_digest
 from shared.events.envelope import EVENT_SIZE_MAX
 from shared.http import Problem
 from shared.inbox import Found, find_outcomes
@@ -228,10 +228,15 @@ def _conflict() -> Problem:
 
 async def _publish(entries: Sequence[Entry], *, publisher: Publisher) -> None:
     chosen = [(entry, entry.event) for entry in entries if entry.event is not None and entry.is_published]
-    records = [Outgoing(member_id=event.subject, value=entry.value) for entry, event in chosen]
+    records = [
+        Outgoing(
+            member_id=event.subject, value=entry.value, headers=HEADERS if entry.problem is None else REJECTED_HEADERS
+        )
+        for entry, event in chosen
+    ]
     acknowledged = await publisher.publish(TOPIC, records)
     for (entry, _), done in zip(chosen, acknowledged, strict=True):
-        if not done and entry.problem is None:
+        if not done:  # a rejected one as well: nobody has its red flag yet
             entry.problem = Problem(
                 503,
                 "not-acknowledged",

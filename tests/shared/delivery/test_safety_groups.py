@@ -15,7 +15,7 @@ from shared.clock import wall_now
 from shared.database import Connection
 from shared.dead_letters import Bench, replay
 from shared.events import PainReported
-from shared.events.codec import encode
+from shared.events.codec import HEADERS, REJECTED_HEADERS, encode
 from shared.member_locks import lock_members
 from shared.outcomes import Outcomes
 from shared.telemetry import BUGS, SAFETY_FAILURES
@@ -32,7 +32,7 @@ async def flagged(consume: Consume, count: int = 1) -> list[str]:
     return [event["subject"] for event in read if event["type"] == "org.careloop.safety.flagged.v1"]
 
 
-@pytest.mark.parametrize("fault", ["identity-conflict", "time-ahead", "too-old", "wrong-key"])
+@pytest.mark.parametrize("fault", ["identity-conflict", "rejected", "time-ahead", "too-old", "wrong-key"])
 async def test_a_red_flag_in_an_event_at_fault(
     probe: RunningService, publish: Publish, consume: Consume, fault: str
 ) -> None:
@@ -44,7 +44,8 @@ async def test_a_red_flag_in_an_event_at_fault(
         await publish(ACTIVITY, pain(member, 1, event_id=event.id))
         await probe.settled()
     key = member_key(uuid4() if fault == "wrong-key" else member)
-    await publish.raw(ACTIVITY, orjson.dumps(raw), key=key)
+    headers = REJECTED_HEADERS if fault == "rejected" else HEADERS
+    await publish.raw(ACTIVITY, orjson.dumps(raw), key=key, headers=headers)
     await probe.settled()
     ordinary = fault == "identity-conflict"
     assert str(member) in await flagged(consume, count=2 if ordinary else 1)

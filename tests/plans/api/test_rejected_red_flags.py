@@ -1,0 +1,100 @@
+"""An event that is rejected, and in which there is a red flag: the flag counts, and nothing else of it."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from services.plans.main import build
+from services.plans.settings import PlansSettings
+from tests.fixtures.eventually import eventually
+from tests.fixtures.services import Publish, RunningService, RunService
+from tests.fixtures.tokens import Tokens
+from tests.fixtures.topics import TopicFactory
+from tests.plans.api.test_plans_service import BATCH, as_json, enrol, now, post
+from tests.plans.given import pain_reported, session_completed
+
+AHEAD = timedelta(minutes=6)
+"""More than a phone's clock may be, and less than the clocks of our own machines may make of it."""
+
+
+@pytest.fixture
+async def plans(run_service: RunService, topics: TopicFactory) -> AsyncIterator[RunningService]:
+    await topics("careloop.members", "careloop.activity", "careloop.plans", "careloop.visits")
+    async with run_service(build, PlansSettings, name="plans") as running:
+        yield running
+
+
+def ahead_and_right(member: UUID) -> tuple[Any, Any]:
+    """A session of a phone whose clock is ahead, and the same once the app has corrected its times."""
+    ahead = as_json(session_completed(member, at=now() + AHEAD, findings=("hot-swollen-joint",)))
+    right = as_json(session_completed(member, at=now(), findings=("hot-swollen-joint",)))
+    right["id"], right["data"]["session_id"] = ahead["id"], ahead["data"]["session_id"]
+    return ahead, right
+
+
+async def taken(plans: RunningService, group: str) -> int:
+    """How many events took effect in a group that reads activity."""
+    many: int = await plans.service.database.fetchval(
+        "select sum(records_new)::int from delivery.positions where consumer_group = $1 and topic = $2",
+        group,
+        "careloop.activity",
+    )
+    return many
+
+
+async def held(plans: RunningService) -> list[tuple[str, str, str]]:
+    rows = await plans.service.database.fetch("select consumer_group, state, reason from delivery.held_events")
+    return [tuple(row) for row in rows]
+
+
+async def test_only_its_red_flag_counts(plans: RunningService, publish: Publish, tokens: Tokens) -> None:
+    member = uuid4()
+    await enrol(plans, publish, tokens, member)
+    ahead, _ = ahead_and_right(member)
+    answer = await post(plans, tokens.member(member), ahead)
+    assert (answer.status_code, answer.json()["instruction"]["disposition"]) == (422, "emergency")
+    await plans.settled()
+    assert (await taken(plans, "plans.safety"), await taken(plans, "plans.activity")) == (1, 0)
+    assert await held(plans) == [("plans.activity", "dead", "rejected")]
+
+
+@pytest.mark.parametrize("in_one_request", [True, False])
+async def test_what_is_accepted_under_its_id_takes_effect(
+    plans: RunningService, publish: Publish, tokens: Tokens, in_one_request: bool
+) -> None:
+    member = uuid4()
+    await enrol(plans, publish, tokens, member)
+    ahead, right = ahead_and_right(member)
+    if in_one_request:
+        answer = await post(plans, tokens.member(member), [ahead, right], content_type=BATCH)
+        assert [one["status"] for one in answer.json()["results"]] == ["rejected", "accepted"]
+    else:
+        assert (await post(plans, tokens.member(member), ahead)).status_code == 422
+        await plans.settled()
+        assert (await post(plans, tokens.member(member), right)).status_code == 202
+    await plans.settled()
+    assert await taken(plans, "plans.activity") == 1
+    assert await held(plans) == [("plans.activity", "dead", "rejected")]
+    assert (await post(plans, tokens.member(member), right)).status_code == 202, "sent again it is the same"
+
+
+@pytest.mark.parametrize("ahead", [timedelta(0), 2 * AHEAD])
+async def test_a_red_flag_that_nobody_has_is_asked_for_again(
+    run_service: RunService, tokens: Tokens, ahead: timedelta
+) -> None:
+    member = uuid4()
+    event = pain_reported(member, at=now() + ahead, score=3, findings=("suicidal-thoughts",))
+    async with run_service(
+        build, PlansSettings, name="plans", wait=False, kafka_bootstrap="127.0.0.1:1", publish_timeout_s=1.0
+    ) as plans:
+
+        async def asked() -> bool:
+            answer = await post(plans, tokens.member(member), as_json(event))
+            assert (answer.status_code, answer.headers.get("retry-after")) == (503, "2"), answer.text
+            assert answer.json()["instruction"]["disposition"] == "emergency"
+            return True
+
+        await eventually(asked)
