@@ -233,9 +233,11 @@ async def _run(
     else:
         outcomes = await subscription.run(connection, [a.event for a in work.to_run], now=now)
     _apply_outcomes(outcomes, work)
-    told = finish_events(outcomes.published, service=service, scope=subscription.group, now=now)
+    told = finish_events(
+        outcomes.published, service=service, scope=subscription.group, now=now, urgent=subscription.stateless
+    )
     taken.published = len(told)
-    return [*outcomes.writes, inserting_rows(told, urgent=subscription.stateless)]
+    return [*outcomes.writes, inserting_rows(told)]
 
 
 async def _run_again(connection: Connection, work: _Sorted, taken: Taken, *, service: str) -> None:

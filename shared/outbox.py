@@ -25,9 +25,9 @@ _CAUSE: TypeAdapter[tuple[str, str, str, str | None]] = TypeAdapter(
 
 INSERT = """
 insert into delivery.outbox (topic, member_id, value, key_hash, urgent)
-select topic, member_id, value, key_hash, $5::boolean
-from unnest($1::text[], $2::uuid[], $3::bytea[], $4::int[])
-    with ordinality as o(topic, member_id, value, key_hash, place)
+select topic, member_id, value, key_hash, urgent
+from unnest($1::text[], $2::uuid[], $3::bytea[], $4::int[], $5::boolean[])
+    with ordinality as o(topic, member_id, value, key_hash, urgent, place)
 order by place
 """
 
@@ -43,10 +43,15 @@ class OutboxRow(NamedTuple):
     value: bytes
     key_hash: int
     """Kafka's hash of the member's key: by it the relay passes over the rows of a partition in its statement."""
+    urgent: bool = False
+    """Whether it is handed over beside the rest."""
 
 
-def finish_events(drafts: Sequence[Draft], *, service: str, scope: str, now: datetime) -> list[OutboxRow]:
-    """Give drafts their identity, time and place in the chain. `scope` is the consumer group or what else decided.
+def finish_events(
+    drafts: Sequence[Draft], *, service: str, scope: str, now: datetime, urgent: bool = False
+) -> list[OutboxRow]:
+    """Give drafts their identity, time and place in the chain. `scope` is the consumer group or what else decided; all
+    that a safety group decides is `urgent`.
     Raises for what no consumer could read: TooLarge (shared/events/codec.py), TypeError, pydantic.ValidationError."""
     ordinals: dict[tuple[str, str, str], int] = {}
     source = service_source(service)
@@ -73,7 +78,9 @@ def finish_events(drafts: Sequence[Draft], *, service: str, scope: str, now: dat
             chain=cause.chain,
             cause=(cause.source, cause.id),
         )
-        rows.append(OutboxRow(TOPIC_OF_CLASS[draft.event].name, draft.member_id, value, key.hash))
+        rows.append(
+            OutboxRow(TOPIC_OF_CLASS[draft.event].name, draft.member_id, value, key.hash, urgent or draft.urgent)
+        )
     return rows
 
 
@@ -83,14 +90,14 @@ async def write_outcomes(
     """Write what a decision leaves to be written, and its events in the order decided; how many. One statement. The
     caller holds their members' locks, unless they are `urgent`: what a safety group decides is in order by its
     partitions and overtakes everything else."""
-    rows = finish_events(outcomes.published, service=service, scope=scope, now=now)
-    await write(connection, [*outcomes.writes, inserting_rows(rows, urgent=urgent)])
+    rows = finish_events(outcomes.published, service=service, scope=scope, now=now, urgent=urgent)
+    await write(connection, [*outcomes.writes, inserting_rows(rows)])
     return len(rows)
 
 
-def inserting_rows(rows: Sequence[OutboxRow], *, urgent: bool = False) -> Write | None:
+def inserting_rows(rows: Sequence[OutboxRow]) -> Write | None:
     """Put rows in the outbox, in this order."""
-    return Write(INSERT, [*zip(*rows, strict=True), urgent]) if rows else None
+    return Write(INSERT, [*zip(*rows, strict=True)]) if rows else None
 
 
 async def load_outbox_age(connection: Connection) -> float:

@@ -102,6 +102,7 @@ class Draft(NamedTuple):
     because: CloudEvent | Command | Timer
     member_id: UUID
     named: Cause | None = None
+    urgent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,14 +148,16 @@ class Outcomes:
         because: CloudEvent | Command | Timer,
         member_id: UUID | None = None,
         named: Cause | None = None,
+        urgent: bool = False,
     ) -> None:
         """Publish an event of this class and data because of that event, command or timer. The member is the cause's
-        unless another is given; `named` is the identity that name_event gave it, where something refers to it."""
+        unless another is given; `named` is the identity that name_event gave it, where something refers to it. What is
+        `urgent`, a red flag, goes out beside the rest, in no order with what else is published about its member."""
         owner = because.member_id if isinstance(because, (Command, Timer)) else because.subject
         member = member_id or owner
         if member is None:
             raise ValueError("a command about several members names the member of each event")
-        self.published.append(Draft(event, data, because, member, named))
+        self.published.append(Draft(event, data, because, member, named, urgent))
 
     def refuse(self, event: CloudEvent, *, reason: str, detail: str = "") -> None:
         """The domain refuses this event: recorded as its outcome, nothing is parked, later events go on."""

@@ -141,7 +141,7 @@ class Service:
             yield work
             published = await write_outcomes(connection, work.outcomes, service=self.name, scope=name, now=work.now)
             published += await self.settle_waiting(connection, list(member_ids), work.now)
-        self.committed(published)
+        self.committed(published, urgent=any(draft.urgent for draft in work.outcomes.published))
 
     async def settle_waiting(self, connection: Connection, member_ids: Sequence[UUID], now: datetime) -> int:
         """Take what waited for something that this transaction may have brought."""

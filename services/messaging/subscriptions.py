@@ -7,7 +7,7 @@ from services.messaging.handlers.follow_members import follow_members
 from services.messaging.handlers.follow_notifications import follow_notifications
 from services.messaging.handlers.follow_plans import follow_plans
 from services.messaging.handlers.follow_visits import follow_visits
-from services.messaging.handlers.raise_safety_alerts import raise_safety_alerts
+from services.messaging.handlers.raise_safety_alerts import raise_safety_alerts, raise_screening_alerts
 from services.messaging.handlers.run_deadlines import (
     ask_for_answers,
     escalate_alerts,
@@ -19,12 +19,36 @@ from services.messaging.handlers.run_deadlines import (
 from services.messaging.store.alerts import ESCALATION, FOLLOW_UP, SNOOZE
 from services.messaging.store.conversations import FIRST_RESPONSE
 from services.messaging.store.visits import HOLD, MISSED
-from shared.events import MilestoneReached, PlanIssued, PlanRevised, SafetyFlagged, UsualPainChanged
+from shared.events import (
+    CloudEvent,
+    MemberScreened,
+    MilestoneReached,
+    PlanIssued,
+    PlanRevised,
+    SafetyFlagged,
+    UsualPainChanged,
+)
 from shared.events.catalogue import TOPIC_OF
-from shared.subscriptions import Subscription, TimerSubscription, everything, types_of
+from shared.subscriptions import Patience, Subscription, TimerSubscription, everything, types_of
+
+
+def all_but(flag: type[CloudEvent], *, topic: str) -> Patience:
+    """Everything of this topic may wait, but for what may hold a red flag."""
+    return types_of(*(event for event in TOPIC_OF[topic].events if event is not flag))
+
 
 SUBSCRIPTIONS = (
     Subscription(topic="careloop.members", group="messaging.members", run=follow_members),
+    # What a screening found alone, so that nothing parked, waiting or locked for the group above can hold it back.
+    Subscription(
+        topic="careloop.members",
+        group="messaging.members.safety",
+        run=raise_screening_alerts,
+        events=(MemberScreened,),
+        stateless=True,
+        gather_ms=15,
+        patient=all_but(MemberScreened, topic="careloop.members"),
+    ),
     Subscription(topic="careloop.contacts", group="messaging.contacts", run=follow_contacts),
     Subscription(
         topic="careloop.activity", group="messaging.activity", run=follow_activity, patient=everything, gather_ms=100
@@ -44,7 +68,7 @@ SUBSCRIPTIONS = (
         events=(SafetyFlagged,),
         stateless=True,
         gather_ms=15,
-        patient=types_of(*(event for event in TOPIC_OF["careloop.plans"].events if event is not SafetyFlagged)),
+        patient=all_but(SafetyFlagged, topic="careloop.plans"),
     ),
     # Our own events come back for the timeline and the feed.
     Subscription(topic="careloop.visits", group="messaging.visits", run=follow_visits),

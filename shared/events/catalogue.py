@@ -52,7 +52,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
             members.MemberResumed,
             members.MemberDisenrolled,
         ),
-        consumers=("plans.members", "messaging.members", "notifications.members"),
+        consumers=("plans.members", "messaging.members", "messaging.members.safety", "notifications.members"),
         retention_days=30,
         why="who is a member, who cares for them, what they consented to",
     ),

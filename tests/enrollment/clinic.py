@@ -160,9 +160,11 @@ class Clinic:
 
 
 KEEP_COPY = """
-create table published (outbox_id bigint primary key, member_id uuid not null, value bytea not null);
+create table published (
+    outbox_id bigint primary key, member_id uuid not null, value bytea not null, urgent boolean not null
+);
 create function keep_copy() returns trigger language plpgsql as $$
-begin insert into published values (new.outbox_id, new.member_id, new.value); return new; end $$;
+begin insert into published values (new.outbox_id, new.member_id, new.value, new.urgent); return new; end $$;
 create trigger keep_copy after insert on delivery.outbox for each row execute function keep_copy();
 """
 

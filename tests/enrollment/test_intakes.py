@@ -77,6 +77,10 @@ async def test_a_blocking_answer_is_told_at_once_and_enrols_nobody(
     # The on-call clinician hears of it and knows whom to call; nobody is enrolled, no channel is consented to.
     assert await clinic.published_types(answer["member_id"]) == ["member.screened", "contact.changed"]
     assert (await clinic.published(answer["member_id"]))[0]["data"]["disposition"] == disposition
+    urgent = [
+        row["urgent"] for row in await clinic.rows("select urgent from published order by outbox_id desc limit 2")
+    ]
+    assert urgent == [False, True], "the screening does not wait for what else goes out"
     assert (await clinic.rows("select count(*) from consents"))[0]["count"] == 0
     assert {row["panel_size"] for row in await clinic.rows("select panel_size from practitioners")} == {0}
 
@@ -126,6 +130,7 @@ async def test_giving_way_lets_the_plan_start_and_asks_for_a_pt(open_clinic: Cli
     answer = await open_clinic.enrol(findings=["giving-way"])
     assert (answer["outcome"], answer["screening"]["disposition"]) == ("enrolled", "pt-72h")
     assert answer["next_steps"] == ["book-pt-visit", "read-plan"]
+    assert not await open_clinic.rows("select from published where urgent"), "nobody is alerted because of it"
 
 
 @pytest.mark.parametrize("intent", ["researching", "what-is-this"])

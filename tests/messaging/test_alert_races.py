@@ -13,10 +13,10 @@ import pytest
 from services.messaging.domain.alert import Alert
 from services.messaging.domain.alert_raising import raise_alerts
 from services.messaging.domain.feed import NewFeedEntry
-from services.messaging.domain.triggers import on_safety_flagged
+from services.messaging.domain.triggers import on_member_screened, on_safety_flagged
 from services.messaging.handlers.follow_members import follow_members
 from services.messaging.handlers.handle_alerts import acknowledge, hand_over, resolve, snooze
-from services.messaging.handlers.raise_safety_alerts import raise_safety_alerts
+from services.messaging.handlers.raise_safety_alerts import raise_safety_alerts, raise_screening_alerts
 from services.messaging.handlers.send_message import Sender, send_message
 from services.messaging.store.alerts import (
     RAISED_BY_SAFETY_GROUPS,
@@ -44,6 +44,7 @@ from tests.messaging.given import (
     PT,
     enrolled,
     flagged,
+    screened,
     team_assigned,
 )
 
@@ -367,10 +368,11 @@ async def test_no_two_wait_for_each_other_in_a_circle(clinic: Clinic) -> None:
         assert (alert.repeats, alert.priority) == (rounds, "urgent")
 
 
-def test_the_safety_group_raises_one_kind_of_alert_and_nobody_else_may_do_without_the_members_lock() -> None:
+def test_the_safety_groups_raise_one_kind_of_alert_and_nobody_else_may_do_without_the_members_lock() -> None:
     """What everybody else raises is kept apart by the member's lock alone (store/alerts.py)."""
     stateless = [one.run.__name__ for one in SUBSCRIPTIONS if one.stateless]  # type: ignore[attr-defined]  # a function
-    assert stateless == [raise_safety_alerts.__name__]
+    assert stateless == [raise_screening_alerts.__name__, raise_safety_alerts.__name__]
     flags = [flagged("emergency", "chest-pain-breathless"), flagged("same-day", "locked-knee")]
     asked = [on_safety_flagged(event=flag, rules=load_trigger_rules()) for flag in flags]
+    asked.append(on_member_screened(event=screened("emergency", "saddle-numbness"), rules=load_trigger_rules()))
     assert {trigger.kind for trigger in asked if trigger} == {RAISED_BY_SAFETY_GROUPS}

@@ -18,7 +18,7 @@ from services.messaging.handlers.handle_alerts import (
     snooze,
     undo_acknowledge,
 )
-from services.messaging.handlers.raise_safety_alerts import raise_safety_alerts
+from services.messaging.handlers.raise_safety_alerts import raise_safety_alerts, raise_screening_alerts
 from services.messaging.handlers.send_message import Sender, send_message
 from services.messaging.store.alerts import load_alert_queue, load_alert_steps, load_member_alerts
 from services.messaging.store.members import find_visible_members
@@ -187,11 +187,11 @@ async def test_the_plans_group_leaves_red_flags_to_the_safety_group_but_records_
 
 async def test_flags_without_disposition_and_mild_screenings_raise_nothing(bare_clinic: Clinic) -> None:
     assert await bare_clinic.take(raise_safety_alerts, flagged("none", "fall")) == []
-    assert await bare_clinic.take(follow_members, screened("pt-72h", "giving-way"), screened("none")) == []
+    assert await bare_clinic.take(raise_screening_alerts, screened("pt-72h", "giving-way"), screened("none")) == []
 
 
 async def test_a_blocking_screening_alerts_the_oncall_clinician(bare_clinic: Clinic) -> None:
-    (raised,) = await bare_clinic.take(follow_members, screened("emergency", "chest-pain-breathless"))
+    (raised,) = await bare_clinic.take(raise_screening_alerts, screened("emergency", "chest-pain-breathless"))
     assert (raised.data.kind, raised.data.owner_role) == ("safety", "oncall")
     assert (await the_alert(bare_clinic)).summary == "emergency: chest pain breathless"
 

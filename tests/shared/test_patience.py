@@ -15,6 +15,7 @@ from shared.events import (
     AlertRaised,
     CloudEvent,
     MemberLapsed,
+    MemberScreened,
     MilestoneReached,
     PainReported,
     PainSettled,
@@ -52,6 +53,7 @@ def test_only_these_groups_let_anything_wait() -> None:
     assert patient == {
         "plans.activity",
         "plans.safety",
+        "messaging.members.safety",
         "messaging.activity",
         "messaging.plans",
         "messaging.safety",
@@ -66,10 +68,13 @@ def test_an_alert_never_waits_and_a_plan_may() -> None:
     assert all(may_wait(plans, event) for event in examples(*PATIENT_PLANS))
 
 
-def test_a_red_flag_never_waits_and_all_else_may() -> None:
-    safety = SUBSCRIPTIONS["messaging.safety"]
-    others = [event for event in TOPIC_OF["careloop.plans"].events if event is not SafetyFlagged]
-    assert not any(may_wait(safety, event) for event in examples(SafetyFlagged))
+@pytest.mark.parametrize(
+    ("group", "flag"), [("messaging.safety", SafetyFlagged), ("messaging.members.safety", MemberScreened)]
+)
+def test_a_red_flag_never_waits_and_all_else_may(group: str, flag: type[CloudEvent]) -> None:
+    safety = SUBSCRIPTIONS[group]
+    others = [event for event in TOPIC_OF[safety.topic].events if event is not flag]
+    assert not any(may_wait(safety, event) for event in examples(flag))
     assert all(may_wait(safety, event) for event in examples(*others))
 
 

@@ -9,7 +9,7 @@ from uuid import UUID, uuid5
 from deploy.contracts.examples import EXAMPLES
 from deploy.contracts.examples.member import COACH, MEMBER, PT
 from shared.arrivals import Arrival, read_arrivals
-from shared.events import CloudEvent, SessionCompleted
+from shared.events import CloudEvent, MemberScreened, SessionCompleted
 from shared.events.catalogue import TOPIC_OF_TYPE
 from shared.events.codec import HEADERS, encode
 from shared.replaying import Reader
@@ -19,14 +19,20 @@ SHARED = {str(person.practitioner_id).encode() for person in (PT, COACH)}
 """Everybody has the same care team; everything else of a member is their own."""
 
 
-def _own_plan(event: CloudEvent) -> CloudEvent:
-    """Each member's plan is issued by the service itself: a session names none rather than one that is not theirs."""
-    if not isinstance(event, SessionCompleted):
-        return event
-    return event.model_copy(update={"data": event.data.model_copy(update={"plan_id": None, "plan_version": None})})
+def _lived(event: CloudEvent) -> CloudEvent:
+    """Each member's plan is issued by the service itself: a session names none rather than one that is not theirs. What
+    the screening of each finds blocks a plan at first: else nobody would be asked because of one."""
+    match event:
+        case SessionCompleted():
+            changed: dict[str, object] = {"plan_id": None, "plan_version": None}
+        case MemberScreened():
+            changed = {"disposition": "clinician-72h"}
+        case _:
+            return event
+    return event.model_copy(update={"data": event.data.model_copy(update=changed)})
 
 
-STORY: Sequence[CloudEvent] = [_own_plan(event) for event in sorted(EXAMPLES.values(), key=lambda event: event.time)]
+STORY: Sequence[CloudEvent] = [_lived(event) for event in sorted(EXAMPLES.values(), key=lambda event: event.time)]
 
 
 @dataclass(frozen=True, slots=True)

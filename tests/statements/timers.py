@@ -81,7 +81,8 @@ async def _with_alert(desk: Desk, numbers: Sequence[int], decide: Callable[..., 
     await desk.live(up_to(PainSpiked), numbers)
     now = STORY[-1].time
     async with transaction(desk.database) as (connection, _):
-        alerts = await load_member_alerts(connection, member_ids=[member_of(number) for number in numbers], limit=1_000)
+        found = await load_member_alerts(connection, member_ids=[member_of(number) for number in numbers], limit=1_000)
+        alerts = [alert for alert in found if alert.kind == "pain-spike"]
         changes = []
         for alert in alerts:
             command = new_command("given", service="messaging", member_ids=[alert.member_id])

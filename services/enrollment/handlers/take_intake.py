@@ -113,7 +113,8 @@ def _tell_screening(outcomes: Outcomes, screening: Screening, *, ref: EventRef, 
         disposition=screening.disposition, findings=screening.findings, state=state, decision=screening.decision
     )
     named = command.cause._replace(source=ref.source, id=ref.id)
-    outcomes.publish(MemberScreened, screened, because=command, named=named)
+    # Somebody is alerted because of what blocks a plan: it does not wait for what else is on its way out.
+    outcomes.publish(MemberScreened, screened, because=command, named=named, urgent=screening.blocks_plan)
 
 
 async def _load_coverage(connection: Connection, answers: IntakeAnswers) -> tuple[Sponsor | None, Coverage | None]:

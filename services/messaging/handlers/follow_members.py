@@ -1,4 +1,4 @@
-"""careloop.members: who is a member, who cares for them. A blocking screening alerts at once."""
+"""careloop.members: who is a member, who cares for them. What a screening asks for is raised by a group of its own."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -6,16 +6,14 @@ from datetime import datetime
 from typing import get_args
 from uuid import UUID
 
-from services.messaging.domain.alert import Alert, AlertChange
+from services.messaging.domain.alert import AlertChange
 from services.messaging.domain.alert_events import announce_alerts
 from services.messaging.domain.alert_handling import follow_care_team
-from services.messaging.domain.alert_raising import raise_alerts
 from services.messaging.domain.feed import NewFeedEntry
 from services.messaging.domain.member_events import apply_member_event
 from services.messaging.domain.people import MemberProfile
 from services.messaging.domain.slots import is_time_zone
 from services.messaging.domain.timeline import describe_event
-from services.messaging.domain.triggers import on_member_screened
 from services.messaging.domain.visit_events import announce_visit
 from services.messaging.store.alerts import load_alert_book, saving_alert_changes
 from services.messaging.store.members import (
@@ -24,33 +22,24 @@ from services.messaging.store.members import (
     save_member_profiles,
     save_practitioners,
 )
-from services.messaging.store.rules import load_alert_rules, load_trigger_rules, load_visit_rules
+from services.messaging.store.rules import load_alert_rules, load_visit_rules
 from services.messaging.store.timeline import saving_timeline
 from services.messaging.store.visits import MISSED, load_visits_ahead, save_visits
 from shared.database import Connection
-from shared.events import CareTeamAssigned, CloudEvent, MemberDisenrolled, MemberScreened
+from shared.events import CareTeamAssigned, CloudEvent, MemberDisenrolled
 from shared.events.vocabulary import AlertKind
 from shared.outcomes import Outcomes
 from shared.timers import cancel_timers
 
 
 async def follow_members(connection: Connection, events: Sequence[CloudEvent], /, *, now: datetime) -> Outcomes:
-    """Keep profiles and the timeline; raise what a screening asks for; move alerts of people who left a team; cancel
-    the visits of members who left."""
+    """Keep profiles and the timeline; move alerts of people who left a team; cancel the visits of members who left."""
     outcomes = Outcomes()
     teams = {event.subject: event for event in events if isinstance(event, CareTeamAssigned)}
     former = await _keep_profiles(connection, events, teams)
     timeline = saving_timeline([describe_event(event, service="enrollment") for event in events])
 
-    rules, trigger_rules = load_alert_rules(), load_trigger_rules()
-    asked = [on_member_screened(event=e, rules=trigger_rules) for e in events if isinstance(e, MemberScreened)]
-    triggers = [trigger for trigger in asked if trigger]
-    others: list[tuple[UUID, AlertKind]] = [(member, kind) for member in teams for kind in get_args(AlertKind)]
-    book = await load_alert_book(connection, triggers=triggers, others=others, now=now)
-    changes = raise_alerts(triggers=triggers, known=book.known, teams=book.teams, rules=rules, now=now)
-    raised = {change.alert.alert_id for change in changes}
-    standing = [alert for alert in book.known if alert.alert_id not in raised]
-    changes += await _move_alerts(connection, teams, standing, now=now)
+    changes = await _move_alerts(connection, teams, now=now)
     announce_alerts(outcomes=outcomes, changes=changes)
 
     feed = await _cancel_visits(connection, events, outcomes, now=now)
@@ -129,10 +118,12 @@ async def _cancel_visits(
 
 
 async def _move_alerts(
-    connection: Connection, teams: Mapping[UUID, CareTeamAssigned], standing: Sequence[Alert], *, now: datetime
+    connection: Connection, teams: Mapping[UUID, CareTeamAssigned], *, now: datetime
 ) -> list[AlertChange]:
     if not teams:
         return []
+    every: list[tuple[UUID, AlertKind]] = [(member, kind) for member in teams for kind in get_args(AlertKind)]
+    standing = (await load_alert_book(connection, triggers=[], others=every, now=now)).known
     current = await load_care_teams(connection, member_ids=teams, now=now)
     moved = [
         follow_care_team(
@@ -143,6 +134,5 @@ async def _move_alerts(
             now=now,
         )
         for alert in standing
-        if alert.member_id in teams
     ]
     return [change for change in moved if change]

@@ -1,7 +1,7 @@
 """Alerts, what was done about them, and the timers and feed entries that go with each change.
 
-Whoever loads alerts in order to change them locks them: the safety group holds no member's lock, so that lock alone
-does not keep two apart. First, to raise one of the kind that the safety group raises, what does not exist yet
+Whoever loads alerts in order to change them locks them: a safety group holds no member's lock, so that lock alone
+does not keep two apart. First, to raise one of the kind that the safety groups raise, what does not exist yet
 (`alert_locks`), then the rows, each in one statement and in order, so that no two wait for each other in a circle. What
 is loaded to be shown is not locked.
 """
