@@ -337,6 +337,8 @@ class _Alone:
             expires_at=self.bench.now + WAIT_MAX if waits else None,
             blocks=True if waits else None,
             member_id=self.event.subject if waits else None,
+            source=self.event.source,
+            event_id=self.event.id,
         )
         await mark_held(self.connection, [mark])
         await record_outcomes(self.connection, {row.identity: (state, reason)})

@@ -25,6 +25,7 @@ from unnest($3::int[], $4::bigint[], $5::bytea[], $6::uuid[], $7::bool[], $8::te
     $11::bytea[], $12::text[], $13::text[], $14::bytea[], $15::text[], $16::timestamptz[], $17::timestamptz[])
     with ordinality as h(partition, record_offset, record_key, member_id, blocks, state, reason, detail, identity,
     source, event_id, value, headers, record_at, expires_at, place)
+where not exists (select from delivery.inbox i where i.identity = h.identity and i.outcome = 'discarded')
 order by place
 on conflict (consumer_group, topic, partition, record_offset, record_at) do nothing
 returning identity
@@ -68,14 +69,27 @@ WAITED_TOO_LONG = "waited-too-long"
 LONG_QUEUE = "long-queue"
 """Reason of the head of a queue that was too long for one transaction: the rest is taken in the next."""
 
+# Both rows of each pair stand in one queue, and the index of queues finds the later one wherever it is in it.
+EXCHANGE = """
+update delivery.held_events h set identity = mine.identity
+from unnest($1::bigint[], $2::uuid[], $3::bytea[], $4::bytea[]) as first(held_id, member_id, place, identity)
+join delivery.held_events behind on behind.blocks and behind.member_id = first.member_id
+    and behind.consumer_group = $5 and behind.topic = $6 and behind.held_id > first.held_id
+    and behind.identity = first.identity
+cross join lateral (values (first.held_id, first.identity), (behind.held_id, first.place)) as mine(held_id, identity)
+where h.held_id = mine.held_id returning h.held_id, h.identity, h.state, h.reason
+"""
+
 RELEASE = "delete from delivery.held_events where held_id = any($1::bigint[])"
 
 MARK = """
 update delivery.held_events h set state = m.state, reason = m.reason, detail = m.detail, expires_at = m.expires_at,
     replays = replays + m.tried::int, blocks = coalesce(m.blocks, h.blocks),
-    member_id = coalesce(m.member_id, h.member_id)
-from unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::bool[], $7::bool[], $8::uuid[])
-    as m(held_id, state, reason, detail, expires_at, tried, blocks, member_id)
+    member_id = coalesce(m.member_id, h.member_id), source = coalesce(m.source, h.source),
+    event_id = coalesce(m.event_id, h.event_id)
+from unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::bool[], $7::bool[], $8::uuid[],
+    $9::text[], $10::text[])
+    as m(held_id, state, reason, detail, expires_at, tried, blocks, member_id, source, event_id)
 where h.held_id = m.held_id
 """
 
@@ -114,8 +128,9 @@ def _unpack_headers(packed: str) -> list[tuple[str, bytes | None]]:
 
 
 async def hold_events(connection: Connection, *, group: str, topic: str, held: Sequence[HeldEvent]) -> list[bytes]:
-    """Append events to their queues, in the order given. One statement. A record is held once by its coordinates; the
-    identities of those that were held already, under this one or another."""
+    """Append events to their queues, in the order given. One statement. A record is held once by its coordinates, and
+    never again once it was discarded; the identities of those that were held already, under this one or another, and of
+    those that were discarded."""
     if held:
         rows = await connection.fetch(
             HOLD,
@@ -185,6 +200,34 @@ async def find_expired(
     return [(row["member_id"], row["consumer_group"]) for row in rows]
 
 
+@dataclass(frozen=True, slots=True)
+class Exchanged:
+    """The identity that a row has from now on; it is held as before."""
+
+    identity: bytes
+    state: HeldState
+    reason: str
+
+
+async def exchange_identities(
+    connection: Connection, firsts: Sequence[tuple[HeldEvent, bytes]], *, group: str, topic: str
+) -> dict[int, Exchanged]:
+    """Where a row behind one of these in its queue has the identity given with it, the two exchange theirs; both, by
+    their ids. One statement. The caller holds the members' locks."""
+    if not firsts:
+        return {}
+    rows = await connection.fetch(
+        EXCHANGE,
+        [row.held_id for row, _ in firsts],
+        [row.member_id for row, _ in firsts],
+        [row.identity for row, _ in firsts],
+        [identity for _, identity in firsts],
+        group,
+        topic,
+    )
+    return {row["held_id"]: Exchanged(row["identity"], row["state"], row["reason"]) for row in rows}
+
+
 async def release_held(connection: Connection, held_ids: Sequence[int]) -> None:
     """Delete rows whose effect is in this same transaction."""
     if held_ids:
@@ -205,6 +248,9 @@ class Mark:
     blocks: bool | None = None
     member_id: UUID | None = None
     """Both put a row in or take it out of its member's queue."""
+    source: str | None = None
+    event_id: str | None = None
+    """Both where it can be read by now: which event it is."""
 
 
 async def mark_held(connection: Connection, marks: Sequence[Mark]) -> None:
@@ -220,4 +266,6 @@ async def mark_held(connection: Connection, marks: Sequence[Mark]) -> None:
             [m.tried for m in marks],
             [m.blocks for m in marks],
             [m.member_id for m in marks],
+            [m.source for m in marks],
+            [m.event_id for m in marks],
         )

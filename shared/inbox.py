@@ -35,9 +35,11 @@ select
     ) as awaited
 """
 
+# What was discarded stays so: only another body that is read once more comes again under the identity of its place.
 RECORD = """
 update delivery.inbox i set outcome = o.outcome, detail = o.detail
-from unnest($1::bytea[], $2::text[], $3::text[]) as o(identity, outcome, detail) where i.identity = o.identity
+from unnest($1::bytea[], $2::text[], $3::text[]) as o(identity, outcome, detail)
+where i.identity = o.identity and i.outcome <> 'discarded'
 """
 
 TAKE_LATE = """
@@ -47,18 +49,24 @@ on conflict (identity) do nothing returning identity
 """
 FIND_DIGESTS = "select identity, digest from delivery.inbox where identity = any($1::bytea[])"
 GIVE_BACK = """
-delete from delivery.inbox i where identity = any($1::bytea[])
+delete from delivery.inbox i where identity = any($1::bytea[]) and outcome <> 'discarded'
     and not exists (select from delivery.held_events h where h.identity = i.identity)
 """
 
 FIND = "select identity, outcome, detail, digest from delivery.inbox where identity = any($1::bytea[])"
 
+# Those that may still be replayed although nothing keeps their own identity: they are held under that of their place.
+FIND_APART = """
+select consumer_group, source, event_id from delivery.held_events
+where state = 'dead' and not blocks and event_id is not null
+"""
 # By a time that stands still for the statement: an index can only be asked for such a one.
 FORGET = """
 delete from delivery.inbox where identity = any(array(
     select identity from delivery.inbox i
     where taken_at < statement_timestamp() - make_interval(days => $1)
       and not exists (select from delivery.held_events h where h.identity = i.identity)
+      and not exists (select from unnest($3::bytea[]) as apart(identity) where apart.identity = i.identity)
     order by taken_at limit $2
 ))
 """
@@ -157,7 +165,7 @@ async def take_late(connection: Connection, events: Sequence[tuple[bytes, bytes]
 
 async def give_back(connection: Connection, identities: Sequence[bytes]) -> None:
     """Undo what this transaction took, for events that had no effect after all: else the next attempt would pass for a
-    duplicate of this one. What is held under an identity keeps it."""
+    duplicate of this one. What is held under an identity keeps it, and what was discarded."""
     if identities:
         await connection.execute(GIVE_BACK, identities)
 
@@ -180,6 +188,9 @@ async def find_outcomes(
 
 
 async def forget_taken(connection: Connection) -> int:
-    """Delete rows past their retention, some thousands at once; how many. Held events keep theirs."""
-    status = await connection.execute(FORGET, RETENTION_DAYS, FORGET_MAX)
+    """Delete rows past their retention, some thousands at once; how many. Held events keep theirs, and one that stands
+    alone that of the copy that was published rightly: else a late replay would apply the event again."""
+    rows = await connection.fetch(FIND_APART)
+    apart = [inbox_identity(row["consumer_group"], row["source"], row["event_id"]) for row in rows]
+    status = await connection.execute(FORGET, RETENTION_DAYS, FORGET_MAX, apart)
     return int(status.rsplit(" ", 1)[1])

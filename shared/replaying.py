@@ -7,7 +7,7 @@ members are drained together: as many statements as for one.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
 from uuid import UUID
@@ -21,6 +21,7 @@ from shared.held_events import (
     WAITED_TOO_LONG,
     HeldEvent,
     Mark,
+    exchange_identities,
     load_awaited,
     load_queues,
     mark_held,
@@ -40,6 +41,8 @@ ROUNDS_MAX = 5
 
 QueueKey = tuple[UUID, str, str]
 """Member, consumer group, topic."""
+Told = dict[bytes, tuple[Outcome, str | None]]
+"""What the inbox says of events, by identity: how each ended and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,13 +174,13 @@ async def _drain(
         connection, member_ids=member_ids, group=subscription.group, topic=subscription.topic, limit=page + 1
     )
     queues = [_read(reader, held, page, replay_head) for held in rows.values()]
-    await _take_late(connection, queues)
+    told = await _take_late(connection, queues, subscription)
     items = [item for queue in queues for item in queue.items]
     to_run = [item.event for item in items if item.fault is None and item.late != "duplicate"]
     events = [event for event in to_run if subscription.wants(event)]
     isolated = await run_isolated(connection, subscription, events, service=service, now=now)
     published = await write_outcomes(connection, isolated.outcomes, service=service, scope=subscription.group, now=now)
-    recording = _Recording(subscription, isolated, now, replay_head, rest_at or now)
+    recording = _Recording(subscription, isolated, now, replay_head, rest_at or now, told)
     for queue in queues:
         recording.note(queue)
     await recording.write(connection)
@@ -204,15 +207,48 @@ def _read(reader: Reader, rows: Sequence[HeldEvent], page: int, replay_head: boo
     return queue
 
 
-async def _take_late(connection: Connection, queues: Sequence[_Queue]) -> None:
-    """At fault when they came, the inbox knows their coordinates only; other copies may have been taken meanwhile."""
+async def _take_late(connection: Connection, queues: Sequence[_Queue], subscription: Subscription) -> Told:
+    """At fault when they came, the inbox knows their coordinates only; other copies may have been taken meanwhile.
+    Returns what it is to say of those that exchanged their identities, should they not be reached."""
     late = [
         item for queue in queues for item in queue.items if item.fault is None and item.row.identity != item.identity
     ]
     taken = await take_late(connection, [(item.identity, body_digest(item.event)) for item in late])
+    first: dict[bytes, _Item] = {}
     for item, outcome in zip(late, taken, strict=True):
         item.late = outcome
         item.fault = IDENTITY_CONFLICT if outcome == "conflict" else None
+        if outcome != "conflict":
+            first.setdefault(item.identity, item)
+    copied = [item for item in first.values() if item.late == "duplicate"]
+    return await _put_first(connection, queues, copied, subscription)
+
+
+async def _put_first(
+    connection: Connection, queues: Sequence[_Queue], copied: Sequence[_Item], subscription: Subscription
+) -> Told:
+    """The copy that the inbox knows may itself be held, behind the first. They exchange their identities: the first
+    takes effect at its place, and the one behind is the duplicate, in whatever transaction its turn comes."""
+    exchanged = await exchange_identities(
+        connection,
+        [(item.row, item.identity) for item in copied],
+        group=subscription.group,
+        topic=subscription.topic,
+    )
+
+    def known(row: HeldEvent) -> HeldEvent:
+        found = exchanged.get(row.held_id)
+        return row if found is None else replace(row, identity=found.identity)
+
+    for queue in queues if exchanged else ():
+        for item in queue.items:
+            if item.row.held_id in exchanged:
+                item.row = known(item.row)
+                item.late = None if item.row.identity == item.identity else "duplicate"
+        queue.rest = queue.rest and known(queue.rest)
+        if queue.broken is not None:
+            queue.broken = (known(queue.broken[0]), queue.broken[1])
+    return {one.identity: (one.state, one.reason) for one in exchanged.values()}
 
 
 @dataclass(slots=True)
@@ -224,7 +260,7 @@ class _Recording:
     now: datetime
     replay_head: bool
     rest_at: datetime
-    outcomes: dict[bytes, tuple[Outcome, str | None]] = field(default_factory=dict)
+    outcomes: Told
     released: list[int] = field(default_factory=list)
     given_back: list[bytes] = field(default_factory=list)
     marks: list[Mark] = field(default_factory=list)
@@ -320,6 +356,8 @@ class _Recording:
                 detail=fault.detail,
                 blocks=False,
                 member_id=item.event.subject,
+                source=item.event.source,
+                event_id=item.event.id,
             )
         )
         self.outcomes[row.identity] = ("dead", fault.reason)

@@ -51,6 +51,8 @@ class Rules:
     """A drained event is not looked up in the inbox, where it is since it was held."""
     late_identity_taken: bool = True
     """A drained event that could not be read when it came is looked up and taken under its own identity."""
+    late_copy_behind: bool = True
+    """... also where the inbox knows it by a copy held behind it in its queue: the two exchange their identities."""
     late_identity_given_back: bool = True
     """... which is given back when the event has no effect after all."""
     late_body_compared: bool = True

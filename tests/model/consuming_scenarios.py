@@ -222,6 +222,7 @@ def one(*streams: Stream, **more: object) -> Callable[[Rules], Consuming]:
 
 unreadable_and_early = one(activity(UNREADABLE._replace(needs="n1"), SECOND), members(NEED))
 unreadable_and_another_body = one(activity(UNREADABLE, Record("u1", "ann", body=1)))
+unreadable_and_a_copy_behind = one(activity(UNREADABLE, SECOND, UNREADABLE))
 unreadable_under_a_wrong_key = one(activity(Record("w1", "bob", key="ann", readable=False), OTHER))
 moved_over_unreadable = one(activity(UNREADABLE, SECOND), luck=Luck(moves=1))
 
@@ -248,6 +249,7 @@ BREAKS = [
     breaks("drain_in_one_transaction", "once", a_bug),
     breaks("drain_trusts_inbox", "lost", a_bug),
     breaks("late_identity_taken", "once", unreadable),
+    breaks("late_copy_behind", "order", unreadable_and_a_copy_behind),
     breaks("late_identity_given_back", "lost", unreadable_and_early),
     breaks("late_body_compared", "lost", unreadable_and_another_body),
     breaks("drained_key_judged", "order", unreadable_under_a_wrong_key),
@@ -270,6 +272,7 @@ HOLDS += [
     holds("handed on", handed_on, 20),
     holds("unreadable and early", unreadable_and_early, 90),
     holds("unreadable, and another body", unreadable_and_another_body, 20),
+    holds("unreadable, and a copy behind", unreadable_and_a_copy_behind, 20),
     holds("unreadable under a wrong key", unreadable_under_a_wrong_key, 20),
     holds("moved back over the unreadable", moved_over_unreadable, 90),
 ]

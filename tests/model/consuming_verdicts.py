@@ -45,10 +45,18 @@ def _out_of_order(streams: Sequence[Stream], books: Books) -> str | None:
     for stream, offset in books.effects:
         record = _record(streams, stream, offset)
         if not streams[stream].is_safety:
-            if last.get((stream, record.member), -1) > offset:
+            first = _first_copy(streams[stream].records, offset)
+            if last.get((stream, record.member), -1) > first:
                 return f"order: {record.event} took effect after a later event of {record.member}"
-            last[stream, record.member] = offset
+            last[stream, record.member] = first
     return None
+
+
+def _first_copy(records: Sequence[Record], offset: int) -> int:
+    """Where an event stands in the order of its member: where it lay first, unless under the key of another."""
+    record = records[offset]
+    copies = ((other.event, other.body, other.key) == (record.event, record.body, "") for other in records[:offset])
+    return next((place for place, is_copy in enumerate(copies) if is_copy), offset)
 
 
 def _missing(streams: Sequence[Stream], books: Books) -> str | None:

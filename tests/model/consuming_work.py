@@ -225,6 +225,7 @@ class Work:
             self._mark(row, "alone")
             return True
         identity = self.identity(row.stream, row.offset)
+        row = self._put_first(row, identity)
         late = row.identity != identity
         if (late and rules.late_identity_taken) or not rules.drain_trusts_inbox:
             if identity in self.inbox:
@@ -241,6 +242,20 @@ class Work:
         self.effects.append(Effect(row.stream, row.offset))
         self.release(row)
         return True
+
+    def _put_first(self, row: Row, identity: str) -> Row:
+        """The row as it is now; before a copy behind it that has their identity, it takes that over."""
+        places = [(other.stream, other.offset) for other in self.held]
+        if (row.stream, row.offset) not in places:
+            return row  # somebody else took it: it is drained without the lock
+        place = places.index((row.stream, row.offset))
+        row = self.held[place]
+        for number, other in enumerate(self.held[place + 1 :], start=place + 1):
+            is_copy = other.identity == identity and self.record(other).body == self.record(row).body
+            if self.rules.late_copy_behind and row.identity != identity and is_copy:
+                self.held[number] = other._replace(identity=row.identity)
+                self.held[place] = row = row._replace(identity=identity)
+        return row
 
     def _stays(self, row: Row, record: Record, *, expires: bool) -> str:
         """The state in which a held event stays; nothing where it takes effect."""

@@ -27,7 +27,7 @@ from tests.shared.delivery.operating import (
     snapshot,
     upcast_pain,
 )
-from tests.shared.delivery.probe import ACTIVITY, MEMBERS, build, pain, raise_red_flags
+from tests.shared.delivery.probe import ACTIVITY, MEMBERS, build, pain, paused, raise_red_flags
 
 ORDINARY = Filters(group="probe.activity")
 MENDED = {OLD_PAIN: upcast_pain}
@@ -152,6 +152,25 @@ async def test_one_at_fault_that_must_wait_is_then_the_head_of_a_queue(
     await probe.service.database.execute("insert into known_members values ($1)", member)
     await publish(ACTIVITY, pain(member, 2))
     await eventually(partial(effects_are, probe, member, [8, 1, 2]))
+    assert await books_agree(probe)
+
+
+async def test_one_at_fault_that_waits_comes_before_its_right_copy_behind_others(
+    probe: RunningService, publish: Publish, operator: Operator
+) -> None:
+    """Replayed first, it stands first: the one published rightly is parked behind another and is a duplicate then."""
+    member = uuid4()
+    event = pain(member, 8)
+    await publish.raw(ACTIVITY, encode(event), key=member_key(uuid4()))
+    await probe.settled()
+    await operator("replay")
+    await publish(ACTIVITY, pain(member, 1), event, pain(member, 2))
+    await probe.settled()
+    assert [row["state"] for row in await held(probe)] == ["waiting", "parked", "parked", "parked"]
+    await publish(MEMBERS, paused(member))
+    await eventually(partial(effects_are, probe, member, [8, 1, 2]))
+    await probe.settled()
+    assert await held(probe) == []
     assert await books_agree(probe)
 
 

@@ -10,10 +10,11 @@ import pytest
 
 from deploy.reconciliation.books import Disagreeing, count_disagreeing
 from shared.clock import wall_now
-from shared.dead_letters import Bench, replay
+from shared.dead_letters import Bench, discard, replay
 from shared.events.codec import encode
-from shared.inbox import LateConflict
+from shared.inbox import LateConflict, forget_taken
 from tests.shared.delivery.books import Books
+from tests.shared.delivery.operating import OLD_PAIN, old_pain, readers, upcast_pain
 from tests.shared.delivery.probe import pain
 
 
@@ -79,6 +80,44 @@ async def test_a_fault_outside_the_event_leaves_its_identity_free(books: Books, 
     assert await books.effects(event.subject) == [3]
 
 
+async def forget_all_that_is_old(books: Books) -> int:
+    """As if all had been taken 36 days ago."""
+    await books.pool.execute("update delivery.inbox set taken_at = taken_at - interval '36 days'")
+    async with books.transaction() as connection:
+        return await forget_taken(connection)
+
+
+async def replay_the_one_held(books: Books, *, after: timedelta = timedelta(0)) -> list[str]:
+    """What became of it."""
+    (row,) = await books.held()
+    async with books.transaction() as connection:
+        bench = Bench(readers=books.readers, service="probe", now=wall_now() + after)
+        step = await replay(connection, row["held_id"], bench)
+    return [fate.outcome for fate in step.fates]
+
+
+@pytest.mark.parametrize("fault", ["wrong-key", "time-ahead", "wrong-key, and unreadable"])
+async def test_a_copy_of_what_stands_alone_is_remembered_as_long_as_that_is_held(books: Books, fault: str) -> None:
+    """Given a dead letter whose event was published rightly, when it is replayed after longer than an inbox remembers,
+    then it is a duplicate still. Others are forgotten, and so is this one from then on."""
+    member, other = uuid4(), uuid4()
+    event = pain(member, 3)
+    if fault == "wrong-key":
+        await books.take(books.write(event, key=other))
+    elif fault == "time-ahead":
+        raw = {**orjson.loads(encode(event)), "time": (wall_now() + timedelta(days=1)).isoformat()}
+        await books.take(books.write_raw(orjson.dumps(raw), key=member))
+    else:
+        await books.take(books.write_raw(old_pain(member, 3, source=event.source, id=event.id), key=other))
+        books.readers = readers({OLD_PAIN: upcast_pain})
+        assert await replay_the_one_held(books) == ["dead"]
+    await books.take(books.write(event), books.write(pain(member, 1)))
+    assert await forget_all_that_is_old(books) == 1
+    assert await replay_the_one_held(books, after=timedelta(days=36)) == ["duplicate"]
+    assert await books.effects(member) == [3, 1]
+    assert await forget_all_that_is_old(books) == 2
+
+
 async def test_another_body_that_is_read_once_more_stays_known(books: Books) -> None:
     """Given an operator who sets the position back to before another body under a known identity, when it is read once
     more, then the inbox still knows it by its place."""
@@ -88,6 +127,28 @@ async def test_another_body_that_is_read_once_more_stays_known(books: Books) -> 
     await books.pool.execute("update delivery.positions set next_offset = 0")
     books.bases.clear()
     await books.take(first, other)
+    async with books.pool.acquire() as connection:
+        assert await count_disagreeing(connection) == Disagreeing(held=0, told=0)
+
+
+async def test_another_body_that_was_discarded_stays_so_when_it_is_read_once_more(books: Books) -> None:
+    """However often an operator sets the position back to before it; others are dead letters as ever."""
+    member = uuid4()
+    first, other = books.write(pain(member, 1, event_id="e")), books.write(pain(member, 2, event_id="e"))
+    await books.take(first, other)
+    (row,) = await books.held()
+    async with books.transaction() as connection:
+        await discard(connection, row["held_id"], Bench(readers=books.readers, service="probe", now=wall_now()))
+    for _ in range(2):
+        await books.pool.execute("update delivery.positions set next_offset = 0")
+        books.bases.clear()
+        await books.take(first, other)
+        assert await books.held() == []
+    outcomes = await books.pool.fetch("select outcome from delivery.inbox order by outcome")
+    assert [row["outcome"] for row in outcomes] == ["applied", "discarded"]
+    await books.take(books.write(pain(member, 3, event_id="e")))
+    assert [row["reason"] for row in await books.held()] == ["identity-conflict"]
+    assert await books.effects(member) == [1]
     async with books.pool.acquire() as connection:
         assert await count_disagreeing(connection) == Disagreeing(held=0, told=0)
 

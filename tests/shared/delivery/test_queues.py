@@ -2,11 +2,12 @@
 
 import asyncio
 from datetime import timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
 from deploy.dead_letters.listing import Filters, count_ids, find_ids, list_queues, newest_id
+from deploy.reconciliation.books import Disagreeing, count_disagreeing
 from shared.arrivals import WAIT_MAX
 from shared.clock import wall_now
 from shared.database import LOCK_TIMEOUT, Connection
@@ -160,7 +161,7 @@ async def test_one_that_could_not_be_read_is_taken_under_its_own_identity(books:
 
 async def test_one_that_could_not_be_read_is_looked_up(books: Books) -> None:
     """Given a copy that the mended reader has parked behind the record that nobody could read, when that is replayed,
-    then one of the two takes effect."""
+    then one of the two takes effect: the first."""
     member = uuid4()
     value = old_pain(member, 2)
     await books.take(books.write_raw(value, key=member))
@@ -168,9 +169,85 @@ async def test_one_that_could_not_be_read_is_looked_up(books: Books) -> None:
     assert (await books.take(books.write_raw(value, key=member))).counts.parked == 1
     async with books.transaction() as connection:
         step = await replay_head(books, connection)
-    assert [fate.outcome for fate in step.fates] == ["duplicate", "applied"]
+    assert [fate.outcome for fate in step.fates] == ["applied", "duplicate"]
     assert await books.effects(member) == [2]
     assert await books.held() == []
+
+
+async def hold_a_copy_behind(books: Books, member: UUID, *scores: int) -> list[int]:
+    """One that nobody can read, others behind it, and, since the reader was mended, a copy of the first behind all; the
+    ids of all in order."""
+    first = old_pain(member, scores[0])
+    rest = [pain(member, score) for score in scores[1:]]
+    await books.take(books.write_raw(first, key=member), *map(books.write, rest))
+    books.readers = readers({OLD_PAIN: upcast_pain})
+    again = await books.take(books.write_raw(first, key=member), *map(books.write, rest))
+    assert (again.counts.parked, again.counts.duplicate) == (1, len(rest))
+    return [row["held_id"] for row in await books.held()]
+
+
+async def agree(books: Books) -> bool:
+    """Held events and inbox tell the same story."""
+    async with books.transaction() as connection:
+        return await count_disagreeing(connection) == Disagreeing(held=0, told=0)
+
+
+@pytest.mark.parametrize("page", [1, 2, 3, 4])
+async def test_the_first_of_two_copies_takes_effect_at_its_place(books: Books, page: int) -> None:
+    """Given a copy, parked behind others, of a record that nobody could read when it came, when that is replayed, then
+    it takes effect before the others, and the copy never, in whatever transaction its turn comes."""
+    member = uuid4()
+    head, *_ = await hold_a_copy_behind(books, member, 1, 2, 3)
+    bench = Bench(readers=books.readers, service="probe", now=wall_now(), page=page)
+    async with books.transaction() as connection:
+        step = await replay(connection, head, bench)
+    fates = step.fates
+    while step.rest is not None:
+        assert await agree(books)
+        async with books.transaction() as connection:
+            step = await go_on(connection, step.rest, bench)
+        fates += step.fates
+    assert [fate.outcome for fate in fates] == ["applied", "applied", "applied", "duplicate"]
+    assert await books.effects(member) == [1, 2, 3]
+    assert await books.held() == []
+    assert await agree(books)
+
+
+async def test_a_copy_stays_a_copy_where_the_queue_stops_between_the_two(books: Books) -> None:
+    member = uuid4()
+    head, *_ = await hold_a_copy_behind(books, member, 1, 9)
+    bench = Bench(readers=books.readers, service="probe", now=wall_now())
+    async with books.transaction() as connection:
+        await replay(connection, head, bench)
+    assert [(row["state"], row["reason"]) for row in await books.held()] == [("dead", "bug"), ("parked", "behind")]
+    assert await agree(books)
+    async with books.transaction() as connection:
+        await discard(connection, (await books.held())[0]["held_id"], bench)
+    assert await books.effects(member) == [1]
+    assert await books.held() == []
+
+
+async def test_the_first_of_two_copies_that_fails_again_is_the_event_and_the_other_its_copy(books: Books) -> None:
+    """Mended once more, it takes effect at its place; discarded, so is the event, however often it was published."""
+    effects = {}
+    for way in ("mended", "discarded"):
+        member = uuid4()
+        books.readers = readers()
+        head, *_ = (await hold_a_copy_behind(books, member, 9, 2))[-3:]
+        bench = Bench(readers=books.readers, service="probe", now=wall_now())
+        for _ in range(2):
+            async with books.transaction() as connection:
+                await replay(connection, head, bench)
+            assert [row["state"] for row in await books.held()] == ["dead", "parked", "parked"]
+            assert await agree(books)
+        if way == "mended":
+            await books.fix()
+        async with books.transaction() as connection:
+            await (replay if way == "mended" else discard)(connection, head, bench)
+        effects[way] = await books.effects(member)
+        assert await books.held() == []
+        await books.pool.execute("delete from switches")
+    assert effects == {"mended": [9, 2], "discarded": [2]}
 
 
 async def test_only_what_was_tried_counts_as_replayed(books: Books) -> None:

@@ -97,6 +97,8 @@ class Clinic:
             if not entry.told.is_readable and not self.is_mended:
                 entry.state = "dead"
                 return
+            if entry.is_late:
+                self._put_before_its_copy(entry, queue[1:])
             known = self.taken.get(entry.told.identity) if entry.is_late else None
             if known is None and (state := self._apply(entry.told)) is not None:
                 entry.state = state
@@ -106,6 +108,12 @@ class Clinic:
             elif known.body != entry.told.body:
                 self.alone += 1
             queue.pop(0)
+
+    def _put_before_its_copy(self, entry: Entry, behind: Sequence[Entry]) -> None:
+        """The first of two copies in a queue is the event, the one behind the copy."""
+        for other in behind:
+            if not other.is_late and (other.told.identity, other.told.body) == (entry.told.identity, entry.told.body):
+                entry.is_late, other.is_late = False, True
 
     def _apply(self, told: Told) -> State | None:
         """What it is held as, or None."""
