@@ -6,13 +6,13 @@ down who did it and why. A replay that fails again leaves its event where it was
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from shared.arrivals import IDENTITY_CONFLICT, WAIT_MAX
 from shared.database import Connection
-from shared.events.codec import Undecodable, body_digest
+from shared.events.codec import Reason, Undecodable, body_digest
 from shared.events.envelope import CloudEvent
 from shared.held_events import (
     WAITED_TOO_LONG,
@@ -35,6 +35,8 @@ RECORD = "insert into delivery.operations (done_by, action, reason, details) val
 GONE = "It is gone: it was replayed or discarded meanwhile."
 NO_READER = "No handler of this service reads {group} any more: discard it."
 BEHIND = "It stands behind {head} in its member's queue: replay or discard that one first."
+MENDABLE = frozenset({*get_args(Reason), "bug"})
+"""What is at fault with its readers: another version of them may find something else, or nothing."""
 UNREADABLE = {
     "null-value": "It has no value, so nobody can ever apply it: discard it.",
     "oversized": "It is larger than any event may be, so nobody can ever apply it: discard it.",
@@ -230,10 +232,18 @@ async def _keep_unreadable(connection: Connection, seen: HeldEvent, error: Undec
     row = await load_held(connection, seen.held_id, lock=True)
     if row is None:
         return Step(result="gone", answer=GONE)
-    fate = Fate(held_id=row.held_id, outcome="dead", reason=error.reason, detail=error.detail)
-    await mark_held(connection, [Mark(held_id=row.held_id, state="dead", reason=error.reason, detail=error.detail)])
-    await record_outcomes(connection, {row.identity: ("dead", error.reason)})
-    return Step(row, "kept", _advice(fate), [fate])
+    reason = _still(row, error.reason)
+    detail = error.detail if reason == error.reason else str(error)
+    fate = Fate(held_id=row.held_id, outcome="dead", reason=reason, detail=detail)
+    await mark_held(connection, [Mark(held_id=row.held_id, state="dead", reason=reason, detail=detail)])
+    await record_outcomes(connection, {row.identity: ("dead", reason)})
+    return Step(row, "kept", _advice(replace(fate, reason=error.reason)), [fate])
+
+
+def _still(row: HeldEvent, found: str) -> str:
+    """What one that stands alone is held for when it has failed again: what was at fault as it came still is, whatever
+    is `found` beside it now. Only that another body took effect says more: nobody can ever apply it."""
+    return found if row.reason in MENDABLE or found == IDENTITY_CONFLICT.reason else row.reason
 
 
 def _advice(fate: Fate) -> str | None:
@@ -326,9 +336,10 @@ class _Alone:
         await release_held(self.connection, [self.row.held_id])
         return Step(self.row, fates=[fate])
 
-    async def _keep(self, state: HeldState, reason: str, detail: str | None) -> Step:
+    async def _keep(self, state: HeldState, found: str, detail: str | None) -> Step:
         """One that waits stands at the head of its member's queue from now on: nothing may overtake it."""
         row, waits = self.row, state == "waiting"
+        reason = found if waits else _still(row, found)
         mark = Mark(
             held_id=row.held_id,
             state=state,
@@ -343,4 +354,4 @@ class _Alone:
         await mark_held(self.connection, [mark])
         await record_outcomes(self.connection, {row.identity: (state, reason)})
         fate = Fate(held_id=row.held_id, outcome="waiting" if waits else "dead", reason=reason, detail=detail)
-        return Step(row, "kept", _advice(fate), [fate])
+        return Step(row, "kept", _advice(replace(fate, reason=found)), [fate])

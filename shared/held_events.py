@@ -8,8 +8,8 @@ import base64
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Literal
+from datetime import UTC, datetime
+from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
 from shared.database import Connection, Database
@@ -60,10 +60,14 @@ select member_id, consumer_group, topic from (
 """
 
 FIND_EXPIRED = """
-select member_id, consumer_group from delivery.held_events
-where state = 'waiting' and expires_at <= $1 and consumer_group = any($3::text[]) order by expires_at, held_id limit $2
+select member_id, consumer_group, expires_at, held_id from delivery.held_events
+where state = 'waiting' and expires_at <= $1 and consumer_group = any($3::text[])
+    and (expires_at, held_id) > ($4::timestamptz, $5::bigint)
+order by expires_at, held_id limit $2
 """
 
+FROM_THE_FIRST = (datetime.min.replace(tzinfo=UTC), 0)
+"""Before whatever waits."""
 WAITED_TOO_LONG = "waited-too-long"
 """Reason of a dead letter that is tried again, by itself, whenever its member has something new."""
 LONG_QUEUE = "long-queue"
@@ -192,12 +196,26 @@ async def load_awaited(connection: Connection, member_ids: Sequence[UUID]) -> li
     return [(row["member_id"], row["consumer_group"], row["topic"]) for row in rows]
 
 
+class Expired(NamedTuple):
+    """An event that has waited too long."""
+
+    member_id: UUID
+    group: str
+    expires_at: datetime
+    held_id: int
+
+
 async def find_expired(
-    connection: "Connection | Database", *, groups: Sequence[str], now: datetime, limit: int
-) -> list[tuple[UUID, str]]:
-    """Whose events have waited too long in which of these groups: member and group, once for each event."""
-    rows = await connection.fetch(FIND_EXPIRED, now, limit, groups)
-    return [(row["member_id"], row["consumer_group"]) for row in rows]
+    connection: "Connection | Database",
+    *,
+    groups: Sequence[str],
+    now: datetime,
+    limit: int,
+    after: tuple[datetime, int] = FROM_THE_FIRST,
+) -> list[Expired]:
+    """What has waited too long in these groups, the longest first: a page of those `after` a time and an id."""
+    rows = await connection.fetch(FIND_EXPIRED, now, limit, groups, *after)
+    return [Expired(*row) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,15 @@ from asyncpg import Record
 
 from shared.clock import monotonic
 from shared.database import Connection, read_whole_tables
-from shared.held_events import WAITED_TOO_LONG, HeldState, Mark, find_expired, load_queues, mark_held
+from shared.held_events import (
+    FROM_THE_FIRST,
+    WAITED_TOO_LONG,
+    HeldState,
+    Mark,
+    find_expired,
+    load_queues,
+    mark_held,
+)
 from shared.hosting import Host
 from shared.inbox import forget_taken, record_outcomes
 from shared.lag import Waits, load_all_positions
@@ -57,10 +65,25 @@ async def expire_waiting(service: Host) -> None:
     """Events that waited longer than their limit, in clinic time, become dead letters after one last try. The rest of a
     queue that was too long for one transaction is taken here, too. Raises what one raised once all had their turn."""
     while True:
-        failed: Exception | None = None
-        now = service.clock.now()
-        expired = await find_expired(service.database, groups=list(service.readers), now=now, limit=EXPIRED_MAX)
-        for member_id, group in sorted(set(expired)):
+        taken, failed = await _expire_round(service)
+        if failed is not None:
+            raise failed
+        if taken < EXPIRED_MAX:
+            await asyncio.sleep(EXPIRY_TICK_S)
+
+
+async def _expire_round(service: Host) -> tuple[int, Exception | None]:
+    """Look once at everything that has expired by now, page by page, so that however much fails, as what only the next
+    release can read does, nobody waits behind it. How many there were, and what one raised."""
+    now, after, count = service.clock.now(), FROM_THE_FIRST, 0
+    seen: set[tuple[UUID, str]] = set()
+    failed: Exception | None = None
+    while True:
+        page = await find_expired(
+            service.database, groups=list(service.readers), now=now, limit=EXPIRED_MAX, after=after
+        )
+        queues = {(one.member_id, one.group) for one in page} - seen
+        for member_id, group in sorted(queues):
             try:
                 async with service.database.acquire(timeout=30) as connection, connection.transaction():
                     published = await _expire_queue(service, connection, member_id, group)
@@ -68,10 +91,11 @@ async def expire_waiting(service: Host) -> None:
                 failed = error
             else:
                 service.committed(published)
-        if failed is not None:
-            raise failed
-        if len(expired) < EXPIRED_MAX:
-            await asyncio.sleep(EXPIRY_TICK_S)
+        seen |= queues
+        count += len(page)
+        if len(page) < EXPIRED_MAX:
+            return count, failed
+        after = (page[-1].expires_at, page[-1].held_id)
 
 
 async def _expire_queue(service: Host, connection: Connection, member_id: UUID, group: str) -> int:

@@ -53,13 +53,14 @@ update delivery.positions set stalled_starts = stalled_starts + 1
 where consumer_group = $1 and topic = $2 and partition = any($3::int[])
 """
 
+# $5 were of this process and could not be taken back when they ended.
 RECORD_ATTEMPT = """
 insert into delivery.attempts as a (consumer_group, topic, partition, record_offset, attempts)
 values ($1, $2, $3, $4, 1)
-on conflict (consumer_group, topic, partition, record_offset) do update set attempts = a.attempts + 1
+on conflict (consumer_group, topic, partition, record_offset)
+    do update set attempts = greatest(a.attempts - $5, 0) + 1
 returning attempts
 """
-
 
 TAKE_BACK_ATTEMPT = """
 update delivery.attempts set attempts = attempts - 1
@@ -134,9 +135,12 @@ def advancing_positions(group: str, topic: str, advances: Sequence[tuple[int, in
     return Write(ADVANCE, [group, topic, *zip(*rows, strict=True)])
 
 
-async def record_attempt(connection: Connection, group: str, topic: str, partition: int, offset: int) -> int:
-    """Count an attempt at one record before it is made, in a transaction of its own; how many there were with it."""
-    attempts: int = await connection.fetchval(RECORD_ATTEMPT, group, topic, partition, offset)
+async def record_attempt(
+    connection: Connection, group: str, topic: str, partition: int, offset: int, *, owed: int = 0
+) -> int:
+    """Count an attempt at one record before it is made, in a transaction of its own; how many there were with it,
+    without those `owed`: that have ended, and are still to be taken back."""
+    attempts: int = await connection.fetchval(RECORD_ATTEMPT, group, topic, partition, offset, owed)
     return attempts
 
 

@@ -45,8 +45,9 @@ from shared.relay import Relay
 from shared.replaying import Reader, settle_waiting
 from shared.settings import ServiceSettings
 from shared.subscriptions import Subscription, TimerHandler, TimerSubscription
+from shared.suspect_timers import CLAIM_MAX
 from shared.telemetry import BUGS, EVENTS_PUBLISHED, TASK_RESTARTS, TIMERS_RUN, configure_logs, logger
-from shared.timers import CLAIM_MAX, COUNT_EVERY_S, TimersRun, is_any_due, run_timers
+from shared.timers import COUNT_EVERY_S, TimersRun, is_any_due, run_timers
 
 TIMER_TICK_S = 0.1
 """How often due timers are looked for, in machine time."""

@@ -2,8 +2,9 @@
 more in isolation, so that it costs one event. A failure never skips a record."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, nullcontext, suppress
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -73,6 +74,8 @@ class ChunkTaker:
     def __post_init__(self) -> None:
         self.subscription = self.reader.subscription
         self._partitions = 0
+        self._owed: Counter[tuple[int, int]] = Counter()
+        """By partition and offset: attempts that have ended, and could not be taken back so far."""
         # Before they rise: Prometheus sees no rise in a series that begins with its first failure.
         BUGS.labels(self.subscription.group)
         WRONG_PARTITION.labels(self.subscription.topic)
@@ -225,24 +228,29 @@ class ChunkTaker:
     async def _attempt(self, lane: Lane, raw: RawChunk) -> AsyncIterator[int]:
         """Around an attempt that is written down before it is made; how many there were with it. It is taken back where
         it fails or is given up: only one of which nobody heard again tells that its process died of it."""
-        place = (self.subscription.group, self.subscription.topic, lane.partition.partition, raw.base)
-        is_begun = False
+        partition, offset, is_begun = lane.partition.partition, raw.base, False
+        place = (self.subscription.group, self.subscription.topic, partition, offset)
         async with self.one_in_hand.take(hurries=self.subscription.stateless) as in_hand:
             try:
                 async with in_hand:
                     async with self.database.acquire(timeout=30) as connection:
-                        is_begun = True
-                        attempts = await record_attempt(connection, *place)
+                        is_begun, owed = True, self._owed[partition, offset]
+                        attempts = await record_attempt(connection, *place, owed=owed)
+                    self._owed -= Counter({(partition, offset): owed})
                     yield attempts
             except BaseException:
                 if is_begun:
-                    with suppress(Exception):
-                        await asyncio.shield(self._take_back(*place))
+                    await asyncio.shield(self._take_back(*place))
                 raise
 
     async def _take_back(self, group: str, topic: str, partition: int, offset: int) -> None:
-        async with self.database.acquire(timeout=TAKE_BACK_S) as connection:
-            await take_back_attempt(connection, group, topic, partition, offset)
+        """Where that fails, as when every connection is in use, the next attempt makes up for it. Who dies of a record
+        forgets what it owes, so an attempt that killed is never taken back."""
+        try:
+            async with self.database.acquire(timeout=TAKE_BACK_S) as connection:
+                await take_back_attempt(connection, group, topic, partition, offset)
+        except Exception:
+            self._owed[partition, offset] += 1
 
     def _note(self, taken: Taken) -> None:
         group, counts = self.subscription.group, taken.counts

@@ -5,15 +5,18 @@ skipping members that somebody else holds, then takes the timer rows: the same o
 
 One that raises fails alone, in a savepoint. A failure that ends the whole transaction (the server cancels what takes
 too long) tells nobody which timer it came of: `Caution` finds it by smaller batches and lets the others pass it.
+
+Timers of one batch may make each other moot. The kinds run one after the other, so of a later kind only those run that
+still stand as they were claimed; those of one kind are decided about together. Either way a row goes once its timer
+ran, or counts a failure, only where no handler has set or cancelled it meanwhile.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 from uuid import UUID
 
-import asyncpg
 import orjson
 
 from shared.clock import monotonic
@@ -23,31 +26,15 @@ from shared.member_locks import claim_members
 from shared.outbox import write_outcomes
 from shared.outcomes import Cause, Timer, Write
 from shared.subscriptions import TimerHandler
+from shared.suspect_timers import CLAIM_MAX, FAILURES_MAX, WHATEVER_IS_DUE, Caution, Ref, Turn
 from shared.telemetry import TIMERS_GIVEN_UP
 from shared.writing import write
 
-CLAIM_MAX = 500
-"""Timers taken in one transaction."""
-FAILURES_MAX = 8
-"""After that many failures a timer stays, is counted and alarms; it is not tried again by itself."""
 COUNT_EVERY_S = 10.0
 RETRY_MAX_S = 300.0
 """Longest pause of a timer whose handler raised."""
-PAUSE_MAX_S = 30.0
-"""Longest pause of a timer that failed together with its transaction."""
-FORGET_S = 900.0
-"""A suspect that is not due for so long, such as one that was cancelled, is forgotten."""
-ENDED_S = 15.0
-"""The server ends a transaction that takes or idles too long (shared/database.py), and the driver only says that the
-connection is gone. After so long it is taken for that."""
-TOOK_TOO_LONG = (
-    asyncpg.QueryCanceledError,
-    asyncpg.IdleInTransactionSessionTimeoutError,
-    asyncpg.TransactionTimeoutError,
-    TimeoutError,
-)
-Ref: TypeAlias = tuple[str, str]
-"""(kind, key) of a timer."""
+Place: TypeAlias = tuple[int, int]
+"""Where a row lies: another place after each change."""
 
 SAVE = """
 insert into delivery.timers (kind, key, member_id, due_at, payload, cause)
@@ -76,23 +63,26 @@ where due_at <= $1 and kind = any($2::text[]) and failures < $3 and (retry_at is
 order by due_at, kind, key limit $4
 """
 
-# A safety group moves timers without the member's lock, so the rows are locked, too, before it is known what is due.
+# A safety group moves timers without the member's lock, so the rows are locked, too, before it is known what is due. A
+# row's ctid names it as it is now: what the same transaction does to a timer afterwards gives it another or none.
 TAKE = """
-with due as materialized (
-    select kind, key from delivery.timers
-    where due_at <= $1 and kind = any($2::text[]) and failures < $3 and member_id = any($8::uuid[])
-      and (retry_at is null or retry_at <= clock_timestamp())
-      and ((kind, key) in (select named.kind, named.key from unnest($5::text[], $6::text[]) as named(kind, key))) = $7
-    order by due_at, kind, key limit $4 for update skip locked
-)
-delete from delivery.timers t using due where t.kind = due.kind and t.key = due.key
-returning t.kind, t.key, t.member_id, t.due_at, t.payload, t.cause, t.failures
+select ctid, kind, key, member_id, due_at, payload, cause, failures from delivery.timers
+where due_at <= $1 and kind = any($2::text[]) and failures < $3 and member_id = any($8::uuid[])
+  and (retry_at is null or retry_at <= clock_timestamp())
+  and ((kind, key) in (select named.kind, named.key from unnest($5::text[], $6::text[]) as named(kind, key))) = $7
+order by due_at, kind, key limit $4 for update skip locked
 """
 
-KEEP_FAILED = """
-update delivery.timers t set failures = f.failures + 1,
-    retry_at = clock_timestamp() + make_interval(secs => least($4::float, power(2, f.failures)))
-from unnest($1::text[], $2::text[], $3::int[]) as f(kind, key, failures) where t.kind = f.kind and t.key = f.key
+# $1 ran and $2 failed, unless some handler has set or cancelled them meanwhile. Which of $3 still stand as claimed.
+FINISH = """
+with ran as (
+    delete from delivery.timers where ctid = any($1::tid[])
+), failed as (
+    update delivery.timers set failures = failures + 1,
+        retry_at = clock_timestamp() + make_interval(secs => least($4::float, power(2, failures)))
+    where ctid = any($2::tid[])
+)
+select ctid from delivery.timers where ctid = any($3::tid[])
 """
 
 COUNT_DUE = "select count(*) from delivery.timers where due_at <= $1 and kind = any($2::text[]) and failures < $3"
@@ -185,93 +175,26 @@ class TimersRun:
     bugs: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Turn:
-    """Which timers are claimed next: those of `refs`, or with `others` all but them."""
-
-    refs: Sequence[Ref] = ()
-    others: bool = True
-    limit: int = CLAIM_MAX
-    is_verdict: bool = False
-    """They failed alone too often: claimed to have that written down, not to run."""
-
-
-@dataclass(slots=True)
-class Suspect:
-    """A timer that was alone in a transaction that failed as a whole."""
-
-    failed: int = 0
-    blamed: int = 0
-    """How often the failure was its own: it took too long, or raised what is not the world's."""
-    bug: str = ""
-    not_before: float = 0.0
-
-
-@dataclass(slots=True)
-class Caution:
-    """What a process remembers of transactions that failed as a whole.
-
-    The next batch is half as large, down to one timer. That one becomes a suspect: it is claimed apart, in turn with
-    all others and after a pause, so it delays them by one attempt at a time. Batches that go well double again, those
-    of suspects too, for after an outage everything may be suspect. Lost with the process: the search starts again.
-    """
-
-    limit: int = CLAIM_MAX
-    suspects_limit: int = 1
-    suspects: dict[Ref, Suspect] = field(default_factory=dict)
-    suspects_next: bool = False
-    count_at: float = 0.0
-
-    def turns(self) -> list[Turn]:
-        """What to claim, the next one if nothing of the first is due."""
-        at = monotonic()
-        self.suspects = {ref: one for ref, one in self.suspects.items() if at < one.not_before + FORGET_S}
-        ready = {ref: one for ref, one in self.suspects.items() if one.not_before <= at}
-        judged = [ref for ref, one in ready.items() if one.blamed >= FAILURES_MAX]
-        turns = [Turn(refs=list(self.suspects), limit=self.limit)]
-        if ready:
-            turns.insert(
-                0 if self.suspects_next else 1, Turn(refs=list(ready), others=False, limit=self.suspects_limit)
-            )
-        if judged:
-            turns.insert(0, Turn(refs=judged, others=False, is_verdict=True))
-        return turns
-
-    def note_failure(self, turn: Turn, claimed: Sequence[Ref], error: Exception, *, took_s: float) -> None:
-        """The transaction that claimed these fails."""
-        self.suspects_next = False
-        if len(claimed) > 1:
-            self._set_limit(turn, len(claimed) // 2)
-            return
-        suspect = self.suspects.setdefault(claimed[0], Suspect())
-        suspect.failed += 1
-        suspect.blamed += isinstance(error, TOOK_TOO_LONG) or not is_transient(error) or took_s >= ENDED_S
-        suspect.bug = describe_bug(error)
-        suspect.not_before = monotonic() + min(PAUSE_MAX_S, 2.0 ** min(suspect.failed, 10))
-
-    def note_success(self, turn: Turn, claimed: Iterable[Ref]) -> None:
-        """What these did is about to be committed."""
-        self.suspects_next = turn.others
-        self._set_limit(turn, min(CLAIM_MAX, 2 * (self.limit if turn.others else self.suspects_limit)))
-        for ref in claimed:
-            self.suspects.pop(ref, None)
-
-    def _set_limit(self, turn: Turn, limit: int) -> None:
-        if turn.others:
-            self.limit = limit
-        else:
-            self.suspects_limit = limit
-
-
 _CAUTION: dict[str, Caution] = {}
 """By service: a process has one loop that runs the timers of one."""
 
 
+class Claimed(NamedTuple):
+    timer: Timer
+    failures: int
+    """How often it has failed so far."""
+    place: Place
+
+    @property
+    def ref(self) -> Ref:
+        return (self.timer.kind, self.timer.key)
+
+
 async def claim_timers(
-    connection: Connection, *, kinds: Sequence[str], now: datetime, turn: Turn = Turn()
-) -> list[tuple[Timer, int]]:
-    """Lock the members of what is due, then take their due timers, oldest first, each with how often it has failed. The
-    rows are deleted by this transaction."""
+    connection: Connection, *, kinds: Sequence[str], now: datetime, turn: Turn = WHATEVER_IS_DUE
+) -> list[Claimed]:
+    """Lock the members of what is due, then their due timers, oldest first. The rows are left to who runs them, in this
+    same transaction."""
     named = [kind for kind, _ in turn.refs], [key for _, key in turn.refs], not turn.others
     # Looks further than it takes: where members are held by somebody else, others' timers are due behind theirs.
     due = [row["member_id"] for row in await connection.fetch(FIND_DUE, now, kinds, FAILURES_MAX, CLAIM_MAX, *named)]
@@ -280,7 +203,7 @@ async def claim_timers(
     members = await claim_members(connection, due, limit=turn.limit)
     rows = await connection.fetch(TAKE, now, kinds, FAILURES_MAX, turn.limit, *named, list(members))
     claimed = [
-        (
+        Claimed(
             Timer(
                 kind=row["kind"],
                 key=row["key"],
@@ -290,10 +213,11 @@ async def claim_timers(
                 cause=Cause(**row["cause"]),
             ),
             row["failures"],
+            row["ctid"],
         )
         for row in rows
     ]
-    return sorted(claimed, key=lambda pair: (pair[0].due_at, pair[0].kind, pair[0].key))
+    return sorted(claimed, key=lambda one: (one.timer.due_at, *one.ref))
 
 
 async def run_timers(
@@ -317,19 +241,19 @@ async def run_timers(
             break
     else:
         return TimersRun()
-    batch = _Batch(connection, handlers, service, now, {_ref(timer): failed for timer, failed in claimed})
-    timers, began = [timer for timer, _ in claimed], monotonic()
+    batch, began = _Batch(connection, handlers, service, now), monotonic()
     if turn.is_verdict:
-        await batch.condemn(timers, caution)
+        await batch.condemn(claimed, caution)
         return batch.result
+    refs = [one.ref for one in claimed]
     try:
-        await batch.run(timers)
-        members = list({timer.member_id for timer in timers})
+        await batch.run(claimed)
+        members = list({one.timer.member_id for one in claimed})
         batch.result.published += await settle_waiting(connection, members, now)
     except Exception as error:
-        caution.note_failure(turn, [_ref(timer) for timer in timers], error, took_s=monotonic() - began)
+        caution.note_failure(turn, refs, error, took_s=monotonic() - began)
         raise
-    caution.note_success(turn, map(_ref, timers))
+    caution.note_success(turn, refs)
     return batch.result
 
 
@@ -339,54 +263,57 @@ class _Batch:
     handlers: Mapping[str, TimerHandler]
     service: str
     now: datetime
-    failures: Mapping[Ref, int]
     result: TimersRun = field(default_factory=TimersRun)
 
-    async def run(self, timers: Sequence[Timer]) -> None:
-        self.result.run = len(timers)
-        by_kind: dict[str, list[Timer]] = {}
-        for timer in timers:
-            by_kind.setdefault(timer.kind, []).append(timer)
-        failed = [guilty for of_kind in by_kind.values() for guilty in await self._halve(of_kind)]
-        await self._keep_failed(failed)
+    async def run(self, claimed: Sequence[Claimed]) -> None:
+        self.result.run = len(claimed)
+        by_kind: dict[str, list[Claimed]] = {}
+        for one in claimed:
+            by_kind.setdefault(one.timer.kind, []).append(one)
+        kinds = list(by_kind.values())
+        standing = kinds[0]
+        for following in [*kinds[1:], []]:
+            failed = await self._halve(standing) if standing else []
+            guilty = {one.ref for one in failed}
+            ran = [one for one in standing if one.ref not in guilty]
+            places = await self._finish(ran=ran, failed=failed, following=following)
+            standing = [one for one in following if one.place in places]
 
-    async def condemn(self, timers: Sequence[Timer], caution: Caution) -> None:
+    async def condemn(self, claimed: Sequence[Claimed], caution: Caution) -> None:
         """Count one failure of each of these suspects. They stay suspects, apart from the others."""
-        self.result.run = len(timers)
-        await self._keep_failed(timers)
-        for timer in timers:
-            suspect = caution.suspects[_ref(timer)]
+        self.result.run = len(claimed)
+        await self._finish(ran=[], failed=claimed, following=[])
+        for one in claimed:
+            suspect = caution.suspects[one.ref]
             self.result.bugs.append(f"{suspect.bug}, alone {suspect.blamed} times")
             suspect.blamed = 0
-            suspect.not_before = monotonic() + min(RETRY_MAX_S, 2.0 ** self.failures[_ref(timer)])
+            suspect.not_before = monotonic() + min(RETRY_MAX_S, 2.0**one.failures)
 
-    async def _halve(self, timers: list[Timer]) -> list[Timer]:
+    async def _halve(self, claimed: list[Claimed]) -> list[Claimed]:
         """Run timers of one kind, each that can be; which cannot."""
+        kind = claimed[0].timer.kind
         try:
             async with self.connection.transaction():
-                outcomes = await self.handlers[timers[0].kind](self.connection, timers, now=self.now)
+                outcomes = await self.handlers[kind](self.connection, [one.timer for one in claimed], now=self.now)
                 # In here, as an event that cannot be built or encoded is the fault of whose handler drafted it. Ids
                 # derive from the timer, so it makes no difference in which batch one is.
                 self.result.published += await write_outcomes(
-                    self.connection, outcomes, service=self.service, scope=timers[0].kind, now=self.now
+                    self.connection, outcomes, service=self.service, scope=kind, now=self.now
                 )
             return []
         except Exception as error:
             if is_transient(error):
                 raise
-            if len(timers) == 1:
+            if len(claimed) == 1:
                 self.result.bugs.append(describe_bug(error))
-                return timers
-        middle = len(timers) // 2
-        return [*await self._halve(timers[:middle]), *await self._halve(timers[middle:])]
+                return claimed
+        middle = len(claimed) // 2
+        return [*await self._halve(claimed[:middle]), *await self._halve(claimed[middle:])]
 
-    async def _keep_failed(self, failed: Sequence[Timer]) -> None:
-        if failed:
-            await save_timers(self.connection, failed)
-            kinds, keys = [t.kind for t in failed], [t.key for t in failed]
-            failures = [self.failures[_ref(t)] for t in failed]
-            await self.connection.execute(KEEP_FAILED, kinds, keys, failures, RETRY_MAX_S)
-
-
-def _ref(timer: Timer) -> Ref:
-    return (timer.kind, timer.key)
+    async def _finish(
+        self, *, ran: Sequence[Claimed], failed: Sequence[Claimed], following: Sequence[Claimed]
+    ) -> set[Place]:
+        """Delete those of a kind that ran and count a failure of the others; where those of the next kind lie that
+        still stand."""
+        places = [[one.place for one in claimed] for claimed in (ran, failed, following)]
+        return {row["ctid"] for row in await self.connection.fetch(FINISH, *places, RETRY_MAX_S)}

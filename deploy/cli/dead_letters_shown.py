@@ -131,8 +131,8 @@ def _line(one: Done, action: Action, *, dry_run: bool) -> str:
     parts += [f"{fate.held_id} is {_fate(fate)}" for fate in one.step.fates if fate.outcome in ("dead", "waiting")]
     if action == "discard" and one.step.result == "done":
         parts.insert(0, "discarded")
-    if one.step.answer:
-        parts.append(one.step.answer)
+    if one.answer:
+        parts.append(one.answer)
     if dry_run:
         parts.insert(0, "dry run")
     return f"{one.service} {one.held_id}: {'; '.join(parts)}"
@@ -149,7 +149,8 @@ def _as_rows(done: list[Done]) -> list[dict[str, Any]]:
             "id": one.held_id,
             "result": one.step.result,
             "failed": one.failed,
-            "answer": one.step.answer,
+            "answer": one.answer,
+            "error": one.error,
             "taken": one.step.taken,
             "published": one.step.published,
             "more": one.more,

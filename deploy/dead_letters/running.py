@@ -11,6 +11,7 @@ from deploy.dead_letters.listing import Filters, find_ids, newest_id
 from shared.clock import Clock, monotonic
 from shared.database import Connection, Database, is_transient
 from shared.dead_letters import Bench, Step, discard, go_on, place_of, record_operation, replay
+from shared.isolating import describe_bug
 from shared.replaying import QueueKey, Reader
 
 IDS_PAGE = 500
@@ -19,6 +20,8 @@ REST_AFTER = timedelta(minutes=1)
 DRY_RUN_S = 6.0
 """A dry run looks no longer at one queue: its service waits for the member's lock meanwhile, at most ten seconds."""
 TRIES_MAX = 5
+NOT_TRIED = "It could not be tried, and is as it was: {error}. See to that, then try it again."
+HALFWAY = "What stands behind it could not all be taken: {error}. Its service goes on with the rest."
 Action = Literal["replay", "discard"]
 Act = Callable[[Connection, Bench], Awaitable[Step]]
 
@@ -58,6 +61,15 @@ class Done:
     step: Step
     more: bool = False
     """A dry run ended before its queue did."""
+    error: str | None = None
+    """What this service could not get over, as type and place; what is done of its queue until then stays done."""
+
+    @property
+    def answer(self) -> str | None:
+        """One sentence for the operator, where there is something to say."""
+        if self.error is None:
+            return self.step.answer
+        return (HALFWAY if self.step.rest is not None else NOT_TRIED).format(error=self.error)
 
     def add(self, step: Step) -> None:
         """The next page of its queue."""
@@ -70,7 +82,7 @@ class Done:
         is_stuck = self.step.result == "kept" and not any(
             fate.held_id == self.held_id and fate.outcome == "waiting" for fate in self.step.fates
         )
-        return is_stuck or any(fate.outcome == "dead" for fate in self.step.fates)
+        return self.error is not None or is_stuck or any(fate.outcome == "dead" for fate in self.step.fates)
 
 
 @dataclass(kw_only=True)
@@ -113,15 +125,34 @@ class Runner:
             after = found[-1]
 
     async def _one(self, held_id: int) -> Done:
-        if self.request.dry_run:
-            return await self._try(held_id)
-        done = Done(self.service, held_id, await self._patiently(partial(self._begin, held_id)))
+        """What one cannot get over is told with it, and costs the others nothing. Where the database itself does not
+        answer any more, nothing can be told of any of them."""
+        done = Done(self.service, held_id, Step())
+        try:
+            await (self._try if self.request.dry_run else self._all_pages)(done)
+        except Exception as error:
+            if not await self._is_answered():
+                raise
+            done.error = describe_bug(error)
+            if self.request.dry_run or done.step.held is None:
+                done.step = Step(result="kept")
+        return done
+
+    async def _is_answered(self) -> bool:
+        try:
+            async with self.database.acquire(timeout=30) as connection:
+                await connection.execute("select 1")
+        except Exception:
+            return False
+        return True
+
+    async def _all_pages(self, done: Done) -> None:
+        done.step = await self._patiently(partial(self._begin, done.held_id))
         await self._keep_to_the_rate(done.step.taken)
         while done.step.rest is not None:
-            step = await self._patiently(partial(self._go_on, held_id, done.step.rest))
+            step = await self._patiently(partial(self._go_on, done.held_id, done.step.rest))
             done.add(step)
             await self._keep_to_the_rate(step.taken)
-        return done
 
     async def _begin(self, held_id: int, connection: Connection, bench: Bench) -> Step:
         act = replay if self.request.action == "replay" else discard
@@ -144,21 +175,19 @@ class Runner:
         action = f"dead-letters {request.action}"
         await record_operation(connection, who=request.who, action=action, why=request.why, details=details)
 
-    async def _try(self, held_id: int) -> Done:
+    async def _try(self, done: Done) -> None:
         """All pages in one transaction, which is rolled back."""
-        done = Done(self.service, held_id, Step())
         deadline = monotonic() + DRY_RUN_S
         try:
             async with self.database.acquire(timeout=30) as connection, connection.transaction():
                 bench = self._bench()
-                done.step = await self._begin(held_id, connection, bench)
+                done.step = await self._begin(done.held_id, connection, bench)
                 while done.step.rest is not None and monotonic() < deadline:
                     done.add(await go_on(connection, done.step.rest, bench))
                 done.more = done.step.rest is not None
                 raise _RolledBack
         except _RolledBack:
             self._count(done.step.taken)
-            return done
 
     async def _patiently(self, act: Act) -> Step:
         """One transaction; again a few times where the world fails, such as a lock that somebody else holds."""

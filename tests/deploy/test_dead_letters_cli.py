@@ -16,6 +16,8 @@ from deploy.dead_letters.readers import readers_of
 from deploy.local.stack import SERVICES
 from services.plans.main import build as build_plans
 from services.plans.settings import PlansSettings
+from shared.database import Connection, FromNextRelease
+from shared.dead_letters import Bench, Step, replay
 from shared.migrating import migrate
 from tests.deploy.given_stack import careloop, write_stack
 from tests.fixtures.databases import DatabaseFactory
@@ -151,6 +153,30 @@ async def test_replaying_says_what_became_and_ends_with_one_while_any_fails(
     done = await asked(data, "replay", "--held-for", "bug", "--reason", "mended", "--rate", "1000/s")
     assert [fate["outcome"] for fate in done["done"][0]["events"]] == ["applied"] * 3
     assert await asked(data, "list", "--state", "parked") == []
+
+
+async def test_what_one_cannot_get_over_is_told_with_it(
+    data: Path, parked: UUID, probe: RunningService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a lock or a row that fails a queue each time, when all are replayed, then that one is told as failed, in a
+    sentence, and the others had their turn."""
+    (bad,) = await asked(data, "list", "--reason", "bug")
+
+    async def fail(connection: Connection, held_id: int, bench: Bench) -> Step:
+        if held_id == bad["id"]:
+            raise FromNextRelease
+        return await replay(connection, held_id, bench)
+
+    monkeypatch.setattr("deploy.dead_letters.running.replay", fail)
+    told = await careloop("dead-letters", "replay", "--all", "--reason", "try", "--json", data=data)
+    assert told.exit_code == 1
+    done = {one["id"]: one for one in json.loads(told.stdout)["done"]}
+    assert (len(done), done[bad["id"]]["failed"]) == (3, True)
+    assert done[bad["id"]]["error"].startswith("FromNextRelease at ")
+    assert [one["error"] for held_id, one in done.items() if held_id != bad["id"]] == [None, None]
+    told = await careloop("dead-letters", "replay", "--all", "--reason", "try", data=data)
+    assert told.exit_code == 1
+    assert f"probe {bad['id']}: It could not be tried, and is as it was: FromNextRelease" in told.stdout
 
 
 async def test_replaying_goes_by_the_state_that_is_asked_for(data: Path, parked: UUID) -> None:

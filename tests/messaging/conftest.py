@@ -19,11 +19,11 @@ from shared.database import Connection, Database, open_database
 from shared.events import CloudEvent
 from shared.member_locks import lock_members
 from shared.outcomes import Command, Outcomes
-from shared.timers import claim_timers
 from shared.writing import write
 from tests.fixtures.carrying_out import carry_out
 from tests.fixtures.databases import DatabaseFactory
 from tests.fixtures.published import published_events
+from tests.fixtures.taken_timers import take_timers
 from tests.messaging.given import MEMBER, NOW, contact, enrolled, team_assigned
 
 OWN = {"visit": follow_visits, "message": follow_conversations, "alert": follow_conversations}
@@ -98,7 +98,7 @@ class Clinic:
         """Run the timers that are due now, once, in one transaction."""
         handlers = {timer.kind: timer.run for timer in TIMERS}
         async with self.database.acquire() as connection, connection.transaction():
-            claimed = [timer for timer, _ in await claim_timers(connection, kinds=list(handlers), now=self.now)]
+            claimed = await take_timers(connection, kinds=list(handlers), now=self.now)
             ran = [(t, await carry_out(handlers[t.kind], connection, [t], now=self.now)) for t in claimed]
         for timer, outcomes in ran:
             await self.follow(outcomes, scope=timer.kind)

@@ -14,7 +14,7 @@ class Rules:
     claim_skips_locked: bool = True
     """... and passes over members that somebody else holds."""
     taken_after_lock: bool = True
-    """The rows are read and deleted in a statement after those locks."""
+    """The rows are read and locked in a statement after those locks."""
     moot_in_transaction: bool = True
     """A timer is deleted in the transaction that makes it moot."""
     run_in_one_transaction: bool = True

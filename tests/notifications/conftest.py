@@ -16,9 +16,9 @@ from shared.database import Database, open_database
 from shared.events import CloudEvent
 from shared.member_locks import lock_members
 from shared.outcomes import Outcomes
-from shared.timers import claim_timers
 from tests.fixtures.carrying_out import carry_out
 from tests.fixtures.databases import DatabaseFactory
+from tests.fixtures.taken_timers import take_timers
 from tests.notifications.journal import Clock, Journal
 
 # A machine that does other work is no failure of a rule.
@@ -43,7 +43,7 @@ class Desk:
         """Run what is due now, as the runtime does; how many timers."""
         handlers = {timer.kind: timer.run for timer in TIMERS}
         async with self.database.acquire() as connection, connection.transaction():
-            due = [timer for timer, _ in await claim_timers(connection, kinds=list(handlers), now=self.clock.now())]
+            due = await take_timers(connection, kinds=list(handlers), now=self.clock.now())
             for kind in handlers:
                 mine = [timer for timer in due if timer.kind == kind]
                 if mine:

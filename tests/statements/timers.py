@@ -19,7 +19,8 @@ from shared.commands import new_command
 from shared.events import MemberEnrolled, PainSpiked, PlanIssued, VisitBooked
 from shared.outcomes import Cause, Timer
 from shared.replaying import settle_waiting
-from shared.timers import Caution, run_timers, save_timers
+from shared.suspect_timers import Caution
+from shared.timers import run_timers, save_timers
 from shared.writing import write
 from tests.statements.chunks import Desk
 from tests.statements.counting import Counted, transaction

@@ -24,8 +24,8 @@ from shared.database import Connection
 from shared.events import MemberDisenrolled, MemberPaused, MemberResumed
 from shared.events.members import MemberDisenrolledData, MemberPausedData, MemberResumedData, Surgery
 from shared.outcomes import Outcomes, Timer
-from shared.timers import claim_timers
 from tests.fixtures.carrying_out import carry_out
+from tests.fixtures.taken_timers import take_timers
 from tests.plans.given import (
     COACH,
     DAY,
@@ -68,7 +68,7 @@ async def due(connection: Connection, *, now: datetime) -> list[Timer]:
         "insert into delivery.member_locks select distinct member_id from delivery.timers on conflict do nothing"
     )
     async with connection.transaction():
-        return [timer for timer, _ in await claim_timers(connection, kinds=["plan.lapse"], now=now)]
+        return await take_timers(connection, kinds=["plan.lapse"], now=now)
 
 
 async def test_a_member_who_enrols_gets_a_plan_and_a_lapse_timer(connection: Connection) -> None:

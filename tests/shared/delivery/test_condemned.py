@@ -14,7 +14,7 @@ from shared.database import Connection, open_database
 from shared.events import PainReported
 from shared.intake import STALLED_STARTS_MAX
 from shared.outcomes import Outcomes
-from shared.positions import count_starts, ensure_positions, record_attempt
+from shared.positions import count_starts, ensure_positions, record_attempt, take_back_attempt
 from shared.replaying import Reader, drain_queue
 from shared.taking import ATTEMPTS_MAX
 from tests.fixtures.services import Publish, RunService
@@ -103,6 +103,74 @@ async def test_the_attempt_that_comes_after_the_last_allowed_one_condemns_and_no
         await take_one(books.taker(GROUP), record, counted=True)
     assert await books.effects(member) == [1]
     assert [(row["record_offset"], row["reason"]) for row in await books.held()] == [(1, "kills-the-process")]
+
+
+async def take_nothing_back(*_: object) -> Never:
+    raise TimeoutError("every connection is in use")
+
+
+def failing_at_first(books: Books, times: int, began: list[int]) -> None:
+    """The world fails so often, with the record in hand."""
+    run = books.subscription(GROUP).run
+
+    async def fail_at_first(connection: Connection, events: Sequence[Any], /, *, now: Any) -> Outcomes:
+        began.append(await connection.fetchval("select max(attempts) from delivery.attempts"))
+        if len(began) <= times:
+            raise ConnectionError
+        return await run(connection, events, now=now)
+
+    reader = replace(books.readers[GROUP], subscription=replace(books.subscription(GROUP), run=fail_at_first))
+    books.readers = {**books.readers, GROUP: reader}
+
+
+@pytest.mark.parametrize("comes_back_after", [1, ATTEMPTS_MAX + 2])
+async def test_no_event_is_condemned_for_attempts_that_nobody_could_take_back(
+    books: Books, monkeypatch: pytest.MonkeyPatch, comes_back_after: int
+) -> None:
+    """Given failures of the world that leave no connection to take the attempt back either, when it is made again, then
+    it makes up for those, and for no more: no process died of it."""
+    member, began, given_back = uuid4(), list[int](), list[object]()
+
+    async def come_back(connection: Connection, *place: Any) -> None:
+        given_back.append(place)
+        if len(given_back) < comes_back_after:
+            raise TimeoutError
+        await take_back_attempt(connection, *place)
+
+    monkeypatch.setattr("shared.taking.take_back_attempt", come_back)
+    failing_at_first(books, ATTEMPTS_MAX + 3, began)
+    await take_one(books.taker(), books.write(pain(member, 1)), counted=True)
+    assert await books.effects(member) == [1]
+    assert await books.held() == []
+    assert began == [1] * (ATTEMPTS_MAX + 4)
+
+
+async def test_who_owes_an_attempt_takes_back_none_that_killed(books: Books, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given a record that ended its process three times, when the world fails as it is condemned and nothing can
+    be taken back, then it is condemned all the same."""
+    member, began = uuid4(), list[int]()
+    innocent, record = books.write(pain(member, 1)), books.write(pain(member, 2))
+    async with books.pool.acquire() as connection:
+        for _ in range(ATTEMPTS_MAX):
+            await record_attempt(connection, GROUP, ACTIVITY, record.partition, record.offset)
+    monkeypatch.setattr("shared.taking.take_back_attempt", take_nothing_back)
+    failing_at_first(books, 2, began)
+    taker, taking = books.taker(), 0
+    await take_one(taker, innocent, counted=True)
+    tried = taker._try
+
+    async def fail_twice(*arguments: Any, **named: Any) -> None:
+        nonlocal taking
+        taking += 1
+        if taking <= 2:
+            raise ConnectionError
+        await tried(*arguments, **named)
+
+    monkeypatch.setattr(taker, "_try", fail_twice)
+    await take_one(taker, record, counted=True)
+    assert await books.effects(member) == [1]
+    assert [(row["record_offset"], row["reason"]) for row in await books.held()] == [(1, "kills-the-process")]
+    assert await books.pool.fetchval("select max(attempts) from delivery.attempts") == ATTEMPTS_MAX + 1
 
 
 async def test_a_chunk_that_is_committed_forgives_its_partition_the_starts_before_it(books: Books) -> None:

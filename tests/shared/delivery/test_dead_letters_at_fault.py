@@ -9,11 +9,14 @@ from uuid import uuid4
 import orjson
 import pytest
 
+from shared.clock import wall_now
+from shared.dead_letters import Bench, Step, replay
 from shared.events.codec import encode
 from shared.outcomes import Outcomes
 from shared.replaying import Reader
 from tests.fixtures.eventually import eventually
 from tests.fixtures.services import Consume, Publish, RunningService, RunService, member_key
+from tests.shared.delivery.books import SAFETY, Books
 from tests.shared.delivery.conftest import RED_FLAG, effects_are, effects_of, held
 from tests.shared.delivery.operating import (
     OLD_PAIN,
@@ -305,3 +308,59 @@ async def test_a_safety_groups_bug_is_replayed_for_a_second_body_too(
         assert len(set(flags)) == 2, "what follows from the second body is no copy of what followed from the first"
         assert await held(probe, "probe.safety") == []
         assert await books_agree(probe)
+
+
+async def replay_one(books: Books, held_id: int) -> Step:
+    async with books.transaction() as connection:
+        return await replay(connection, held_id, Bench(readers=books.readers, service="probe", now=wall_now()))
+
+
+@pytest.mark.parametrize("fault", ["wrong-key", "time-ahead"])
+async def test_what_stands_alone_keeps_its_reason_when_it_meets_a_bug(books: Books, fault: str) -> None:
+    """What was at fault still is: it is found and judged by that."""
+    guilty = pain(uuid4(), 9)
+    if fault == "time-ahead":
+        guilty = guilty.model_copy(update={"time": wall_now() + timedelta(days=1)})
+    await books.take(books.write(guilty, key=uuid4() if fault == "wrong-key" else None))
+    (before,) = await books.held()
+    for replays in (1, 2):
+        step = await replay_one(books, before["held_id"])
+        (after,) = await books.held()
+        assert (after["reason"], after["replays"], after["blocks"]) == (fault, replays, False)
+        assert after["detail"].startswith("ProbeBug at ")
+        assert (step.result, step.answer) == ("kept", None)
+        assert [(fate.reason, fate.detail) for fate in step.fates] == [(fault, after["detail"])]
+        told = await books.pool.fetchrow("select outcome, detail from delivery.inbox")
+        assert told is not None
+        assert tuple(told) == ("dead", fault)
+    await books.fix()
+    assert [fate.outcome for fate in (await replay_one(books, before["held_id"])).fates] == ["applied"]
+
+
+async def test_what_stands_alone_keeps_its_reason_when_it_cannot_be_read_any_more(books: Books) -> None:
+    """As by the version before the one that took it."""
+    older, books.readers = books.readers, readers(MENDED)
+    await books.take(books.write_raw(old_pain(uuid4(), 1), key=uuid4()))
+    (before,) = await books.held()
+    books.readers = older
+    step = await replay_one(books, before["held_id"])
+    (after,) = await books.held()
+    assert (before["reason"], after["reason"]) == ("wrong-key", "wrong-key")
+    assert after["detail"].startswith("unknown-type: ")
+    assert step.answer is not None
+    assert "cannot be read" in step.answer
+
+
+async def test_what_could_not_be_read_and_then_meets_a_bug_is_held_for_that(books: Books) -> None:
+    """Alone, as in a safety group: the version that reads it has found something else."""
+    await books.take(books.write_raw(old_pain(uuid4(), 9), key=uuid4()), group=SAFETY)
+    (before,) = await books.held(SAFETY)
+
+    async def fail(*_: object, **__: object) -> Outcomes:
+        raise ZeroDivisionError
+
+    mended = readers(MENDED)[SAFETY]
+    books.readers = {**books.readers, SAFETY: replace(mended, subscription=replace(mended.subscription, run=fail))}
+    await replay_one(books, before["held_id"])
+    (after,) = await books.held(SAFETY)
+    assert (before["reason"], after["reason"]) == ("unknown-type", "bug")

@@ -43,5 +43,5 @@ async def test_who_takes_the_first_of_many_that_are_due_at_once_does_not_read_th
             claimed = await claim_timers(connection, kinds=["probe"], now=NOW)
         read = await rows_read() - before
     await pool.close()
-    assert [timer.key for timer, _ in claimed] == [f"{number:05}" for number in range(TAKEN)]
+    assert [one.timer.key for one in claimed] == [f"{number:05}" for number in range(TAKEN)]
     assert TAKEN <= read <= 6 * TAKEN

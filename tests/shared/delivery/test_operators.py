@@ -1,26 +1,28 @@
 """An operator's replay, discard and dry run, page by page, on the books without a broker."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 from uuid import UUID, uuid4
 
-import asyncpg
 import pytest
 
 from deploy.dead_letters import running
 from deploy.dead_letters.running import REST_AFTER, TRIES_MAX, Request, Runner
 from shared.clock import WallClock, wall_now
-from shared.database import Connection
+from shared.database import Connection, FromNextRelease
 from shared.dead_letters import Bench, Step, replay
-from tests.shared.delivery.books import Books
-from tests.shared.delivery.operating import readers
+from shared.outcomes import Outcomes
+from shared.replaying import QueueKey
+from tests.shared.delivery.books import GROUP, Books
 from tests.shared.delivery.probe import pain
 
 
 def runner(books: Books, **options: Any) -> Runner:
     request = Request(**{"action": "replay", "who": "operator", "why": "a test", **options})
-    return Runner(service="probe", database=books.pool, readers=readers(), clock=WallClock(), request=request)
+    return Runner(service="probe", database=books.pool, readers=books.readers, clock=WallClock(), request=request)
 
 
 async def queue_of(books: Books, member: UUID, *scores: int) -> None:
@@ -44,7 +46,7 @@ async def test_what_a_rate_leaves_in_the_middle_is_the_operators_for_a_minute(bo
 async def test_a_replay_that_loses_the_database_tries_again_a_few_times(
     books: Books, monkeypatch: pytest.MonkeyPatch, failures: int
 ) -> None:
-    """A restart of it ends no replay of thousands; one that stays away is told."""
+    """A restart of it ends no replay of thousands; what fails each time is told."""
     member, tried = uuid4(), list[int]()
     await queue_of(books, member, 1)
     (head, _) = await books.held()
@@ -57,14 +59,93 @@ async def test_a_replay_that_loses_the_database_tries_again_a_few_times(
 
     monkeypatch.setattr(running, "asyncio", SimpleNamespace(sleep=no_pause))
     monkeypatch.setattr(running, "replay", lose_the_database_at_first)
-    one = runner(books, held_id=head["held_id"])
+    (done,) = [one async for one in runner(books, held_id=head["held_id"]).run()]
     if failures < TRIES_MAX:
-        assert [done.step.taken async for done in one.run()] == [2]
+        assert (done.step.taken, done.failed) == (2, False)
         assert await books.effects(member) == [9, 1]
     else:
-        with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError)):
-            [_ async for _ in one.run()]
+        assert (done.step.result, done.step.taken, done.failed) == ("kept", 0, True)
         assert len(tried) == TRIES_MAX
+
+
+async def test_a_database_that_stays_away_ends_the_replay(books: Books, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(2):
+        await books.take(books.write(pain(uuid4(), 9)), isolated=True)
+    monkeypatch.setattr(running, "asyncio", SimpleNamespace(sleep=no_pause))
+    one, tried = runner(books), list[int]()
+
+    class Away:
+        def acquire(self, **_: object) -> Any:
+            raise ConnectionRefusedError
+
+    async def lose_the_database(connection: Connection, held_id: int, bench: Bench) -> Step:
+        tried.append(held_id)
+        one.database = cast(Any, Away())
+        raise ConnectionResetError
+
+    monkeypatch.setattr(running, "replay", lose_the_database)
+    with pytest.raises(ConnectionRefusedError):
+        [_ async for _ in one.run()]
+    assert len(tried) == 1, "nobody asks for the others"
+
+
+def failing_for(books: Books, member: UUID, error: Exception) -> None:
+    """Whatever this member's handler meets."""
+    run = books.subscription(GROUP).run
+
+    async def fail(connection: Connection, events: Sequence[Any], /, *, now: Any) -> Outcomes:
+        if any(event.subject == member for event in events):
+            raise error
+        return await run(connection, events, now=now)
+
+    reader = replace(books.readers[GROUP], subscription=replace(books.subscription(GROUP), run=fail))
+    books.readers = {**books.readers, GROUP: reader}
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+@pytest.mark.parametrize("action", ["replay", "discard"])
+async def test_one_queue_that_keeps_failing_is_told_and_costs_the_others_nothing(
+    books: Books, monkeypatch: pytest.MonkeyPatch, action: str, dry_run: bool
+) -> None:
+    """As where a row of its member is of the next release."""
+    bad, good = uuid4(), uuid4()
+    for member in (bad, good):
+        await books.take(*(books.write(pain(member, score)) for score in (9, 1)), isolated=True)
+    await books.fix()
+    failing_for(books, bad, FromNextRelease())
+    monkeypatch.setattr(running, "asyncio", SimpleNamespace(sleep=no_pause))
+    first, second = [one async for one in runner(books, action=action, dry_run=dry_run).run()]
+    assert (first.failed, first.step.result, first.step.taken) == (True, "kept", 0)
+    assert first.error is not None
+    assert "FromNextRelease" in first.error
+    assert first.answer is not None
+    assert first.error in first.answer
+    assert (second.failed, second.error) == (False, None)
+    assert second.step.taken == (2 if action == "replay" else 1)
+    effects = [9, 1] if action == "replay" else [1]
+    assert await books.effects(good) == ([] if dry_run else effects)
+    assert [row["state"] for row in await books.held() if row["member_id"] == bad] == ["dead", "parked"]
+
+
+async def test_a_queue_that_fails_behind_its_head_says_so_and_keeps_what_was_taken(
+    books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    member, pages = uuid4(), list[int]()
+    await queue_of(books, member, 1, 2, 3)
+    (head, *_) = await books.held()
+
+    async def fail_at_the_second(connection: Connection, queue: QueueKey, bench: Bench) -> Step:
+        pages.append(1)
+        raise FromNextRelease
+
+    monkeypatch.setattr(running, "asyncio", SimpleNamespace(sleep=no_pause))
+    monkeypatch.setattr(running, "go_on", fail_at_the_second)
+    (done,) = [one async for one in runner(books, held_id=head["held_id"], rate=2.0).run()]
+    assert (done.failed, done.step.result, done.step.taken) == (True, "done", 2)
+    assert done.answer is not None
+    assert "goes on with the rest" in done.answer
+    assert await books.effects(member) == [9, 1]
+    assert len(pages) == TRIES_MAX
 
 
 async def no_pause(_: float) -> None:

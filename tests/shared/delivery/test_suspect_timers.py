@@ -9,11 +9,12 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from shared import timers as runtime
+from shared import suspect_timers as runtime
 from shared.database import Connection, Database, is_transient
 from shared.member_locks import claim_members, lock_members
 from shared.outcomes import Outcomes, Timer
-from shared.timers import FAILURES_MAX, PAUSE_MAX_S, Caution, TimersRun
+from shared.suspect_timers import FAILURES_MAX, PAUSE_MAX_S, Caution
+from shared.timers import TimersRun
 from tests.shared.delivery.books import Books
 from tests.shared.delivery.timing import Journal, Misdeed, rows_of, run_claim, save, timer
 

@@ -13,7 +13,9 @@ from shared.clock import wall_now
 from shared.database import Connection
 from shared.member_locks import claim_members, lock_members
 from shared.outcomes import Cause, Outcomes, Timer
-from shared.timers import Caution, cancel_timers, claim_timers, run_timers, save_timers
+from shared.suspect_timers import Caution
+from shared.timers import cancel_timers, run_timers, save_timers
+from tests.fixtures.taken_timers import take_timers
 from tests.shared.delivery.books import Books
 
 CAUSE = Cause(source="urn:test", id="cause", chain="chain")
@@ -26,7 +28,7 @@ def timer(member: UUID, *, due_in_s: float = -1) -> Timer:
 
 async def claim(books: Books) -> list[str]:
     async with books.transaction() as connection:
-        return [one.key for one, _ in await claim_timers(connection, kinds=["probe"], now=NOW)]
+        return [one.key for one in await take_timers(connection, kinds=["probe"], now=NOW)]
 
 
 async def test_whoever_runs_a_timer_holds_its_member(books: Books) -> None:
@@ -83,7 +85,7 @@ async def test_a_timer_that_a_safety_group_is_moving_is_left_alone(books: Books)
         await save_timers(safety, [timer(member, due_in_s=60)])
         async with books.transaction() as connection:
             await connection.execute("set local lock_timeout = '1s'")
-            claimed = [one.key for one, _ in await claim_timers(connection, kinds=["probe"], now=NOW)]
+            claimed = [one.key for one in await take_timers(connection, kinds=["probe"], now=NOW)]
             assert claimed == [str(other)]
     assert await claim(books) == []
     left = await books.pool.fetchrow("select key, due_at from delivery.timers")
@@ -103,7 +105,7 @@ async def test_a_timer_that_was_moved_while_its_row_was_waited_for_is_not_run(bo
             await save_timers(safety, [timer(member, due_in_s=60)])
 
     async with books.transaction() as connection:
-        assert len(await claim_timers(connection, kinds=["probe"], now=NOW)) == 1
+        assert len(await take_timers(connection, kinds=["probe"], now=NOW)) == 1
         moving = asyncio.create_task(move())
         await books.somebody_waits()
     await moving

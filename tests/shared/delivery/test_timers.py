@@ -1,7 +1,8 @@
 """Given timers that are due, when replicas claim them, then each runs once, in order, and none is lost to a failure."""
 
-from collections.abc import AsyncIterator
-from datetime import timedelta
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -18,18 +19,23 @@ from shared.migrating import migrate
 from shared.outcomes import Outcomes, Timer
 from shared.service import Service
 from shared.subscriptions import TimerSubscription
-from shared.timers import (
-    FAILURES_MAX,
-    Caution,
-    cancel_member_timers,
-    cancel_timers,
-    count_due,
-    save_timers,
-)
+from shared.suspect_timers import FAILURES_MAX, Caution
+from shared.timers import TimersRun, cancel_member_timers, cancel_timers, count_due, run_timers, save_timers
 from tests.fixtures.databases import DatabaseFactory
 from tests.fixtures.eventually import eventually
 from tests.fixtures.services import RunService
-from tests.shared.delivery.timing import NOW, Journal, Misdeed, raise_bug, rows_of, run, run_claim, save, timer
+from tests.shared.delivery.timing import (
+    NOW,
+    Journal,
+    Misdeed,
+    nothing_waits,
+    raise_bug,
+    rows_of,
+    run,
+    run_claim,
+    save,
+    timer,
+)
 
 
 @pytest.fixture
@@ -243,3 +249,102 @@ async def test_a_timer_that_was_given_up_shows(run_service: RunService, pool: Da
         assert (answer["due_timers"], answer["given_up_timers"]) == (0, 1)
         runtime._CAUTION["probe"].count_at = 0
         await eventually(lambda: told_of_given_up("probe") == 1)
+
+
+Moots = Callable[[Connection, Timer], Awaitable[object]]
+
+
+async def cancel_it(connection: Connection, other: Timer) -> None:
+    await cancel_timers(connection, kind=other.kind, keys=[other.key])
+
+
+async def move_it(connection: Connection, other: Timer) -> None:
+    await save_timers(connection, [replace(other, due_at=NOW + timedelta(hours=1))])
+
+
+@dataclass
+class Mooting:
+    """A handler one of whose timers makes another of its batch moot, before or after that one has its turn."""
+
+    moots: Moots
+    other: Timer
+    raises: bool = False
+    """Where the other one is given to it."""
+    ran: list[str] = field(default_factory=list)
+
+    async def __call__(self, connection: Connection, timers: Sequence[Timer], /, *, now: datetime) -> Outcomes:
+        given = [one.key for one in timers]
+        if "mooting" in given:
+            await self.moots(connection, self.other)
+        if self.raises and self.other.key in given:
+            raise ValueError
+        self.ran += given
+        return Outcomes()
+
+
+async def run_both(pool: Database, handler: Mooting, *timers: Timer) -> TimersRun:
+    await save(pool, *timers)
+    async with pool.acquire() as connection, connection.transaction():
+        return await run_timers(
+            connection,
+            {"first": handler, "second": handler},
+            service="probe",
+            now=NOW,
+            settle_waiting=nothing_waits,
+            caution=Caution(),
+        )
+
+
+async def left(pool: Database) -> list[tuple[str, datetime, int]]:
+    rows = await pool.fetch("select key, due_at, failures from delivery.timers order by key")
+    return [(row["key"], row["due_at"], row["failures"]) for row in rows]
+
+
+@pytest.mark.parametrize("kinds", ["first second", "second first", "first first"])
+@pytest.mark.parametrize("moots", [cancel_it, move_it])
+async def test_a_timer_that_failed_is_not_put_back_where_another_of_its_batch_made_it_moot(
+    pool: Database, kinds: str, moots: Moots
+) -> None:
+    """Whichever of them has its turn first."""
+    mooting, failing = (
+        timer(uuid4(), key, kind=kind, due_in_s=-2 if kind == "first" else -1)
+        for key, kind in zip(("mooting", "failing"), kinds.split(), strict=True)
+    )
+    await run_both(pool, Mooting(moots, failing, raises=True), mooting, failing)
+    assert await left(pool) == ([] if moots is cancel_it else [("failing", NOW + timedelta(hours=1), 0)])
+
+
+@pytest.mark.parametrize("moots", [cancel_it, move_it])
+async def test_a_timer_that_one_of_an_earlier_kind_made_moot_does_not_run(pool: Database, moots: Moots) -> None:
+    mooting, moot = timer(uuid4(), "mooting", kind="first", due_in_s=-2), timer(uuid4(), "moot", kind="second")
+    still = timer(uuid4(), "still", kind="second")
+    handler = Mooting(moots, moot)
+    await run_both(pool, handler, mooting, moot, still)
+    assert handler.ran == ["mooting", "still"]
+    assert await left(pool) == ([] if moots is cancel_it else [("moot", NOW + timedelta(hours=1), 0)])
+
+
+async def test_a_timer_that_makes_itself_or_one_that_ran_due_again_is_due_again(pool: Database) -> None:
+    """Set anew while it runs, or after it ran, at the same time as before: that is another timer, and it stays."""
+
+    async def set_anew(connection: Connection, other: Timer) -> None:
+        await save_timers(connection, [other])
+
+    again = timer(uuid4(), "mooting", kind="first")
+    await run_both(pool, Mooting(set_anew, again), again)
+    assert await left(pool) == [("mooting", again.due_at, 0)]
+    earlier = timer(uuid4(), "earlier", kind="second", due_in_s=-9)
+    await run_both(pool, Mooting(set_anew, earlier), again, earlier)
+    assert await left(pool) == [("earlier", earlier.due_at, 0)]
+
+
+async def test_what_a_failed_half_did_to_another_timer_is_undone(pool: Database) -> None:
+    """Its handler raises after it cancelled one: both stay."""
+    mooting, other = timer(uuid4(), "mooting", kind="first"), timer(uuid4(), "other", kind="second", due_in_s=5)
+
+    async def raise_after(connection: Connection, other: Timer) -> None:
+        await cancel_it(connection, other)
+        raise ValueError
+
+    await run_both(pool, Mooting(raise_after, other), mooting, other)
+    assert await left(pool) == [("mooting", mooting.due_at, 1), ("other", other.due_at, 0)]

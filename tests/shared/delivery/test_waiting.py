@@ -1,28 +1,33 @@
 """What waits is never lost: not after a day, not in a long queue."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 import pytest
 
 from shared import housekeeping
+from shared.database import Connection, Database, FromNextRelease
+from shared.outcomes import Outcomes
+from shared.replaying import Reader
 from shared.service import Service
 from shared.settings import ServiceSettings
 from shared.telemetry import RECORDS
 from tests.fixtures.eventually import eventually
 from tests.fixtures.services import Publish, RunningService, RunService
+from tests.shared.delivery.books import GROUP, Books
 from tests.shared.delivery.conftest import effects_are, effects_of, held
-from tests.shared.delivery.probe import ACTIVITY, MEMBERS, build, pain, paused
+from tests.shared.delivery.probe import ACTIVITY, MEMBERS, build, follow_activity, pain, paused
 
 
 class HandClock:
     """Clinic time that a test moves."""
 
-    def __init__(self) -> None:
-        self.ahead = timedelta(0)
+    def __init__(self, ahead: timedelta = timedelta(0)) -> None:
+        self.ahead = ahead
 
     def now(self) -> datetime:
         return datetime.now(UTC) + self.ahead
@@ -187,3 +192,47 @@ async def test_a_command_that_brings_what_an_event_waits_for_releases_it_in_its_
         await work.connection.execute("insert into known_members values ($1)", member)
     assert await effects_of(probe, member) == [8, 1]
     assert await held(probe) == []
+
+
+@dataclass(frozen=True)
+class Next:
+    """A day later, what a service has of its runtime."""
+
+    database: Database
+    readers: Mapping[str, Reader]
+    name: str = "probe"
+    clock: HandClock = field(default_factory=lambda: HandClock(timedelta(hours=25)))
+
+    def committed(self, published: int) -> None:
+        pass
+
+
+@pytest.mark.parametrize("failing", [1, 2, 5])
+async def test_what_fails_holds_up_no_expired_event_behind_it(
+    books: Books, monkeypatch: pytest.MonkeyPatch, failing: int
+) -> None:
+    """Given as many queues at which a look fails as are looked at at once, or more, as where their members' rows are of
+    the next release, when another waited too long, too, then it has its turn in the same round, and so has the rest of
+    a long queue."""
+    monkeypatch.setattr(housekeeping, "EXPIRED_MAX", 2)
+    bad, good, long, looks = [uuid4() for _ in range(failing)], uuid4(), uuid4(), list[UUID]()
+    for member in (*bad, good, long):
+        await books.take(books.write(pain(member, 8)))
+    rest = "update delivery.held_events set reason = 'long-queue', expires_at = expires_at + interval '1 m'"
+    await books.pool.execute(f"{rest} where member_id = $1", long)
+
+    async def run(connection: Connection, events: Sequence[Any], /, *, now: datetime) -> Outcomes:
+        looks.extend(event.subject for event in events)
+        if events[0].subject in bad:
+            raise FromNextRelease
+        return await follow_activity(connection, events, now=now)
+
+    subscription = replace(books.subscription(GROUP), run=run)
+    books.readers = {**books.readers, GROUP: replace(books.readers[GROUP], subscription=subscription)}
+    with pytest.raises(FromNextRelease):
+        await housekeeping.expire_waiting(cast(Any, Next(books.pool, books.readers)))
+    assert sorted(looks) == sorted((*bad, good, long)), "each has one look in a round"
+    rows = {row["member_id"]: (row["state"], row["reason"]) for row in await books.held()}
+    assert rows[good] == ("dead", "waited-too-long")
+    assert rows[long] != ("waiting", "long-queue")
+    assert {rows[member] for member in bad} == {("waiting", "member")}, "and is blamed for nothing"

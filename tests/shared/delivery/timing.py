@@ -10,7 +10,8 @@ from shared.events import MemberPaused
 from shared.events.members import MemberPausedData
 from shared.member_locks import lock_members
 from shared.outcomes import Cause, Outcomes, Timer
-from shared.timers import Caution, TimersRun, run_timers, save_timers
+from shared.suspect_timers import Caution
+from shared.timers import TimersRun, run_timers, save_timers
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 CAUSE = Cause(source="urn:test", id="cause", chain="chain")

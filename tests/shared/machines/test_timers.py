@@ -15,7 +15,8 @@ from shared.events import MemberPaused
 from shared.events.members import MemberPausedData
 from shared.member_locks import lock_members
 from shared.outcomes import Cause, Outcomes, Timer
-from shared.timers import FAILURES_MAX, Caution, cancel_member_timers, cancel_timers, run_timers, save_timers
+from shared.suspect_timers import FAILURES_MAX, Caution
+from shared.timers import cancel_member_timers, cancel_timers, run_timers, save_timers
 from tests.shared.machines.on_database import Stage, explore
 
 PEOPLE = [UUID(int=number + 1, version=4) for number in range(3)]
