@@ -114,7 +114,8 @@ def read_arrivals(
     """Decode records and judge what can be judged without the database, at clinic time `now` and wall time `wall`;
     their time only if `judges_time`, for whoever reads history once more. Never raises for a bad record."""
     # Our own clocks are not judged by each other.
-    latest = now + AHEAD_MAX + CLOCKS_APART if judges_time and decoder.is_from_apps else NO_LATEST
+    is_from_apps, rejected = decoder.is_from_apps, REJECTED_HEADERS[-1]
+    latest = now + AHEAD_MAX + CLOCKS_APART if judges_time and is_from_apps else NO_LATEST
     oldest = now - AGE_MAX if judges_time else NO_OLDEST
     arrivals: list[Arrival] = []
     for record in records:
@@ -127,7 +128,7 @@ def read_arrivals(
         arrival = Arrival(record, key, event, None, identity, body_digest(event))
         if record.key != key.raw and read_key(record.key) != event.subject:
             arrival.fault = WRONG_KEY
-        elif decoder.is_from_apps and REJECTED_HEADERS[-1] in record.headers:
+        elif is_from_apps and rejected in record.headers:
             arrival.fault = REJECTED
         elif event.time > latest:
             arrival.fault = TIME_AHEAD

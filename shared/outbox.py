@@ -25,9 +25,9 @@ _CAUSE: TypeAdapter[tuple[str, str, str, str | None]] = TypeAdapter(
 
 INSERT = """
 insert into delivery.outbox (topic, member_id, value, key_hash, urgent)
-select topic, member_id, value, key_hash, urgent
-from unnest($1::text[], $2::uuid[], $3::bytea[], $4::int[], $5::boolean[])
-    with ordinality as o(topic, member_id, value, key_hash, urgent, place)
+select topic, member_id, value, key_hash, place = any($5::bigint[])
+from unnest($1::text[], $2::uuid[], $3::bytea[], $4::int[])
+    with ordinality as o(topic, member_id, value, key_hash, place)
 order by place
 """
 
@@ -97,7 +97,11 @@ async def write_outcomes(
 
 def inserting_rows(rows: Sequence[OutboxRow]) -> Write | None:
     """Put rows in the outbox, in this order."""
-    return Write(INSERT, [*zip(*rows, strict=True)]) if rows else None
+    if not rows:
+        return None
+    topics, members, values, key_hashes, urgent = zip(*rows, strict=True)
+    places = [place for place, hurries in enumerate(urgent, 1) if hurries]  # few, or all: a flag each would cost more
+    return Write(INSERT, [topics, members, values, key_hashes, places])
 
 
 async def load_outbox_age(connection: Connection) -> float:
