@@ -349,19 +349,19 @@ LIST: Sequence[Mutant] = (
         "a timer's deletion is committed before its effect",
         (72,),
         (
+            Edit("shared.service", "Service._run_due", "async with connection.transaction():", "if True:"),
             Edit(
-                "shared.service",
-                "Service._run_due",
-                "async with connection.transaction():",
-                "if True:",
+                "shared.timers",
+                "claim_timers",
+                "    claimed = [",
+                '    gone = "delete from delivery.timers where ctid = any($1::tid[])"\n'
+                '    await connection.execute(gone, [row["ctid"] for row in rows])\n'
+                "    claimed = [",
             ),
         ),
         (),
         ("reminders", "alerts", "timers"),
-        evening=(
-            _kill_at(14, "messaging", "timers-claimed"),
-            _kill_at(14, "notifications", "timers-claimed"),
-        ),
+        evening=(_kill_at(14, "messaging", "timers-claimed"), _kill_at(14, "notifications", "timers-claimed")),
     ),
     Mutant(
         "moot-timers-stay",
