@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from shared.database import Connection
+from shared.events.catalogue import TOPIC_OF
 from shared.events.envelope import CloudEvent, event_type
 from shared.outcomes import Outcomes
 from shared.panics import without_panics
@@ -18,8 +19,8 @@ class EventHandler(Protocol):
 
 
 TimerHandler = Callable[..., Awaitable[Outcomes]]
-"""async (connection, timers: Sequence[Timer], *, now) -> Outcomes. The timers are already claimed and deleted: a
-handler that wants another one saves it."""
+"""async (connection, timers: Sequence[Timer], *, now) -> Outcomes. The timers are claimed: each that ran is deleted
+afterwards, unless the handler has saved it anew."""
 
 
 Patience = Callable[[bytes], bool]
@@ -40,6 +41,11 @@ def types_of(*events: type[CloudEvent]) -> Patience:
     """Records of these types, as we write them."""
     marks = [f'"type":"{event_type(event)}"'.encode() for event in events]
     return lambda value: any(mark in value for mark in marks)
+
+
+def all_but(*events: type[CloudEvent], topic: str) -> Patience:
+    """Everything of this topic may wait but these: what a safety group is there for."""
+    return types_of(*(event for event in TOPIC_OF[topic].events if event not in events))
 
 
 @dataclass(frozen=True, kw_only=True)

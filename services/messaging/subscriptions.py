@@ -20,7 +20,6 @@ from services.messaging.store.alerts import ESCALATION, FOLLOW_UP, SNOOZE
 from services.messaging.store.conversations import FIRST_RESPONSE
 from services.messaging.store.visits import HOLD, MISSED
 from shared.events import (
-    CloudEvent,
     MemberScreened,
     MilestoneReached,
     PlanIssued,
@@ -28,14 +27,7 @@ from shared.events import (
     SafetyFlagged,
     UsualPainChanged,
 )
-from shared.events.catalogue import TOPIC_OF
-from shared.subscriptions import Patience, Subscription, TimerSubscription, everything, types_of
-
-
-def all_but(flag: type[CloudEvent], *, topic: str) -> Patience:
-    """Everything of this topic may wait, but for what may hold a red flag."""
-    return types_of(*(event for event in TOPIC_OF[topic].events if event is not flag))
-
+from shared.subscriptions import Subscription, TimerSubscription, all_but, everything, types_of
 
 SUBSCRIPTIONS = (
     Subscription(topic="careloop.members", group="messaging.members", run=follow_members),

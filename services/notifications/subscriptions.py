@@ -18,8 +18,7 @@ from shared.events import (
     PlanRevised,
     SessionCompleted,
 )
-from shared.events.catalogue import TOPIC_OF
-from shared.subscriptions import Subscription, TimerSubscription, types_of
+from shared.subscriptions import Subscription, TimerSubscription, all_but
 
 SUBSCRIPTIONS = (
     Subscription(topic="careloop.members", group="notifications.members", run=follow_members),
@@ -42,9 +41,7 @@ SUBSCRIPTIONS = (
         run=page_at_once,
         events=(AlertRaised, AlertEscalated),
         stateless=True,
-        patient=types_of(
-            *(e for e in TOPIC_OF["careloop.conversations"].events if e not in (AlertRaised, AlertEscalated))
-        ),
+        patient=all_but(AlertRaised, AlertEscalated, topic="careloop.conversations"),
     ),
 )
 

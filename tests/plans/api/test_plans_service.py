@@ -1,7 +1,6 @@
 """Plans over HTTP and Kafka, as the apps and the care team use it, on the real broker and database."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
@@ -28,13 +27,6 @@ from tests.plans.given import COACH, PT, care_team_assigned, member_enrolled, pa
 SINGLE = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture
-async def plans(run_service: RunService, topics: TopicFactory) -> AsyncIterator[RunningService]:
-    await topics("careloop.members", "careloop.activity", "careloop.plans", "careloop.visits")
-    async with run_service(build, PlansSettings, name="plans") as running:
-        yield running
 
 
 def now() -> datetime:

@@ -1,6 +1,5 @@
 """An event that is rejected, and in which there is a red flag: the flag counts, and nothing else of it."""
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -12,19 +11,11 @@ from services.plans.settings import PlansSettings
 from tests.fixtures.eventually import eventually
 from tests.fixtures.services import Publish, RunningService, RunService
 from tests.fixtures.tokens import Tokens
-from tests.fixtures.topics import TopicFactory
 from tests.plans.api.test_plans_service import BATCH, as_json, enrol, now, post
 from tests.plans.given import pain_reported, session_completed
 
 AHEAD = timedelta(minutes=6)
 """More than a phone's clock may be, and less than the clocks of our own machines may make of it."""
-
-
-@pytest.fixture
-async def plans(run_service: RunService, topics: TopicFactory) -> AsyncIterator[RunningService]:
-    await topics("careloop.members", "careloop.activity", "careloop.plans", "careloop.visits")
-    async with run_service(build, PlansSettings, name="plans") as running:
-        yield running
 
 
 def ahead_and_right(member: UUID) -> tuple[Any, Any]:
