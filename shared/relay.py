@@ -287,9 +287,10 @@ class Outflow:
 class Relay:
     """One per process. `run` never returns; `wake` says that something was committed."""
 
-    def __init__(self, settings: ServiceSettings, database: Database, safety: "Database | None" = None) -> None:
-        """`safety`: a pool that only red flags use, for those on their way out too."""
-        self._settings, self._database, self._safety = settings, database, safety or database
+    def __init__(self, settings: ServiceSettings, database: Database, safety: Database) -> None:
+        """`safety`: a pool that only red flags use, for those on their way out too, and for the lease: whoever lost it
+        could not take it again while all others are used."""
+        self._settings, self._database, self._safety = settings, database, safety
         self._holder = uuid4()
         self._leading_until = 0.0
         self._urgent: Outflow | None = None
@@ -352,7 +353,7 @@ class Relay:
         await end_tasks([lead], within_s=END_S)
 
     async def _lead(self) -> None:
-        listener = await self._database.acquire()
+        listener = await self._safety.acquire()
         try:
             await listener.add_listener(CHANNEL, self._on_notify)
             while True:
@@ -369,7 +370,7 @@ class Relay:
                 await listener.remove_listener(CHANNEL, self._on_notify)
             self._leading_until = 0.0
             with suppress(Exception):
-                await self._database.release(listener)
+                await self._safety.release(listener)
 
     def _on_notify(self, *told: Any) -> None:
         self._wake(urgent=told[-1] == URGENT)

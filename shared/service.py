@@ -175,8 +175,7 @@ class Service:
     async def _start(self) -> None:
         """Reach the database, then Kafka, each with backoff for as long as it takes."""
         self._database = await self._reach_database(self.settings.database_connections)
-        if any(reader.subscription.stateless for reader in self.readers.values()):
-            self._safety = await self._reach_database(self.settings.safety_connections)
+        self._safety = await self._reach_database(self.settings.safety_connections)
         relay = self.relay = Relay(self.settings, self._database, self._safety)
         for task in (
             Task("relay", lambda _: relay.run()),

@@ -14,8 +14,9 @@ class ServiceSettings(BaseSettings):
     """PostgreSQL URL of the service's own database, with its own role."""
     database_connections: int = Field(default=6, ge=2, le=50)
     """Connections held per process: consumers, commands, timers and the relay share them."""
-    safety_connections: int = Field(default=4, ge=2, le=20)
-    """Connections besides those, in a service that raises red flags, for nothing else: nobody can use them up."""
+    safety_connections: int = Field(default=4, ge=3, le=20)
+    """Connections besides those for red flags, on their way in and out, and for the relay's lease: nobody else can use
+    them up."""
     kafka_bootstrap: str = "127.0.0.1:8492"
     """host:port, comma separated."""
     kafka_security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"

@@ -77,7 +77,7 @@ async def ours(settings: ServiceSettings, rows: list[OutboxRow]) -> float:
     for start in range(0, len(rows), FILL):
         await write(database, [inserting_rows(rows[start : start + FILL])])
     await database.execute("vacuum analyze delivery.outbox")
-    relay = Relay(settings, database)
+    relay = Relay(settings, database, database)
     began = monotonic()
     running = asyncio.create_task(relay.run())
     while RELAYED.labels(TOPIC)._value.get() < len(rows):

@@ -17,7 +17,7 @@ from services.messaging.api.access import (
 from services.messaging.api.bodies import ConversationAnswer, MessageAnswer, MessageTakenAnswer, NewMessage, ReadUpTo
 from services.messaging.domain.conversation import start_conversation
 from services.messaging.handlers.read_messages import read_messages
-from services.messaging.handlers.send_message import Sender, send_message
+from services.messaging.handlers.send_message import Sender, screen_words, send_message
 from services.messaging.store.conversations import load_conversations, load_message_reads, load_messages
 from services.messaging.store.members import load_member_profiles
 from shared.auth import Principal
@@ -61,6 +61,8 @@ async def post_message(
     sender = await _sender(service, caller, member_id, is_member=is_member)
     if is_member and new.alert_id is not None:
         raise Problem(422, "invalid-request", "Only the care team answers an alert.")
+    if key and screen_words(sender, new.text):
+        key = f"{key} {new.text}"  # words of a red flag are not refused for a key that other words used
     message_id = identity_of("message", caller, key)
     async with service.command(
         "send-message", member_ids=[member_id], request=request, command_id=str(message_id)

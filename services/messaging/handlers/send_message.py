@@ -86,7 +86,7 @@ async def send_message(
         return MessageTaken(
             message=earlier,
             conversation_id=conversation.conversation_id,
-            screening=_screen(sender, body),
+            screening=screen_words(sender, body),
             outcomes=Outcomes(),
             repeated=True,
         )
@@ -134,7 +134,7 @@ async def _tell(
         recipients=recipients,
     )
     outcomes.publish(MessageSent, data, because=command, member_id=message.member_id)
-    screening = _screen(sender, message.body)
+    screening = screen_words(sender, message.body)
     if sender.role == "member":
         changes = await _raise_red_flag(connection, message, screening, command, now=now)
     else:
@@ -154,7 +154,8 @@ async def _tell(
     )
 
 
-def _screen(sender: Sender, body: str) -> Screening | None:
+def screen_words(sender: Sender, body: str) -> Screening | None:
+    """The red flag that a member's words may tell of; nobody makes anything of the care team's own."""
     if sender.role != "member":
         return None
     found = find_red_flags(text=body, rules=load_phrase_rules())

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import httpx
 import orjson
 import pytest
 
@@ -52,3 +53,21 @@ async def test_a_red_flag_waits_for_nobodys_lock(clinic: Clinic, topic: str) -> 
     await clinic.running.settled()
     assert await raised(clinic) == [("safety", "emergency", "open", 0)]
     assert await held(clinic) == set()
+
+
+async def test_words_under_a_key_that_other_words_used_are_looked_at_all_the_same(clinic: Clinic) -> None:
+    """An app that numbers what it sends begins again once installed anew. What tells of no red flag is refused."""
+    path = f"/v1/members/{MEMBER}/messages"
+
+    async def send(text: str) -> httpx.Response:
+        return await clinic.ask("POST", path, token=clinic.member, json={"text": text}, **{"Idempotency-Key": "1"})
+
+    assert (await send("Hello")).status_code == 201
+    assert (await send("Hello again")).status_code == 409
+    first, again = [await send("I have chest pain and cannot breathe") for _ in range(2)]
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert first.json() == again.json()
+    assert "911" in first.json()["instruction"]
+    assert await raised(clinic) == [("safety", "emergency", "open", 0)]
+    read = await clinic.ask("GET", path, token=clinic.coach)
+    assert [message["text"] for message in read.json()["messages"]] == ["Hello", "I have chest pain and cannot breathe"]

@@ -18,7 +18,7 @@ from tests.shared.delivery.probe import ACTIVITY, pain
 
 @contextlib.asynccontextmanager
 async def relaying(settings: ServiceSettings, pool: Database) -> AsyncIterator[Relay]:
-    relay = Relay(settings, pool)
+    relay = Relay(settings, pool, pool)
     task = asyncio.create_task(relay.run())
     try:
         yield relay

@@ -112,7 +112,7 @@ async def test_two_relays_keep_the_order_and_one_takes_over(
     settings: ServiceSettings, pool: Database, consume: Consume
 ) -> None:
     members = [uuid4() for _ in range(7)]
-    relays = [Relay(settings, pool) for _ in range(2)]
+    relays = [Relay(settings, pool, pool) for _ in range(2)]
     running = [asyncio.create_task(relay.run()) for relay in relays]
     try:
         await put(pool, events_of(members, 20))
@@ -344,7 +344,8 @@ async def test_the_leader_is_told_again_of_what_was_committed_while_it_was_told(
                 await may_go.wait()
 
     settings = ServiceSettings(database_url="postgresql://not.used", namespace="test", port=0)
-    relay = Relay(settings, cast(Any, Telling()))
+    telling: Any = Telling()
+    relay = Relay(settings, telling, telling)
     relay.wake()
     await eventually(lambda: told == [""], within=5)
     relay.wake()
@@ -359,7 +360,7 @@ async def test_the_leader_is_told_again_of_what_was_committed_while_it_was_told(
 
 async def test_the_leader_wakes_what_it_was_told_of() -> None:
     woken: list[str] = []
-    relay = Relay(cast(Any, object()), cast(Any, object()))
+    relay = Relay(cast(Any, object()), cast(Any, object()), cast(Any, object()))
     relay._urgent = cast(Any, SimpleNamespace(wake=lambda: woken.append("urgent")))
     relay._bulk = cast(Any, SimpleNamespace(wake=lambda: woken.append("bulk")))
     relay._on_notify(None, 1, CHANNEL, URGENT)

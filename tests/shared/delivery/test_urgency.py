@@ -1,6 +1,8 @@
 """Given a service that is busy or stuck with everything else, when a red flag is raised, then it gets out at once."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, cast
@@ -195,11 +197,35 @@ async def test_a_flag_is_raised_while_members_that_somebody_holds_use_up_all_con
             await other.close()
 
 
+LEADERS = (
+    "from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid() and query ~ 'relay_lease'"
+)
+
+
+async def test_a_flag_goes_out_where_the_leader_is_cut_off_while_all_other_connections_are_used(
+    run_service: RunService, pool: Database, url: str, publish: Publish, consume: Consume
+) -> None:
+    async with run_service(build, name="probe", database_url=url) as probe, AsyncExitStack() as using:
+        database = probe.service.database
+        every = [
+            asyncio.create_task(using.enter_async_context(database.acquire())) for _ in range(database.get_max_size())
+        ]
+        assert await pool.fetchval(f"select count(pg_terminate_backend(pid)) {LEADERS}") == 1
+        await asyncio.wait_for(asyncio.gather(*every), timeout=20)
+        await eventually(
+            lambda: pool.fetchval(f"select count(*) > 0 {LEADERS}"), within=10, what="somebody leads again"
+        )
+        flagged = uuid4()
+        await publish(ACTIVITY, pain(flagged, 1, findings=RED))
+        (read,) = await consume(PLANS, count=1, within=AT_ONCE_S)
+        assert read["subject"] == str(flagged)
+
+
 async def never_called(connection: Connection, events: Sequence[Any], /, *, now: datetime) -> Outcomes:
     return Outcomes()
 
 
-async def test_connections_are_kept_apart_only_where_flags_are_raised(run_service: RunService, url: str) -> None:
+async def test_only_those_that_raise_flags_have_connections_of_their_own(run_service: RunService, url: str) -> None:
     def without(settings: ServiceSettings) -> Service:
         subscription = Subscription(topic=ACTIVITY, group="probe.activity", run=never_called)
         return Service(name="probe", settings=settings, subscriptions=[subscription])
