@@ -137,8 +137,8 @@ async def take_chunks(
     settles = inbox.awaited and not subscription.stateless  # it may only be done under the members' locks
     more_follows = settles or bool(work.conflicts or work.again)
     if more_follows:  # what they lead to comes behind
-        await write(connection, left)
-        left = []
+        await write(connection, [one for one in left if one is None or not one.answers])
+        left = [one for one in left if one is not None and one.answers]
     if work.conflicts:
         await take_by_place(connection, [arrival.identity for arrival in work.conflicts])
     await _run_again(connection, work, taken, service=service)

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import get_args
+from typing import TypeAlias, get_args
 from uuid import UUID
 
 from aiokafka.errors import KafkaError
@@ -23,9 +23,9 @@ from shared.held_events import (
 from shared.hosting import Host
 from shared.inbox import forget_taken, record_outcomes
 from shared.lag import Waits, load_all_positions
-from shared.member_locks import lock_members
+from shared.member_locks import claim_members
 from shared.outbox import load_outbox_age
-from shared.replaying import drain_queue
+from shared.replaying import QUEUE_PAGE, drain_queue
 from shared.telemetry import (
     HELD_BYTES,
     HELD_EVENTS,
@@ -46,7 +46,7 @@ select consumer_group, state, count(*) as events,
 from delivery.held_events group by consumer_group, state
 """
 HELD_EVERY_S = 5.0
-HELD_COUNT_S = 4.0
+HELD_COUNT_S = 15.0
 """Counting a very long table is given up after this, and the figures stay as they were."""
 LAG_EVERY_S = 5.0
 EXPIRY_TICK_S = 1.0
@@ -59,23 +59,24 @@ FORGET_ATTEMPTS = (
     " and a.topic = p.topic and a.partition = p.partition and a.record_offset < p.next_offset"
 )
 log = logger("housekeeping")
+Pages: TypeAlias = dict[tuple[UUID, str], int]
+"""How much is taken at once of the queues, by member and group, of which more could not be taken in one transaction."""
 
 
-async def expire_waiting(service: Host) -> None:
+async def expire_waiting(service: Host, pages: Pages) -> None:
     """Events that waited longer than their limit, in clinic time, become dead letters after one last try. The rest of a
     queue that was too long for one transaction is taken here, too. Raises what one raised once all had their turn."""
     while True:
-        taken, failed = await _expire_round(service)
+        failed = await _expire_round(service, pages)
         if failed is not None:
             raise failed
-        if taken < EXPIRED_MAX:
-            await asyncio.sleep(EXPIRY_TICK_S)
+        await asyncio.sleep(EXPIRY_TICK_S)
 
 
-async def _expire_round(service: Host) -> tuple[int, Exception | None]:
+async def _expire_round(service: Host, pages: Pages) -> Exception | None:
     """Look once at everything that has expired by now, page by page, so that however much fails, as what only the next
-    release can read does, nobody waits behind it. How many there were, and what one raised."""
-    now, after, count = service.clock.now(), FROM_THE_FIRST, 0
+    release can read does, nobody waits behind it. What one raised."""
+    now, after = service.clock.now(), FROM_THE_FIRST
     seen: set[tuple[UUID, str]] = set()
     failed: Exception | None = None
     while True:
@@ -84,24 +85,28 @@ async def _expire_round(service: Host) -> tuple[int, Exception | None]:
         )
         queues = {(one.member_id, one.group) for one in page} - seen
         for member_id, group in sorted(queues):
+            most = pages.get((member_id, group), QUEUE_PAGE)
             try:
                 async with service.database.acquire(timeout=30) as connection, connection.transaction():
-                    published = await _expire_queue(service, connection, member_id, group)
+                    published = await _expire_queue(service, connection, member_id, group, page=most)
             except Exception as error:
                 failed = error
+                pages[member_id, group] = max(1, most // 2)
             else:
+                if pages.pop((member_id, group), None) and 2 * most < QUEUE_PAGE:
+                    pages[member_id, group] = 2 * most
                 service.committed(published)
         seen |= queues
-        count += len(page)
         if len(page) < EXPIRED_MAX:
-            return count, failed
+            return failed
         after = (page[-1].expires_at, page[-1].held_id)
 
 
-async def _expire_queue(service: Host, connection: Connection, member_id: UUID, group: str) -> int:
+async def _expire_queue(service: Host, connection: Connection, member_id: UUID, group: str, *, page: int) -> int:
     reader, now = service.readers[group], service.clock.now()
-    await lock_members(connection, [member_id])
-    drained = await drain_queue(connection, reader, member_id=member_id, service=service.name, now=now)
+    if not await claim_members(connection, [member_id], limit=1):
+        return 0  # somebody holds them: in the next round
+    drained = await drain_queue(connection, reader, member_id=member_id, service=service.name, now=now, page=page)
     if drained.stopped == "waiting":
         topic = reader.subscription.topic
         queues = await load_queues(connection, member_ids=[member_id], group=group, topic=topic, limit=1)

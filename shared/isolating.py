@@ -22,7 +22,7 @@ Ref = tuple[str, str]
 @dataclass(slots=True)
 class Isolated:
     outcomes: Outcomes = field(default_factory=Outcomes)
-    """Of the others. Nothing of it is left to write but the events."""
+    """Of the others. Nothing of it is left to write but the events and what answers."""
     guilty: dict[Ref, str] = field(default_factory=dict)
     """Events whose handling raised, with the exception's type and place: never its text, which may hold health data."""
     behind: set[Ref] = field(default_factory=set)
@@ -111,8 +111,10 @@ class _Search:
                 # What cannot be built or encoded is this handler's bug: inside the savepoint, like any other.
                 scope = self.subscription.group
                 finish_events(outcomes.published, service=self.service, scope=scope, now=self.now)
-                await write(self.connection, outcomes.writes)
-                outcomes.writes.clear()
+                # What answers is a lock that everybody waits for: it is left to the end of the whole transaction.
+                last = [one for one in outcomes.writes if one is not None and one.answers]
+                await write(self.connection, [one for one in outcomes.writes if one is None or not one.answers])
+                outcomes.writes[:] = last
                 return outcomes
         except Exception as error:
             if is_transient(error):
@@ -124,3 +126,4 @@ def _merge(into: Outcomes, more: Outcomes) -> None:
     into.published += more.published
     into.refused |= more.refused
     into.waiting |= more.waiting
+    into.writes += more.writes

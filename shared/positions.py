@@ -67,6 +67,10 @@ update delivery.attempts set attempts = attempts - 1
 where consumer_group = $1 and topic = $2 and partition = $3 and record_offset = $4 and attempts > 0
 """
 
+FORGET_ATTEMPT = """
+delete from delivery.attempts where consumer_group = $1 and topic = $2 and partition = $3 and record_offset = $4
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Position:
@@ -147,3 +151,8 @@ async def record_attempt(
 async def take_back_attempt(connection: Connection, group: str, topic: str, partition: int, offset: int) -> None:
     """The attempt has ended and its process lives: whatever it ended with, the record did not kill."""
     await connection.execute(TAKE_BACK_ATTEMPT, group, topic, partition, offset)
+
+
+async def forget_attempts(connection: Connection, group: str, topic: str, partition: int, offset: int) -> None:
+    """It has been seen to kill nobody."""
+    await connection.execute(FORGET_ATTEMPT, group, topic, partition, offset)

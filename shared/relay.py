@@ -129,7 +129,13 @@ class Outflow:
                 await self._round()
             else:
                 await self._delete()  # what was under way when this process led
+                self._forget_members()
                 await self._idle(IDLE_S)
+
+    def _forget_members(self) -> None:
+        """Who leads tries them, and tells of them."""
+        RELAY_BACKOFF.dec(len(self._members))
+        self._members = Backoff(first_s=1.0, most_s=60.0)
 
     async def close(self) -> None:
         """End what is under way; what was acknowledged by then is deleted."""
@@ -137,7 +143,7 @@ class Outflow:
         if tasks:
             await asyncio.wait(tasks, timeout=END_S / 2)
             await end_tasks(tasks, within_s=END_S)
-        RELAY_BACKOFF.dec(len(self._members))
+        self._forget_members()
         with suppress(Exception):
             await asyncio.wait_for(self._delete(), END_S / 2)
         await self._sender.close()

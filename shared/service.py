@@ -25,6 +25,7 @@ from shared.broker import build_broker
 from shared.clock import Clock, monotonic, open_clock
 from shared.commands import Work, new_command
 from shared.database import TRANSIENT, Connection, Database, is_transient, open_database
+from shared.dying import run_with_care
 from shared.ending import end_tasks
 from shared.events.catalogue import TOPIC_OF
 from shared.events.codec import Decoder
@@ -179,8 +180,8 @@ class Service:
         relay = self.relay = Relay(self.settings, self._database, self._safety)
         for task in (
             Task("relay", lambda _: relay.run()),
-            Task("timers", lambda service: service._run_timers()),
-            Task("waiting", expire_waiting),
+            self._with_care("timers", self._run_timers),
+            self._with_care("waiting", partial(expire_waiting, self, {})),
             Task("housekeeping", forget_old),
             Task("held events", count_held),
             *self._own_tasks,
@@ -201,6 +202,11 @@ class Service:
         for counter in (BUGS, TASK_RESTARTS):  # before they rise, as in taking.py
             counter.labels(task.name)
         self._running.append(asyncio.create_task(self._supervise(task), name=task.name))
+
+    def _with_care(self, name: str, work: Callable[[], Awaitable[None]]) -> Task:
+        """Red flags come through within that time: a group waits a session's length for a member that died."""
+        lives_after_s = self.settings.session_timeout_s + 10.0
+        return Task(name, lambda _: run_with_care(self.database, name=name, work=work, lives_after_s=lives_after_s))
 
     async def _supervise(self, task: Task) -> None:
         delay = 0.2

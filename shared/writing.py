@@ -20,6 +20,11 @@ async def write(connection: "Connection | Database", writes: Iterable[Write | No
     wanted = sorted((one for one in writes if one is not None), key=lambda one: one.answers)
     if not wanted:
         return ()
+    # Of several that answer each but the last is a statement of its own, behind the others.
+    while len(wanted) > 1 and wanted[-2].answers:
+        *before, last = wanted
+        await write(connection, before)
+        wanted = [last]
     statement = _joined(tuple((one.parts, one.statement) for one in wanted))
     return await connection.fetch(statement, *chain.from_iterable(one.arguments for one in wanted))
 

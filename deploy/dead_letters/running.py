@@ -12,13 +12,13 @@ from shared.clock import Clock, monotonic
 from shared.database import Connection, Database, is_transient
 from shared.dead_letters import Bench, Step, discard, go_on, place_of, record_operation, replay
 from shared.isolating import describe_bug
-from shared.replaying import QueueKey, Reader
+from shared.replaying import QUEUE_PAGE, QueueKey, Reader
 
 IDS_PAGE = 500
 REST_AFTER = timedelta(minutes=1)
 """A queue that was left in the middle, at a rate or because this process died, is then gone on with by its service."""
-DRY_RUN_S = 6.0
-"""A dry run looks no longer at one queue: its service waits for the member's lock meanwhile, at most ten seconds."""
+DRY_RUN_S = 2.0
+"""A dry run looks no longer at one queue: its service waits meanwhile for what that has locked, the member first."""
 TRIES_MAX = 5
 NOT_TRIED = "It could not be tried, and is as it was: {error}. See to that, then try it again."
 HALFWAY = "What stands behind it could not all be taken: {error}. Its service goes on with the rest."
@@ -195,17 +195,24 @@ class Runner:
         while True:
             try:
                 async with self.database.acquire(timeout=30) as connection, connection.transaction():
-                    return await act(connection, self._bench())
+                    return await act(connection, self._bench(attempt))
             except Exception as error:
                 if not is_transient(error) or attempt == TRIES_MAX:
                     raise
             await asyncio.sleep(0.2 * attempt)
             attempt += 1
 
-    def _bench(self) -> Bench:
+    def _bench(self, attempt: int = 1) -> Bench:
+        """A page is half as long each time: what takes longer than a transaction may is not tried again as it is."""
         now, rate = self.clock.now(), self.request.rate
-        bench = Bench(readers=self.readers, service=self.service, now=now, rest_at=now + REST_AFTER)
-        return bench if rate is None else replace(bench, page=max(1, int(rate)))
+        page = QUEUE_PAGE if rate is None else int(rate)
+        return Bench(
+            readers=self.readers,
+            service=self.service,
+            now=now,
+            page=max(1, page >> (attempt - 1)),
+            rest_at=now + REST_AFTER,
+        )
 
     def _count(self, taken: int) -> None:
         self._taken += taken

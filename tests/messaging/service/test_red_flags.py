@@ -1,17 +1,21 @@
 """A red flag is told of whatever else is the matter with its member, whoever tells of it."""
 
 from typing import Any
+from uuid import UUID, uuid4
 
+import asyncpg
 import httpx
 import orjson
 import pytest
 
+from services.messaging.domain.timeline import describe_event
+from services.messaging.handlers import follow_plans
 from shared.clock import wall_now
 from shared.events import CloudEvent
 from shared.events.codec import encode
 from shared.member_locks import lock_members
 from tests.fixtures.eventually import eventually
-from tests.messaging.given import MEMBER, enrolled, flagged, screened
+from tests.messaging.given import MEMBER, enrolled, flagged, screened, spiked
 from tests.messaging.service.clinic import Clinic
 
 WAYS = pytest.mark.parametrize("topic", ["careloop.plans", "careloop.members"])
@@ -71,3 +75,47 @@ async def test_words_under_a_key_that_other_words_used_are_looked_at_all_the_sam
     assert await raised(clinic) == [("safety", "emergency", "open", 0)]
     read = await clinic.ask("GET", path, token=clinic.coach)
     assert [message["text"] for message in read.json()["messages"]] == ["Hello", "I have chest pain and cannot breathe"]
+
+
+WAITS_FOR_THE_ALERT = """
+select exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock')
+"""
+
+
+async def test_a_red_flag_does_not_wait_for_the_search_for_a_bug(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a chunk that is tried in pieces one has written, another waits for an alert that somebody changes: nobody has
+    the feed in hand meanwhile."""
+    database = clinic.running.service.database
+    guilty = uuid4()
+
+    def fail_for_one(event: Any, *, service: str) -> Any:
+        if event.subject == guilty:
+            raise RuntimeError
+        return describe_event(event, service=service)
+
+    def about(member: UUID) -> CloudEvent:
+        return spiked().model_copy(update={"id": str(uuid4()), "time": wall_now(), "subject": member})
+
+    async def alert_of(member: UUID) -> Any:
+        return await database.fetchval("select alert_id from alerts where member_id = $1", member)
+
+    monkeypatch.setattr(follow_plans, "describe_event", fail_for_one)
+    await clinic.publish("careloop.plans", about(MEMBER))
+    alert = await eventually(lambda: alert_of(MEMBER), within=20)
+    await clinic.running.settled()
+    somebody = await asyncpg.connect(clinic.running.database_url)
+    try:
+        async with somebody.transaction():
+            await somebody.execute("select 1 from alerts where alert_id = $1 for update", alert)
+            await clinic.publish("careloop.plans", about(uuid4()), about(guilty), about(MEMBER))
+            await eventually(lambda: somebody.fetchval(WAITS_FOR_THE_ALERT), within=20)
+            other = uuid4()
+            flag = flagged("emergency", "chest-pain-breathless")
+            await clinic.publish("careloop.plans", flag.model_copy(update={"time": wall_now(), "subject": other}))
+            await eventually(lambda: alert_of(other), within=5, what="the alert")
+            assert await somebody.fetchval(WAITS_FOR_THE_ALERT)
+    finally:
+        await somebody.close()
+    await clinic.running.settled()

@@ -24,7 +24,7 @@ from shared.migrating import migrate
 from shared.outbox import write_outcomes
 from shared.outcomes import Outcomes
 from shared.partitioning import key_of, partition_of
-from shared.relay import READ_MAX
+from shared.relay import READ_MAX, Outflow
 from shared.service import Service
 from shared.settings import ServiceSettings
 from shared.subscriptions import Subscription
@@ -131,6 +131,25 @@ async def test_a_flag_does_not_wait_for_what_kafka_refuses_of_its_member(
         (read,) = await consume(PLANS, count=1, within=AT_ONCE_S)
         assert read["subject"] == str(member)
         assert await pool.fetchval("select count(*) from delivery.outbox where not urgent") == 1
+    assert RELAY_BACKOFF._value.get() == 0
+
+
+async def test_who_no_longer_leads_alarms_of_no_member(settings: ServiceSettings, pool: Database) -> None:
+    """Whoever leads then hands the refused event over, or tells of it."""
+    leads = asyncio.Event()
+    leads.set()
+    await fill(pool, [uuid4()], 1)
+    await pool.execute("update delivery.outbox set created_at = created_at + interval '1 day'")
+    outflow = Outflow(settings, pool, urgent=False, is_leading=leads.is_set)
+    task = asyncio.create_task(outflow.run())
+    try:
+        await eventually(lambda: RELAY_BACKOFF._value.get() == 1)
+        leads.clear()
+        await eventually(lambda: RELAY_BACKOFF._value.get() == 0)
+    finally:
+        outflow.stopping = True
+        await task
+        await outflow.close()
     assert RELAY_BACKOFF._value.get() == 0
 
 

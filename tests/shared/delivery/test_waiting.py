@@ -1,18 +1,20 @@
 """What waits is never lost: not after a day, not in a long queue."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, cast
 from uuid import UUID, uuid4
 
+import asyncpg
 import pytest
 
 from shared import housekeeping
 from shared.database import Connection, Database, FromNextRelease
+from shared.member_locks import lock_members
 from shared.outcomes import Outcomes
-from shared.replaying import Reader
+from shared.replaying import Drained, Reader, drain_queue
 from shared.service import Service
 from shared.settings import ServiceSettings
 from shared.telemetry import RECORDS
@@ -90,10 +92,10 @@ async def test_a_queue_that_cannot_be_taken_keeps_no_other_from_expiring(
     stuck, other = sorted(uuid4() for _ in range(2))
     expire = housekeeping._expire_queue
 
-    async def fail_at_first(service: Any, connection: Any, member_id: UUID, group: str) -> int:
+    async def fail_at_first(service: Any, connection: Any, member_id: UUID, group: str, *, page: int) -> int:
         if member_id == stuck:
             raise TimeoutError
-        return await expire(service, connection, member_id, group)
+        return await expire(service, connection, member_id, group, page=page)
 
     monkeypatch.setattr(housekeeping, "_expire_queue", fail_at_first)
     await publish(ACTIVITY, pain(stuck, 8), pain(other, 8))
@@ -106,6 +108,56 @@ async def test_a_queue_that_cannot_be_taken_keeps_no_other_from_expiring(
     await eventually(has_expired)
 
 
+async def test_members_whom_somebody_holds_keep_no_others_from_expiring(
+    timed: RunningService, publish: Publish, clock: HandClock
+) -> None:
+    *kept, other = members = sorted(uuid4() for _ in range(4))
+    await publish(ACTIVITY, *[pain(member, 8) for member in members])
+    await timed.settled()
+
+    async def expired() -> set[UUID]:
+        return {row["member_id"] for row in await held(timed) if row["state"] == "dead"}
+
+    somebody = await asyncpg.connect(timed.database_url)
+    try:
+        async with somebody.transaction():
+            await lock_members(somebody, kept)
+            clock.ahead = timedelta(hours=24, minutes=1)
+            assert await eventually(expired, within=5) == {other}
+        await eventually(lambda: all_are(expired, set(members)))
+    finally:
+        await somebody.close()
+
+
+async def all_are(found: Callable[[], Awaitable[set[UUID]]], wanted: set[UUID]) -> bool:
+    return await found() == wanted
+
+
+async def test_the_rest_of_a_queue_that_takes_too_long_is_taken_in_smaller_pages(
+    timed: RunningService, publish: Publish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    member, pages = uuid4(), list[int]()
+
+    async def take(connection: Connection, reader: Reader, *, page: int, **rest: Any) -> Drained:
+        pages.append(page)
+        if page > 2:
+            raise TimeoutError
+        return await drain_queue(connection, reader, page=page, **rest)
+
+    monkeypatch.setattr(housekeeping, "QUEUE_PAGE", 8)
+    monkeypatch.setattr(housekeeping, "drain_queue", take)
+    await publish(ACTIVITY, pain(member, 9), *[pain(member, score) for score in (1, 2, 3, 4)])
+    await timed.settled()
+    await timed.service.database.execute("insert into switches values ('fixed')")
+    await timed.service.database.execute(
+        "update delivery.held_events set state = 'waiting', reason = 'long-queue', expires_at = now()"
+        " where held_id = (select min(held_id) from delivery.held_events)"
+    )
+    await eventually(partial(effects_are, timed, member, [9, 1, 2, 3, 4]), within=40)
+    assert pages[:3] == [8, 4, 2]
+    assert await held(timed) == []
+
+
 async def test_who_has_waited_longest_comes_first_where_many_expire_at_once(
     timed: RunningService, publish: Publish, clock: HandClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,9 +165,9 @@ async def test_who_has_waited_longest_comes_first_where_many_expire_at_once(
     monkeypatch.setattr(housekeeping, "EXPIRED_MAX", 1)
     expire, expired = housekeeping._expire_queue, list[UUID]()
 
-    async def note(service: Any, connection: Any, member_id: UUID, group: str) -> int:
+    async def note(service: Any, connection: Any, member_id: UUID, group: str, *, page: int) -> int:
         expired.append(member_id)
-        return await expire(service, connection, member_id, group)
+        return await expire(service, connection, member_id, group, page=page)
 
     monkeypatch.setattr(housekeeping, "_expire_queue", note)
     members = [uuid4() for _ in range(3)]
@@ -230,7 +282,7 @@ async def test_what_fails_holds_up_no_expired_event_behind_it(
     subscription = replace(books.subscription(GROUP), run=run)
     books.readers = {**books.readers, GROUP: replace(books.readers[GROUP], subscription=subscription)}
     with pytest.raises(FromNextRelease):
-        await housekeeping.expire_waiting(cast(Any, Next(books.pool, books.readers)))
+        await housekeeping.expire_waiting(cast(Any, Next(books.pool, books.readers)), {})
     assert sorted(looks) == sorted((*bad, good, long)), "each has one look in a round"
     rows = {row["member_id"]: (row["state"], row["reason"]) for row in await books.held()}
     assert rows[good] == ("dead", "waited-too-long")

@@ -1,0 +1,51 @@
+"""What a process begins by itself, and may die of each time: it begins late then, so that what comes goes first.
+
+Of a record that kills the attempts are counted (shared/taking.py). What is due already, a timer or the rest of a queue,
+is begun before the first record has come; a process that dies of it at once would take nothing, for ever.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+from shared.database import Database
+from shared.positions import forget_attempts, record_attempt, take_back_attempt
+from shared.telemetry import logger
+
+DEATHS_MAX = 3
+"""So many processes in a row may have died soon after they began it."""
+log = logger("service")
+
+
+async def run_with_care(
+    database: Database, *, name: str, work: Callable[[], Awaitable[None]], lives_after_s: float
+) -> None:
+    """Run background work for as long as the process lives. `lives_after_s`: who has run it for so long did not die of
+    it; where too many did, it begins so much later."""
+    place = (f"task {name}", "", 0, 0)
+    async with database.acquire(timeout=30) as connection:
+        begun = await record_attempt(connection, *place)
+    living: asyncio.Task[None] | None = None
+
+    async def live() -> None:
+        await asyncio.sleep(lives_after_s)
+        async with database.acquire(timeout=30) as connection:
+            await forget_attempts(connection, *place)
+
+    async def take_back() -> None:
+        async with database.acquire(timeout=5) as connection:
+            await take_back_attempt(connection, *place)
+
+    try:
+        if begun > DEATHS_MAX:
+            log.error("processes die soon after their start; this begins later", task=name, in_s=lives_after_s)
+            await asyncio.sleep(lives_after_s)
+        living = asyncio.create_task(live())
+        await work()
+    finally:
+        is_forgotten = living is not None and living.done()
+        if living is not None:
+            living.cancel()
+        if not is_forgotten:  # it ends with its process alive
+            with suppress(Exception):
+                await asyncio.shield(take_back())
