@@ -43,7 +43,7 @@ async def run_with_care(
         living = asyncio.create_task(live())
         await work()
     finally:
-        is_forgotten = living is not None and living.done()
+        is_forgotten = living is not None and living.done() and living.exception() is None
         if living is not None:
             living.cancel()
         if not is_forgotten:  # it ends with its process alive
