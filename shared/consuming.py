@@ -23,7 +23,7 @@ from shared.parking import Room, require_room
 from shared.partitioning import Key
 from shared.positions import Counts, advancing_positions, lock_positions, sum_counts
 from shared.subscriptions import Subscription
-from shared.writing import write
+from shared.writing import write, write_early
 
 SettleWaiting = Callable[[Connection, Sequence[UUID], datetime], Awaitable[int]]
 """Takes what waited for something that this transaction may have brought; how many events it published."""
@@ -137,8 +137,7 @@ async def take_chunks(
     settles = inbox.awaited and not subscription.stateless  # it may only be done under the members' locks
     more_follows = settles or bool(work.conflicts or work.again)
     if more_follows:  # what they lead to comes behind
-        await write(connection, [one for one in left if one is None or not one.answers])
-        left = [one for one in left if one is not None and one.answers]
+        left = await write_early(connection, left)
     if work.conflicts:
         await take_by_place(connection, [arrival.identity for arrival in work.conflicts])
     await _run_again(connection, work, taken, service=service)
@@ -223,7 +222,7 @@ def _sort(work: _Sorted, arrival: Arrival, taken_before: bytes | None, blocked: 
 
 async def _run(
     connection: Connection, work: _Sorted, taken: Taken, *, isolated: bool, service: str
-) -> list[Write | None]:
+) -> Sequence[Write | None]:
     """Run the handler over what is to run and note how that ended; what is left to write, the events with it."""
     if not work.to_run:
         return []

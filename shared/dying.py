@@ -13,7 +13,8 @@ from shared.positions import forget_attempts, record_attempt, take_back_attempt
 from shared.telemetry import logger
 
 DEATHS_MAX = 3
-"""So many processes in a row may have died soon after they began it."""
+"""So many processes may have died of it in a row. One that has begun a moment ago counts, too, as nobody knows yet: of
+many that are started at once some begin late."""
 log = logger("service")
 
 
@@ -22,7 +23,8 @@ async def run_with_care(
 ) -> None:
     """Run background work for as long as the process lives. `lives_after_s`: who has run it for so long did not die of
     it; where too many did, it begins so much later."""
-    place = (f"task {name}", "", 0, 0)
+    place = (f"task {name}", "", 0, 0)  # beside the attempts at records, of no group's topic
+    said = {"task": name, "in_s": lives_after_s}
     async with database.acquire(timeout=30) as connection:
         begun = await record_attempt(connection, *place)
     living: asyncio.Task[None] | None = None
@@ -38,7 +40,7 @@ async def run_with_care(
 
     try:
         if begun > DEATHS_MAX:
-            log.error("processes die soon after their start; this begins later", task=name, in_s=lives_after_s)
+            log.warning("other processes began this and have not lived long yet; here it begins later", **said)
             await asyncio.sleep(lives_after_s)
         living = asyncio.create_task(live())
         await work()

@@ -14,7 +14,7 @@ from shared.events.envelope import CloudEvent
 from shared.outbox import finish_events
 from shared.outcomes import Outcomes
 from shared.subscriptions import Subscription
-from shared.writing import write
+from shared.writing import write_early
 
 Ref = tuple[str, str]
 
@@ -111,10 +111,7 @@ class _Search:
                 # What cannot be built or encoded is this handler's bug: inside the savepoint, like any other.
                 scope = self.subscription.group
                 finish_events(outcomes.published, service=self.service, scope=scope, now=self.now)
-                # What answers is a lock that everybody waits for: it is left to the end of the whole transaction.
-                last = [one for one in outcomes.writes if one is not None and one.answers]
-                await write(self.connection, [one for one in outcomes.writes if one is None or not one.answers])
-                outcomes.writes[:] = last
+                outcomes.writes[:] = await write_early(self.connection, outcomes.writes)
                 return outcomes
         except Exception as error:
             if is_transient(error):

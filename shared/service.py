@@ -122,6 +122,12 @@ class Service:
             )
         return self._database
 
+    @property
+    def safety(self) -> Database:
+        """The pool that red flags and the relay's lease have for themselves. Reached right after the other."""
+        assert self._safety is not None
+        return self._safety
+
     @asynccontextmanager
     async def command(
         self,
@@ -177,7 +183,7 @@ class Service:
         """Reach the database, then Kafka, each with backoff for as long as it takes."""
         self._database = await self._reach_database(self.settings.database_connections)
         self._safety = await self._reach_database(self.settings.safety_connections)
-        relay = self.relay = Relay(self.settings, self._database, self._safety)
+        relay = self.relay = Relay(self.settings, self.database, self.safety)
         for task in (
             Task("relay", lambda _: relay.run()),
             self._with_care("timers", self._run_timers),
@@ -274,7 +280,7 @@ class Service:
             reader,
             service=self.name,
             settings=self.settings,
-            database=self._safety if stateless and self._safety is not None else self.database,
+            database=self.safety if stateless else self.database,
             clock=self.clock,
             settle_waiting=self.settle_waiting,
             committed=partial(self.committed, urgent=stateless),

@@ -20,13 +20,18 @@ async def write(connection: "Connection | Database", writes: Iterable[Write | No
     wanted = sorted((one for one in writes if one is not None), key=lambda one: one.answers)
     if not wanted:
         return ()
-    # Of several that answer each but the last is a statement of its own, behind the others.
-    while len(wanted) > 1 and wanted[-2].answers:
-        *before, last = wanted
-        await write(connection, before)
-        wanted = [last]
+    if len(wanted) > 1 and wanted[-2].answers:  # a statement can end with one of these only
+        await write(connection, wanted[:-1])
+        wanted = wanted[-1:]
     statement = _joined(tuple((one.parts, one.statement) for one in wanted))
     return await connection.fetch(statement, *chain.from_iterable(one.arguments for one in wanted))
+
+
+async def write_early(connection: Connection, writes: Iterable[Write | None]) -> list[Write]:
+    """All but what answers, which is returned: a lock that everybody waits for is for the end of the transaction."""
+    wanted = [one for one in writes if one is not None]
+    await write(connection, [one for one in wanted if not one.answers])
+    return [one for one in wanted if one.answers]
 
 
 @lru_cache(maxsize=256)

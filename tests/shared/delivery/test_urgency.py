@@ -272,7 +272,7 @@ SETTINGS = ServiceSettings(database_url=SecretStr("postgresql://not.used"), name
 async def test_a_safety_group_wakes_the_urgent_part_of_the_relay_and_no_other_does() -> None:
     woken: list[bool] = []
     service = build(SETTINGS)
-    service._database = cast(Any, object())
+    service._database = service._safety = cast(Any, object())
     service.relay = cast(Any, SimpleNamespace(wake=lambda *, urgent=False: woken.append(urgent)))
     for group in (SAFETY, GROUP):
         service._new_intake(service.readers[group])._taker.committed(1, None)
