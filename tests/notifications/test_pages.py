@@ -39,6 +39,7 @@ async def test_a_page_passes_a_bad_event_of_its_member(
             return True
 
         await eventually(are_planned, what="both pages are planned")
+        await running.settled()  # the two groups take what they take at their own pace
         held = await running.service.database.fetch("select consumer_group, state, blocks from delivery.held_events")
         assert sorted(tuple(row) for row in held) == [
             ("notifications.conversations", "dead", True),
