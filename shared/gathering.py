@@ -27,6 +27,9 @@ ENOUGH = 50
 """Records: for fewer a transaction costs more than what is in it."""
 COMPANY_PER_S = 10
 """So much is to come for that."""
+WORTH_IT = 0.2
+"""Events that are to be expected while a fetch gathers. For fewer it is sent at once; for more it is not, also because
+to make and send it takes the processor just when what came could begin its transaction."""
 
 
 def phase_of(group: str) -> float:
@@ -65,7 +68,7 @@ class Gathering:
             self._since, self._count = now, 0
             expected, self.expects = self.expects, per_s >= COMPANY_PER_S
             self._ticks = min(_ticks_for(per_s), 2 * self._ticks) if expected and self.expects else 1
-            self._has_company = per_s * self._gather_ms >= 1_000
+            self._has_company = per_s * self._gather_ms / 1000 >= WORTH_IT
             self._wait_at_most(ALONE_MS if per_s else QUIET_MS)
         self._not_before = now + self._gather_ms / 1000 if records > 0 and self._has_company else 0.0
 

@@ -24,7 +24,9 @@ taken as (
 )
 select
     (select count(*) from taken) as taken,
-    array(select identity || digest from delivery.inbox where identity = any($1::bytea[])) as known,
+    case when (select count(*) from taken) < cardinality($1::bytea[])
+        then array(select identity || digest from delivery.inbox where identity = any($1::bytea[])) else '{}'
+    end as known,
     array(
         select distinct member_id from delivery.held_events
         where blocks and member_id = any($3::uuid[]) and consumer_group = $4 and topic = $5

@@ -59,18 +59,18 @@ delete from delivery.outbox where outbox_id = any($1::bigint[])
     and ((outbox_id, created_at) in (select * from unnest($1::bigint[], $2::timestamptz[]))) is true
 """
 
-# As a condition of its own, not as a join: a join could end the reading in the order of the index.
 READ = """
 select outbox_id, topic, member_id, value, created_at, key_hash from delivery.outbox as o
-where {kind} and member_id <> all($1::uuid[]) and topic <> all($2::text[])
-    and (
-        cardinality($3::text[]) = 0
-        or not exists (
-            select from unnest($3::text[], $4::int[], $5::int[]) as away(topic, partitions, number)
-            where away.topic = o.topic and o.key_hash % away.partitions = away.number
-        )
+where {kind} {but} order by outbox_id limit $1
+"""
+# As a condition of its own, not as a join: a join could end the reading in the order of the index. Only where something
+# is away: with it, the statement would be planned again in each round.
+BUT = """
+and member_id <> all($2::uuid[]) and topic <> all($3::text[])
+    and not exists (
+        select from unnest($4::text[], $5::int[], $6::int[]) as away(topic, partitions, number)
+        where away.topic = o.topic and o.key_hash % away.partitions = away.number
     )
-order by outbox_id limit $6
 """
 
 
@@ -105,7 +105,7 @@ class Outflow:
         be deleted."""
         self._namespace = settings.namespace
         self._database, self._is_leading = database, is_leading
-        self._statement = READ.replace("{kind}", "urgent" if urgent else "not urgent")
+        self._kind = "urgent" if urgent else "not urgent"
         self._sender = Sender(settings)
         self._partitions: dict[str, int] = {}
         self._acknowledged: list[tuple[int, datetime]] = []
@@ -189,16 +189,13 @@ class Outflow:
             raise
 
     async def _read(self, away: _Away) -> list[asyncpg.Record]:
-        places = [(t, self._partitions[t], number) for t, number in away.places if t in self._partitions]
-        rows: list[asyncpg.Record] = await self._database.fetch(
-            self._statement,
-            list(away.members),
-            list(away.topics),
-            [topic for topic, _, _ in places],
-            [partitions for _, partitions, _ in places],
-            [number for _, _, number in places],
-            READ_MAX,
-        )
+        but, arguments = "", list[Any]()
+        if away.members or away.topics or away.places:
+            places = [(t, self._partitions[t], number) for t, number in away.places if t in self._partitions]
+            but = BUT
+            arguments = [list(away.members), list(away.topics), *([one[at] for one in places] for at in range(3))]
+        statement = READ.format(kind=self._kind, but=but)
+        rows: list[asyncpg.Record] = await self._database.fetch(statement, READ_MAX, *arguments)
         return rows
 
     async def _connect(self) -> bool:

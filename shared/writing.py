@@ -46,8 +46,9 @@ def _joined(writes: tuple[tuple[str, str], ...]) -> str:
         before += max((int(found) for found in PLACEHOLDER.findall(parts + own)), default=0)
     joined = f"with {', '.join(named)} {statement}" if named else statement
     # What is counted has been written: a part of a statement that nobody asks for may be carried out after the others.
-    counted = [f"(select count(*) from write_{number}) >= 0" for number in range(1, len(writes))]  # noqa: S608
-    return joined.replace(AFTER_OTHERS, " and ".join(counted) or "true")
+    others = " union all ".join(f"select from write_{number}" for number in range(1, len(writes)))
+    counted = f"(select count(*) from ({others}) as written) >= 0"  # noqa: S608 - only our own parts
+    return joined.replace(AFTER_OTHERS, counted if others else "true")
 
 
 def _renumbered(text: str, by: int) -> str:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
-import httpx
 import orjson
 import psutil
 
@@ -50,9 +49,10 @@ async def contest(stage: Stage) -> dict[str, Any]:
         await clinic.enrol([member for members in hurting for member in members], coach=coach)
         await clinic.enrol([*quiet, *warming], coach=other)
         await clinic.settled()
-        await stage.rest()
         with describe_profile(clinic.pids["messaging"], profile):
             await _publish(clinic, warming, quiet, seconds=WARM_S, first=0)
+        await clinic.settled()
+        await stage.rest()
         for number, members in enumerate(hurting):
             await clinic.settled()
             first = RATE * (WARM_S + number * SECONDS)
@@ -135,16 +135,22 @@ async def _publish(
 async def _listen(clinic: Clinic, coach: UUID, seen: dict[UUID, float], opened: asyncio.Event, *, until: int) -> None:
     """Note when each member's alert comes, until there are as many. A window that has `opened` shows what changes from
     then on."""
-    headers = clinic.tokens.bearer(clinic.tokens.coach(coach))
-    url = f"http://127.0.0.1:{clinic.ports['messaging']}/v1/feed"
-    async with httpx.AsyncClient(timeout=None) as client, client.stream("GET", url, headers=headers) as answer:
-        answer.raise_for_status()
-        async for line in answer.aiter_lines():
-            if line == "event: ready":
+    headers = {"Host": "127.0.0.1", **clinic.tokens.bearer(clinic.tokens.coach(coach))}
+    asks = ["GET /v1/feed HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
+    reader, writer = await asyncio.open_connection("127.0.0.1", clinic.ports["messaging"])
+    try:
+        writer.write("\r\n".join(asks).encode())
+        status = await reader.readline()
+        if b" 200 " not in status:
+            raise RuntimeError(f"the feed answers {status!r}")
+        async for line in reader:
+            if line.startswith(b"event: ready"):
                 opened.set()
-            elif line.startswith("data: {"):
+            elif line.startswith(b"data: {"):
                 entry = orjson.loads(line[6:])
                 if entry["kind"] == "alert" and entry["change"] == "raised":
                     seen.setdefault(UUID(entry["member_id"]), monotonic())
                     if len(seen) == until:
                         return
+    finally:
+        writer.close()

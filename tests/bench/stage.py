@@ -41,6 +41,7 @@ class Stage:
     records: int
     rounds: int
     _logs: dict[Kind, Log] = field(default_factory=dict)
+    _databases: set[str] = field(default_factory=set)
 
     async def log(self, kind: Kind) -> Log:
         """The topic with sessions of this kind, filled when it is first asked for."""
@@ -70,6 +71,7 @@ class Stage:
         await admin.close()
         url = with_database(self.servers.postgres_url, database=name)
         await migrate(url, service=service)
+        self._databases.add(url)
         if service == "bench":
             connection = await asyncpg.connect(url)
             await connection.execute(TABLES)
@@ -78,6 +80,7 @@ class Stage:
 
     async def drop(self, url: str) -> None:
         """Forget a database, whoever uses it."""
+        self._databases.discard(url)
         admin = await asyncpg.connect(self.servers.postgres_url)
         await admin.execute(f"drop database {urlsplit(url).path[1:]} with (force)")
         await admin.close()
@@ -95,7 +98,12 @@ class Stage:
         await admin.close()
 
     async def rest(self) -> None:
-        """Until what earlier rows wrote lies on the disk: a commit that is timed would wait behind it."""
+        """Until what earlier rows wrote lies on the disk: a commit that is timed would wait behind it. The rows that
+        there are have been counted by then, as a database does for itself once a minute."""
+        for url in self._databases:
+            connection = await asyncpg.connect(url)
+            await connection.execute("vacuum analyze")
+            await connection.close()
         admin = await asyncpg.connect(self.servers.postgres_url)
         await admin.execute("checkpoint")
         await admin.close()

@@ -39,18 +39,33 @@ async def test_the_team_sees_it_and_nobody_else(clinic: Clinic) -> None:
     async with clinic.transaction() as connection:
         await save_feed_entries(
             connection,
-            [entry(), entry(oncall=True), entry(also=(STRANGER.practitioner_id,)), entry(uuid4())],
+            [
+                entry(),
+                entry(oncall=True),
+                entry(also=(STRANGER.practitioner_id,)),
+                entry(uuid4()),
+                entry(also=(PT.practitioner_id, STRANGER.practitioner_id, STRANGER.practitioner_id)),
+            ],
             now=NOW,
         )
 
     def numbers(found: list[FeedEntry]) -> list[int]:
         return [e.number - start for e in found]
 
-    assert numbers(await read(clinic, COACH.practitioner_id, after=start)) == [1, 2, 3]
-    assert numbers(await read(clinic, PT.practitioner_id, after=start)) == [1, 2, 3]
+    assert numbers(await read(clinic, COACH.practitioner_id, after=start)) == [1, 2, 3, 5]
+    assert numbers(await read(clinic, PT.practitioner_id, after=start)) == [1, 2, 3, 5]
     assert numbers(await read(clinic, ONCALL_AUDIENCE, after=start)) == [2]
-    assert numbers(await read(clinic, STRANGER.practitioner_id, after=start)) == [3]
-    assert numbers(await read(clinic, COACH.practitioner_id, ONCALL_AUDIENCE, after=start)) == [1, 2, 3], "once each"
+    assert numbers(await read(clinic, STRANGER.practitioner_id, after=start)) == [3, 5]
+    everyone = (COACH.practitioner_id, PT.practitioner_id, STRANGER.practitioner_id, ONCALL_AUDIENCE)
+    assert numbers(await read(clinic, *everyone, after=start)) == [1, 2, 3, 5], "once each"
+
+
+async def test_who_is_both_of_a_care_team_sees_it_once(clinic: Clinic) -> None:
+    await clinic.database.execute("update member_profiles set coach_id = pt_id where member_id = $1", MEMBER)
+    start = (await head(clinic)).last_number
+    async with clinic.transaction() as connection:
+        await save_feed_entries(connection, [entry(also=(PT.practitioner_id,))], now=NOW)
+    assert [e.number - start for e in await read(clinic, PT.practitioner_id, after=start)] == [1]
 
 
 async def test_a_number_is_never_visible_before_a_smaller_one(clinic: Clinic) -> None:

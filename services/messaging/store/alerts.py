@@ -78,16 +78,16 @@ select member_id, kind from unnest($1::uuid[], $2::text[]) as wanted(member_id, 
 on conflict (member_id, kind) do update set member_id = excluded.member_id where false
 """
 
-# Which rows is found first and locked then: a union cannot be locked, and `or` would read the whole table. A row that
-# somebody changed while this waited comes as it is now.
+# Which rows is found first and locked then: a union cannot be locked. Both parts ask for their members, join nothing
+# and may find the same: a plan that was made while there were few alerts would go on reading all of an index. So of
+# these members they also find what another pair or episode asks for, which `_standing` leaves out. A row that somebody
+# changed while this waited comes as it is now.
 LOCK_STANDING = f"""
-{SELECT} where alert_id in (
-    select alert_id from alerts where status <> 'resolved' and (member_id, kind) in
-        (select * from unnest($1::uuid[], $2::text[]))
-    union
-    select alert_id from alerts where (member_id, kind, episode_key) in
-        (select * from unnest($3::uuid[], $4::text[], $5::text[]))
-) order by alert_id for update
+{SELECT} where alert_id = any(array(
+    select alert_id from alerts where member_id = any($1::uuid[]) and status <> 'resolved' and kind = any($2::text[])
+    union all
+    select alert_id from alerts where member_id = any($3::uuid[]) and episode_key = any($4::text[])
+)) order by alert_id for update
 """  # noqa: S608 - only our own parts
 
 # One statement for both: who is of a team changes only under the member's lock and, for a red flag, under the lock to
@@ -95,7 +95,7 @@ LOCK_STANDING = f"""
 # row counts from the next step on.
 LOCK_BOOK = f"""
 with standing as materialized ({LOCK_STANDING}),
-teams as ({CARE_TEAMS.format(members="$6::uuid[]", now="$7::timestamptz")})
+teams as ({CARE_TEAMS.format(members="$5::uuid[]", now="$6::timestamptz")})
 select * from standing s full join teams t on t.team_of = s.member_id order by s.alert_id
 """  # noqa: S608 - only our own parts
 
@@ -216,7 +216,7 @@ async def lock_standing_alerts(
     """All unresolved alerts of these (member, kind), and the alerts (resolved too) of these (member, kind, episode
     key), to change them: nobody else does until the transaction ends.
     Always in the same order: the identity of what is published about them follows from it."""
-    return _standing(await connection.fetch(LOCK_STANDING, *_columns(of, episodes)), episodes)
+    return _standing(await connection.fetch(LOCK_STANDING, *_columns(of, episodes)), of, episodes)
 
 
 def _columns(
@@ -225,17 +225,24 @@ def _columns(
     """The arguments of LOCK_STANDING."""
     return [
         [member_id for member_id, _ in of],
-        [kind for _, kind in of],
+        list({kind for _, kind in of}),
         [member_id for member_id, _, _ in episodes],
-        [kind for _, kind, _ in episodes],
         [key for _, _, key in episodes],
     ]
 
 
-def _standing(rows: Sequence[asyncpg.Record], episodes: Collection[tuple[UUID, AlertKind, str]]) -> list[Alert]:
-    """One that was unresolved when it was found may have been resolved while this waited for its lock."""
-    known, asked = [_alert(row) for row in rows], set(episodes)
-    return [a for a in known if a.status != "resolved" or (a.member_id, a.kind, a.episode_key) in asked]
+def _standing(
+    rows: Sequence[asyncpg.Record],
+    of: Collection[tuple[UUID, AlertKind]],
+    episodes: Collection[tuple[UUID, AlertKind, str]],
+) -> list[Alert]:
+    """Those that were asked for. One that was unresolved when it was found may have been resolved while this waited for
+    its lock."""
+    known, pairs, asked = [_alert(row) for row in rows], set(of), set(episodes)
+    return [
+        a for a in known
+        if (a.status != "resolved" and (a.member_id, a.kind) in pairs) or (a.member_id, a.kind, a.episode_key) in asked
+    ]  # fmt: skip
 
 
 async def load_alert_queue(
@@ -342,5 +349,5 @@ async def load_alert_book(
     episodes = [(trigger.member_id, trigger.kind, trigger.episode_key) for trigger in triggers]
     members = {trigger.member_id for trigger in triggers}
     rows = await connection.fetch(LOCK_BOOK, *_columns(wanted, episodes), list(members), now)
-    known = _standing([row for row in rows if row["alert_id"] is not None], episodes)
+    known = _standing([row for row in rows if row["alert_id"] is not None], wanted, episodes)
     return AlertBook(known=known, teams=care_teams_of(rows))

@@ -17,26 +17,27 @@ from shared.database import Connection
 from shared.outcomes import Answer, Write
 from shared.writing import AFTER_OTHERS, write
 
-# Names that no other write of the same statement has.
+# Names that no other write of the same statement has. Nobody is told of an entry twice: who is named beside the care
+# team may be of it, and one person may be both of it.
 PARTS = f"""
 feed_wanted as (
-    select w.*, row_number() over (order by place) as position
+    select w.*, p.pt_id, nullif(p.coach_id, p.pt_id) as coach_id
     from unnest($1::text[], $2::text[], $3::uuid[], $4::uuid[], $5::boolean[]) with ordinality
         as w(kind, change, member_id, subject_id, oncall, place)
+    left join member_profiles p using (member_id)
 ), feed_top as (
     update feed_head set last_number = last_number + $8 where {AFTER_OTHERS}
     returning last_number, last_number - $8 as base
-), feed_audiences as (
-    select w.position, a.audience
-    from feed_wanted w left join member_profiles p using (member_id),
-        lateral (values (p.pt_id), (p.coach_id), (case when w.oncall then $7::uuid end)) as a(audience)
-    where a.audience is not null
-    union
-    select e.place, e.audience from unnest($6::int[], $9::uuid[]) as e(place, audience)
 ), feed_saved as (
     insert into feed (audience, number, kind, change, member_id, subject_id, entered_at)
-    select a.audience, t.base + w.position, w.kind, w.change, w.member_id, w.subject_id, $10::timestamptz
-    from feed_audiences a join feed_wanted w on w.position = a.position cross join feed_top t
+    select a.audience, t.base + w.place, w.kind, w.change, w.member_id, w.subject_id, $10::timestamptz
+    from feed_top t cross join feed_wanted w,
+        lateral (values (w.pt_id), (w.coach_id), (case when w.oncall then $7::uuid end)) as a(audience)
+    where a.audience is not null
+    union all
+    select e.audience, t.base + w.place, w.kind, w.change, w.member_id, w.subject_id, $10::timestamptz
+    from feed_top t cross join unnest($6::int[], $9::uuid[]) as e(place, audience) join feed_wanted w using (place)
+    where e.audience is distinct from w.pt_id and e.audience is distinct from w.coach_id
     returning audience, number, kind, change, member_id, subject_id, entered_at
 )
 """  # noqa: S608 - only our own parts
@@ -78,7 +79,7 @@ def saving_feed_entries(entries: Sequence[NewFeedEntry], *, now: datetime) -> Wr
     names."""
     if not entries:
         return None
-    extra = [(place, person) for place, entry in enumerate(entries, 1) for person in entry.also]
+    extra = [(place, person) for place, entry in enumerate(entries, 1) for person in dict.fromkeys(entry.also)]
     columns = [
         [e.kind for e in entries],
         [e.change for e in entries],

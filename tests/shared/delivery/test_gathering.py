@@ -46,9 +46,12 @@ def test_a_fetch_waits_behind_one_that_brought_something_while_many_come(monkeyp
     other = Gathering(Fetcher(), gather_ms=30, phase_s=0.03)
     other.expects = True
     assert (other.patience_s() - one.patience_s()) % TICK_S == pytest.approx(TICK_S - 0.03), "groups take turns"
+    hurried = Gathering(Fetcher(), gather_ms=5)
     time += 1.0
-    assert not gathers_behind(20), "no other one is to be expected within 30 ms"
-    assert one.patience_s() > 0, "but soon"
+    assert gathers_behind(20), "another one is as likely as not to come within 30 ms"
+    hurried.note(20)
+    assert hurried.gathers_for_s() == 0, "none is to be expected within 5 ms"
+    assert hurried.patience_s() > 0, "but soon"
     time += 1.0
     one.note(5)
     assert one.patience_s() == 0, "nor that"
