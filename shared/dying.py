@@ -1,12 +1,15 @@
 """What a process begins by itself, and may die of each time: it begins late then, so that what comes goes first.
 
 Of a record that kills the attempts are counted (shared/taking.py). What is due already, a timer or the rest of a queue,
-is begun before the first record has come; a process that dies of it at once would take nothing, for ever.
+is begun before the first record has come; a process that dies of it at once would take nothing, for ever. Timers are
+run one by one then, and the attempts at each are counted.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import dataclass
+from typing import TypeAlias
 
 from shared.database import Database
 from shared.positions import forget_attempts, record_attempt, take_back_attempt
@@ -15,12 +18,15 @@ from shared.telemetry import logger
 DEATHS_MAX = 3
 """So many processes may have died of it in a row. One that has begun a moment ago counts, too, as nobody knows yet: of
 many that are started at once some begin late."""
+ATTEMPTS_MAX = 3
+"""A timer whose process ended so often while it was run alone is not run again."""
 log = logger("service")
+Work: TypeAlias = Callable[[Callable[[], bool]], Awaitable[None]]
+"""Given whether to be careful at the moment: too many have died soon after they began it, and this one has not lived
+long yet."""
 
 
-async def run_with_care(
-    database: Database, *, name: str, work: Callable[[], Awaitable[None]], lives_after_s: float
-) -> None:
+async def run_with_care(database: Database, *, name: str, work: Work, lives_after_s: float) -> None:
     """Run background work for as long as the process lives. `lives_after_s`: who has run it for so long did not die of
     it; where too many did, it begins so much later."""
     place = (f"task {name}", "", 0, 0)  # beside the attempts at records, of no group's topic
@@ -42,8 +48,8 @@ async def run_with_care(
         if begun > DEATHS_MAX:
             log.warning("other processes began this and have not lived long yet; here it begins later", **said)
             await asyncio.sleep(lives_after_s)
-        living = asyncio.create_task(live())
-        await work()
+        living = alive = asyncio.create_task(live())
+        await work(lambda: begun > DEATHS_MAX and not alive.done())
     finally:
         is_forgotten = living is not None and living.done() and living.exception() is None
         if living is not None:
@@ -51,3 +57,25 @@ async def run_with_care(
         if not is_forgotten:  # it ends with its process alive
             with suppress(Exception):
                 await asyncio.shield(take_back())
+
+
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """At things that are run one by one, written down beside the transaction that runs each."""
+
+    database: Database
+
+    async def begin(self, name: str) -> int:
+        """How many attempts at it there were, this one with them, of which nobody heard again."""
+        async with self.database.acquire(timeout=5) as connection:
+            return await record_attempt(connection, name, "", 0, 0)
+
+    async def take_back(self, name: str) -> None:
+        """It failed, and its process lives."""
+        async with self.database.acquire(timeout=5) as connection:
+            await take_back_attempt(connection, name, "", 0, 0)
+
+    async def forget(self, name: str) -> None:
+        """It went well, or is not going to be run again."""
+        async with self.database.acquire(timeout=5) as connection:
+            await forget_attempts(connection, name, "", 0, 0)

@@ -25,7 +25,8 @@ from shared.broker import build_broker
 from shared.clock import Clock, monotonic, open_clock
 from shared.commands import Work, new_command
 from shared.database import TRANSIENT, Connection, Database, is_transient, open_database
-from shared.dying import run_with_care
+from shared.dying import Attempts, run_with_care
+from shared.dying import Work as CarefulWork
 from shared.ending import end_tasks
 from shared.events.catalogue import TOPIC_OF
 from shared.events.codec import Decoder
@@ -52,6 +53,8 @@ from shared.timers import COUNT_EVERY_S, TimersRun, is_any_due, run_timers
 
 TIMER_TICK_S = 0.1
 """How often due timers are looked for, in machine time."""
+APART_S = 10.0
+"""Between two that are begun with care: timers that come through have by then."""
 RAN_WELL_S = 30.0
 STOP_S = 8.0
 """How long background work may take to end."""
@@ -187,7 +190,8 @@ class Service:
         for task in (
             Task("relay", lambda _: relay.run()),
             self._with_care("timers", self._run_timers),
-            self._with_care("waiting", partial(expire_waiting, self, {})),
+            # Behind the timers: of which of the two a process dies must be known, where it dies of one.
+            self._with_care("waiting", lambda _: expire_waiting(self, {}), later_s=APART_S),
             Task("housekeeping", forget_old),
             Task("held events", count_held),
             *self._own_tasks,
@@ -209,9 +213,9 @@ class Service:
             counter.labels(task.name)
         self._running.append(asyncio.create_task(self._supervise(task), name=task.name))
 
-    def _with_care(self, name: str, work: Callable[[], Awaitable[None]]) -> Task:
+    def _with_care(self, name: str, work: CarefulWork, *, later_s: float = 0.0) -> Task:
         """Red flags come through within that time: a group waits a session's length for a member that died."""
-        lives_after_s = self.settings.session_timeout_s + 10.0
+        lives_after_s = self.settings.session_timeout_s + 10.0 + later_s
         return Task(name, lambda _: run_with_care(self.database, name=name, work=work, lives_after_s=lives_after_s))
 
     async def _supervise(self, task: Task) -> None:
@@ -287,7 +291,7 @@ class Service:
             one_in_hand=self._one_in_hand,
         )
 
-    async def _run_timers(self) -> None:
+    async def _run_timers(self, is_careful: Callable[[], bool]) -> None:
         if not self.timers:
             return
         count_at = 0.0
@@ -295,7 +299,7 @@ class Service:
             counts = monotonic() >= count_at
             if counts:
                 count_at = monotonic() + COUNT_EVERY_S
-            result = await self._run_due(counts=counts)
+            result = await self._run_due(counts=counts, attempts=Attempts(self.database) if is_careful() else None)
             for bug in result.bugs:
                 BUGS.labels("timers").inc()
                 log.error("a timer failed and is tried again later", bug=bug)
@@ -303,10 +307,10 @@ class Service:
                 TIMERS_RUN.labels(self.name).inc(result.run)
                 EVENTS_PUBLISHED.labels("timers").inc(result.published)
                 self.committed(result.published)
-            if result.run < CLAIM_MAX:
+            if result.run < (1 if is_careful() else CLAIM_MAX):
                 await asyncio.sleep(TIMER_TICK_S)
 
-    async def _run_due(self, *, counts: bool) -> TimersRun:
+    async def _run_due(self, *, counts: bool, attempts: Attempts | None) -> TimersRun:
         """Run a batch of what is due; one statement where nothing is. `counts`: those given up are counted, too."""
         async with self.database.acquire(timeout=30) as connection:
             if not counts and not await is_any_due(connection, kinds=list(self.timers), now=self.clock.now()):
@@ -314,7 +318,12 @@ class Service:
             async with connection.transaction():
                 now = self.clock.now()
                 return await run_timers(
-                    connection, self.timers, service=self.name, now=now, settle_waiting=self.settle_waiting
+                    connection,
+                    self.timers,
+                    service=self.name,
+                    now=now,
+                    settle_waiting=self.settle_waiting,
+                    attempts=attempts,
                 )
 
     async def stop(self) -> None:

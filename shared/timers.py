@@ -11,6 +11,7 @@ still stand as they were claimed; those of one kind are decided about together. 
 ran, or counts a failure, only where no handler has set or cancelled it meanwhile.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,6 +22,7 @@ import orjson
 
 from shared.clock import monotonic
 from shared.database import Connection, is_transient
+from shared.dying import ATTEMPTS_MAX, Attempts
 from shared.isolating import describe_bug
 from shared.member_locks import claim_members
 from shared.outbox import write_outcomes
@@ -84,6 +86,8 @@ with ran as (
 )
 select ctid from delivery.timers where ctid = any($3::tid[])
 """
+
+GIVE_UP = "update delivery.timers set failures = $2 where ctid = any($1::tid[])"
 
 # Looked up by the time alone: nearly all timers are of these kinds, and a plan that was made while there were none
 # would go through them by kind, ten times a second.
@@ -232,11 +236,15 @@ async def run_timers(
     now: datetime,
     settle_waiting: Callable[[Connection, Sequence[UUID], datetime], Awaitable[int]],
     caution: Caution | None = None,
+    attempts: Attempts | None = None,
 ) -> TimersRun:
     """Claim a batch of due timers and run each kind's handler, inside the caller's transaction. A handler that raises
     is tried by halves, and the guilty timer again later with backoff. What fails the transaction as a whole is raised,
-    and remembered for the next call."""
+    and remembered for the next call. `attempts` where processes die of a timer: one is run at a time and each attempt
+    counted, and what ends its process each time is given up."""
     caution = caution or _CAUTION.setdefault(service, Caution())
+    if attempts is not None:
+        caution.limit = caution.suspects_limit = 1
     if monotonic() >= caution.count_at:
         caution.count_at = monotonic() + COUNT_EVERY_S
         TIMERS_GIVEN_UP.labels(service).set(await count_given_up(connection, now=now))
@@ -250,14 +258,24 @@ async def run_timers(
         await batch.condemn(claimed, caution)
         return batch.result
     refs = [one.ref for one in claimed]
+    counted = f"timer {' '.join(refs[0])}"
+    if attempts is not None and await attempts.begin(counted) > ATTEMPTS_MAX:
+        await batch.give_up(claimed)
+        await attempts.forget(counted)
+        return batch.result
     try:
         await batch.run(claimed)
         members = list({one.timer.member_id for one in claimed})
         batch.result.published += await settle_waiting(connection, members, now)
-    except Exception as error:
-        caution.note_failure(turn, refs, error, took_s=monotonic() - began)
+    except BaseException as error:
+        if isinstance(error, Exception):
+            caution.note_failure(turn, refs, error, took_s=monotonic() - began)
+        if attempts is not None:  # also where its process is told to end
+            await asyncio.shield(attempts.take_back(counted))
         raise
     caution.note_success(turn, refs)
+    if attempts is not None:
+        await attempts.forget(counted)
     return batch.result
 
 
@@ -292,6 +310,13 @@ class _Batch:
             self.result.bugs.append(f"{suspect.bug}, alone {suspect.blamed} times")
             suspect.blamed = 0
             suspect.not_before = monotonic() + min(RETRY_MAX_S, 2.0**one.failures)
+
+    async def give_up(self, claimed: Sequence[Claimed]) -> None:
+        """Leave these until somebody sets them anew: their process ended whenever one of them was run alone."""
+        self.result.run = len(claimed)
+        await self.connection.execute(GIVE_UP, [one.place for one in claimed], FAILURES_MAX)
+        kinds = ", ".join(sorted({one.timer.kind for one in claimed}))
+        self.result.bugs.append(f"{kinds}: ended its process {ATTEMPTS_MAX} times and is given up")
 
     async def _halve(self, claimed: list[Claimed]) -> list[Claimed]:
         """Run timers of one kind, each that can be; which cannot."""

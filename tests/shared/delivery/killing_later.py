@@ -1,5 +1,5 @@
 """The probe, but what begins by itself ends its process: an event with a score of 6 once it no longer stands behind
-another, and a timer."""
+another, and a timer whose key is `guilty`."""
 
 import os
 import signal
@@ -22,12 +22,13 @@ async def die_of_six(connection: Connection, events: Sequence[PainReported], /, 
     return outcomes
 
 
-async def die(_connection: Connection, _timers: Sequence[Timer], /, *, now: datetime) -> Outcomes:
-    os.kill(os.getpid(), signal.SIGKILL)
+async def die_of_guilty(_connection: Connection, timers: Sequence[Timer], /, *, now: datetime) -> Outcomes:
+    if any(timer.key == "guilty" for timer in timers):
+        os.kill(os.getpid(), signal.SIGKILL)
     return Outcomes()
 
 
 if __name__ == "__main__":
     service = build(ServiceSettings(), activity=die_of_six)
-    service.timers = {"killer": die}
+    service.timers = {"killer": die_of_guilty}
     run(service)

@@ -1,9 +1,9 @@
 """Given what ends the process each time, before anything has come, when a red flag comes, then it goes out."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TypeAlias
 from uuid import uuid4
@@ -11,8 +11,9 @@ from uuid import uuid4
 import asyncpg
 
 from shared.database import Database, open_database
-from shared.dying import DEATHS_MAX, run_with_care
+from shared.dying import ATTEMPTS_MAX, DEATHS_MAX, run_with_care
 from shared.outcomes import Cause, Timer
+from shared.suspect_timers import FAILURES_MAX
 from shared.timers import save_timers
 from tests.fixtures.eventually import eventually
 from tests.fixtures.processes import ServiceProcess, SpawnService
@@ -26,6 +27,7 @@ REST_OF_A_LONG_QUEUE = """
 update delivery.held_events set state = 'waiting', reason = 'long-queue', expires_at = now()
 where held_id = (select min(held_id) from delivery.held_events)
 """
+COUNTED = "select count(*) from delivery.attempts where consumer_group like 'timer %'"
 ATTEMPTS = "select coalesce(sum(attempts), 0)::int from delivery.attempts where consumer_group like 'task %'"
 
 
@@ -72,10 +74,7 @@ async def test_a_killer_in_the_rest_of_a_long_queue_keeps_no_red_flag(
 async def test_a_timer_that_kills_keeps_no_red_flag(
     url: str, spawn_service: SpawnService, publish: Publish, consume: Consume, watch: Watch
 ) -> None:
-    cause = Cause(source="urn:test", id="cause", chain="chain")
-    at = datetime.now(UTC)
-    await watch.set_type_codec("jsonb", encoder=str, decoder=str, schema="pg_catalog")
-    await save_timers(watch, [Timer(kind="killer", key="1", member_id=uuid4(), due_at=at, cause=cause)])
+    await set_timers(watch, "guilty")
     service = spawn_service("tests.shared.delivery.killing_later", database_url=url, session_timeout_s=6)
     await service.start()
     await service.ended(within=30)
@@ -86,12 +85,45 @@ async def test_a_timer_that_kills_keeps_no_red_flag(
     assert flag["subject"] == str(flagged)
 
 
+async def test_a_timer_that_kills_is_given_up_and_those_behind_it_run(
+    url: str, spawn_service: SpawnService, watch: Watch
+) -> None:
+    await set_timers(watch, "before", "guilty", "behind")
+    service = spawn_service("tests.shared.delivery.killing_later", database_url=url, session_timeout_s=6)
+    await service.start()
+    await service.ended(within=30)
+    assert await watch.fetchval("select count(*) from delivery.timers") == 3, "all were in one transaction"
+    # As if two more had died of them, and two of that one alone.
+    await watch.execute("update delivery.attempts set attempts = $1", DEATHS_MAX)
+    await watch.execute("insert into delivery.attempts values ('timer killer guilty', '', 0, 0, $1)", ATTEMPTS_MAX - 1)
+
+    async def one_is_left() -> bool:
+        rows = await watch.fetch("select key, failures from delivery.timers")
+        return [tuple(row) for row in rows] == [("guilty", FAILURES_MAX)]
+
+    async with started_again(service):
+        await eventually(one_is_left, within=100)
+        assert await watch.fetchval(COUNTED) == 0
+
+
+async def set_timers(watch: Watch, *keys: str) -> None:
+    """Due, in this order."""
+    cause, at = Cause(source="urn:test", id="cause", chain="chain"), datetime.now(UTC) - timedelta(minutes=1)
+    await watch.set_type_codec("jsonb", encoder=str, decoder=str, schema="pg_catalog")
+    timers = [
+        Timer(kind="killer", key=key, member_id=uuid4(), due_at=at + timedelta(seconds=place), cause=cause)
+        for place, key in enumerate(keys)
+    ]
+    await save_timers(watch, timers)
+
+
 async def test_work_that_lets_its_process_live_is_begun_at_once(url: str, watch: Watch) -> None:
     """However often it has ended in order; who has lived for a while owes nothing, whoever died before."""
     database: Database = await open_database(url, connections=2, application="test")
-    done = asyncio.Event()
+    done, careful = asyncio.Event(), list[bool]()
 
-    async def work() -> None:
+    async def work(is_careful: Callable[[], bool]) -> None:
+        careful.append(is_careful())
         done.set()
         await asyncio.Event().wait()
 
@@ -117,5 +149,6 @@ async def test_work_that_lets_its_process_live_is_begun_at_once(url: str, watch:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         assert await owes(0)
+        assert careful == [False] * (DEATHS_MAX + 2) + [True]
     finally:
         await database.close()

@@ -1,6 +1,7 @@
 """A failure that ends a whole transaction tells nobody which timer it came of: that one is found, is tried apart from
 the others and not too often, and holds up none of them."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from itertools import pairwise
@@ -11,6 +12,7 @@ import pytest
 
 from shared import suspect_timers as runtime
 from shared.database import Connection, Database, is_transient
+from shared.dying import ATTEMPTS_MAX, Attempts
 from shared.member_locks import claim_members, lock_members
 from shared.outcomes import Outcomes, Timer
 from shared.suspect_timers import FAILURES_MAX, PAUSE_MAX_S, Caution
@@ -232,3 +234,47 @@ async def test_a_timer_behind_which_a_bug_ends_the_transaction_is_found_and_coun
         with suppress(ValueError):
             await run_once(pool, journal, caution, settle=settle)
     assert await rows_of(pool) == {"guilty": 1}
+
+
+async def test_where_processes_die_of_timers_each_is_run_alone_and_an_attempt_that_ends_counts_nothing(
+    pool: Database, no_pauses: None
+) -> None:
+    """An innocent one must not be given up because its process died of something else while the world failed."""
+    await save(pool, *(timer(uuid4(), key, due_in_s=place - 9) for place, key in enumerate("abc")))
+    journal, caution = Journal(), Caution()
+    journal.misdeeds["b"] = time_out
+    attempts = Attempts(pool)
+    await attempts.begin("timer probe c")
+
+    async def count() -> dict[str, int]:
+        return {row["consumer_group"]: row["attempts"] for row in await pool.fetch("select * from delivery.attempts")}
+
+    async def turn() -> None:
+        with suppress(TimeoutError):
+            async with pool.acquire() as connection, connection.transaction():
+                await run_claim(connection, journal, caution, attempts=attempts)
+
+    await turn()
+    assert journal.ran == ["a"]
+    for _ in range(2 * ATTEMPTS_MAX):
+        await turn()
+    assert journal.ran == ["a", "c"]
+    assert {key for began in journal.began for key in began} == {"a", "b", "c"}
+    assert all(len(began) == 1 for began in journal.began)
+    assert await count() == {"timer probe b": 0}
+    hung = asyncio.Event()
+
+    async def hang(*_: object) -> None:
+        hung.set()
+        await asyncio.Event().wait()
+
+    journal.misdeeds["b"] = hang
+    told_to_end = asyncio.create_task(turn())
+    await asyncio.wait_for(hung.wait(), 10)
+    told_to_end.cancel()
+    await asyncio.gather(told_to_end, return_exceptions=True)
+    assert await count() == {"timer probe b": 0}
+    journal.misdeeds.clear()
+    for _ in range(ATTEMPTS_MAX):
+        await turn()
+    assert await rows_of(pool) == await count() == {}

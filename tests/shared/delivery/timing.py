@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from shared.database import Connection, Database
+from shared.dying import Attempts
 from shared.events import MemberPaused
 from shared.events.members import MemberPausedData
 from shared.member_locks import lock_members
@@ -73,7 +74,9 @@ async def run_claim(
     caution: Caution,
     now: datetime = NOW,
     settle: Callable[[Connection, Sequence[UUID], datetime], Awaitable[int]] = nothing_waits,
+    attempts: Attempts | None = None,
 ) -> TimersRun:
+    handlers = {"probe": journal}
     return await run_timers(
-        connection, {"probe": journal}, service="probe", now=now, settle_waiting=settle, caution=caution
+        connection, handlers, service="probe", now=now, settle_waiting=settle, caution=caution, attempts=attempts
     )
