@@ -1,13 +1,13 @@
 """What a process begins by itself, and may die of each time: it begins late then, so that what comes goes first.
 
 Of a record that kills the attempts are counted (shared/taking.py). What is due already, a timer or the rest of a queue,
-is begun before the first record has come; a process that dies of it at once would take nothing, for ever. Timers are
-run one by one then, and the attempts at each are counted.
+is begun before the first record has come; a process that dies of it at once would take nothing, for ever. Each is
+run alone then, and the attempts at it are counted.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -19,7 +19,7 @@ DEATHS_MAX = 3
 """So many processes may have died of it in a row. One that has begun a moment ago counts, too, as nobody knows yet: of
 many that are started at once some begin late."""
 ATTEMPTS_MAX = 3
-"""A timer whose process ended so often while it was run alone is not run again."""
+"""A timer or a held event whose process ended so often while it was run alone is not run again."""
 log = logger("service")
 Work: TypeAlias = Callable[[Callable[[], bool]], Awaitable[None]]
 """Given whether to be careful at the moment: too many have died soon after they began it, and this one has not lived
@@ -65,17 +65,20 @@ class Attempts:
 
     database: Database
 
-    async def begin(self, name: str) -> int:
-        """How many attempts at it there were, this one with them, of which nobody heard again."""
+    @asynccontextmanager
+    async def at(self, name: str) -> AsyncIterator[bool]:
+        """Around one attempt: whether to make it. Not where nobody heard again of those before it. One that ends,
+        however it does, counts no more."""
+        place = (name, "", 0, 0)
         async with self.database.acquire(timeout=5) as connection:
-            return await record_attempt(connection, name, "", 0, 0)
+            may_run = await record_attempt(connection, *place) <= ATTEMPTS_MAX
+        end = take_back_attempt
+        try:
+            yield may_run
+            end = forget_attempts
+        finally:
+            await asyncio.shield(self._end(end, place))
 
-    async def take_back(self, name: str) -> None:
-        """It failed, and its process lives."""
+    async def _end(self, end: "Callable[..., Awaitable[None]]", place: tuple[str, str, int, int]) -> None:
         async with self.database.acquire(timeout=5) as connection:
-            await take_back_attempt(connection, name, "", 0, 0)
-
-    async def forget(self, name: str) -> None:
-        """It went well, or is not going to be run again."""
-        async with self.database.acquire(timeout=5) as connection:
-            await forget_attempts(connection, name, "", 0, 0)
+            await end(connection, *place)

@@ -1,19 +1,23 @@
 """What a service does beside its work: ends waiting that lasted too long, forgets what retention has passed."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import TypeAlias, get_args
 from uuid import UUID
 
 from aiokafka.errors import KafkaError
 from asyncpg import Record
 
+from shared.arrivals import KILLER
 from shared.clock import monotonic
 from shared.database import Connection, read_whole_tables
+from shared.dying import Attempts
 from shared.held_events import (
     FROM_THE_FIRST,
     WAITED_TOO_LONG,
+    HeldEvent,
     HeldState,
     Mark,
     find_expired,
@@ -25,7 +29,7 @@ from shared.inbox import forget_taken, record_outcomes
 from shared.lag import Waits, load_all_positions
 from shared.member_locks import claim_members
 from shared.outbox import load_outbox_age
-from shared.replaying import QUEUE_PAGE, drain_queue
+from shared.replaying import QUEUE_PAGE, Reader, drain_queue
 from shared.telemetry import (
     HELD_BYTES,
     HELD_EVENTS,
@@ -63,17 +67,18 @@ Pages: TypeAlias = dict[tuple[UUID, str], int]
 """How much is taken at once of the queues, by member and group, of which more could not be taken in one transaction."""
 
 
-async def expire_waiting(service: Host, pages: Pages) -> None:
+async def expire_waiting(service: Host, pages: Pages, is_careful: Callable[[], bool]) -> None:
     """Events that waited longer than their limit, in clinic time, become dead letters after one last try. The rest of a
-    queue that was too long for one transaction is taken here, too. Raises what one raised once all had their turn."""
+    queue that was too long for one transaction is taken here, too. Raises what one raised once all had their turn.
+    While it `is_careful` one event of a queue at a time, and what ends the process each time becomes a dead letter."""
     while True:
-        failed = await _expire_round(service, pages)
+        failed = await _expire_round(service, pages, is_careful)
         if failed is not None:
             raise failed
         await asyncio.sleep(EXPIRY_TICK_S)
 
 
-async def _expire_round(service: Host, pages: Pages) -> Exception | None:
+async def _expire_round(service: Host, pages: Pages, is_careful: Callable[[], bool]) -> Exception | None:
     """Look once at everything that has expired by now, page by page, so that however much fails, as what only the next
     release can read does, nobody waits behind it. What one raised."""
     now, after = service.clock.now(), FROM_THE_FIRST
@@ -87,8 +92,9 @@ async def _expire_round(service: Host, pages: Pages) -> Exception | None:
         for member_id, group in sorted(queues):
             most = pages.get((member_id, group), QUEUE_PAGE)
             try:
+                attempts = Attempts(service.database) if is_careful() else None
                 async with service.database.acquire(timeout=30) as connection, connection.transaction():
-                    published = await _expire_queue(service, connection, member_id, group, page=most)
+                    published = await _expire_queue(service, connection, member_id, group, page=most, attempts=attempts)
             except Exception as error:
                 failed = error
                 pages[member_id, group] = max(1, most // 2)
@@ -102,22 +108,43 @@ async def _expire_round(service: Host, pages: Pages) -> Exception | None:
         after = (page[-1].expires_at, page[-1].held_id)
 
 
-async def _expire_queue(service: Host, connection: Connection, member_id: UUID, group: str, *, page: int) -> int:
+async def _expire_queue(
+    service: Host, connection: Connection, member_id: UUID, group: str, *, page: int, attempts: Attempts | None = None
+) -> int:
     reader, now = service.readers[group], service.clock.now()
     if not await claim_members(connection, [member_id], limit=1):
         return 0  # somebody holds them: in the next round
-    drained = await drain_queue(connection, reader, member_id=member_id, service=service.name, now=now, page=page)
+    drain = partial(drain_queue, connection, reader, member_id=member_id, service=service.name, now=now)
+    if attempts is None:
+        drained = await drain(page=page)
+    else:
+        head = await _find_head(connection, reader, member_id)
+        if head is None:
+            return 0  # somebody has taken it meanwhile
+        async with attempts.at(f"held {head.held_id}") as may_run:
+            if not may_run:
+                await _condemn(connection, head, KILLER.reason, KILLER.detail)
+                log.error("an event ended its process and became a dead letter", group=group)
+                return 0
+            drained = await drain(page=1)
     if drained.stopped == "waiting":
-        topic = reader.subscription.topic
-        queues = await load_queues(connection, member_ids=[member_id], group=group, topic=topic, limit=1)
-        (head,) = queues[member_id]
-        if head.expires_at is not None and head.expires_at <= now:
-            late = Mark(held_id=head.held_id, state="dead", reason=WAITED_TOO_LONG, detail=head.reason)
-            await mark_held(connection, [late])
-            await record_outcomes(connection, {head.identity: ("dead", WAITED_TOO_LONG)})
+        head = await _find_head(connection, reader, member_id)
+        if head is not None and head.expires_at is not None and head.expires_at <= now:
+            await _condemn(connection, head, WAITED_TOO_LONG, head.reason)
             RECORDS.labels(group, "expired").inc()
             log.error("an event waited too long and became a dead letter", group=group, needs=head.reason)
     return drained.published
+
+
+async def _find_head(connection: Connection, reader: Reader, member_id: UUID) -> HeldEvent | None:
+    group, topic = reader.subscription.group, reader.subscription.topic
+    queues = await load_queues(connection, member_ids=[member_id], group=group, topic=topic, limit=1)
+    return next(iter(queues[member_id]), None)
+
+
+async def _condemn(connection: Connection, head: HeldEvent, reason: str, detail: str | None) -> None:
+    await mark_held(connection, [Mark(held_id=head.held_id, state="dead", reason=reason, detail=detail)])
+    await record_outcomes(connection, {head.identity: ("dead", reason)})
 
 
 async def count_held(service: Host) -> None:

@@ -53,8 +53,6 @@ from shared.timers import COUNT_EVERY_S, TimersRun, is_any_due, run_timers
 
 TIMER_TICK_S = 0.1
 """How often due timers are looked for, in machine time."""
-APART_S = 10.0
-"""Between two that are begun with care: timers that come through have by then."""
 RAN_WELL_S = 30.0
 STOP_S = 8.0
 """How long background work may take to end."""
@@ -190,8 +188,8 @@ class Service:
         for task in (
             Task("relay", lambda _: relay.run()),
             self._with_care("timers", self._run_timers),
-            # Behind the timers: of which of the two a process dies must be known, where it dies of one.
-            self._with_care("waiting", lambda _: expire_waiting(self, {}), later_s=APART_S),
+            # Once the timers have come through: of which of the two a process dies must be known, where it dies of one.
+            self._with_care("waiting", partial(expire_waiting, self, {}), turn=2),
             Task("housekeeping", forget_old),
             Task("held events", count_held),
             *self._own_tasks,
@@ -213,9 +211,9 @@ class Service:
             counter.labels(task.name)
         self._running.append(asyncio.create_task(self._supervise(task), name=task.name))
 
-    def _with_care(self, name: str, work: CarefulWork, *, later_s: float = 0.0) -> Task:
-        """Red flags come through within that time: a group waits a session's length for a member that died."""
-        lives_after_s = self.settings.session_timeout_s + 10.0 + later_s
+    def _with_care(self, name: str, work: CarefulWork, *, turn: int = 1) -> Task:
+        """Red flags come through within a turn: a group waits a session's length for a member that died."""
+        lives_after_s = turn * (self.settings.session_timeout_s + 10.0)
         return Task(name, lambda _: run_with_care(self.database, name=name, work=work, lives_after_s=lives_after_s))
 
     async def _supervise(self, task: Task) -> None:

@@ -11,8 +11,8 @@ still stand as they were claimed; those of one kind are decided about together. 
 ran, or counts a failure, only where no handler has set or cancelled it meanwhile.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple, TypeAlias
@@ -258,24 +258,18 @@ async def run_timers(
         await batch.condemn(claimed, caution)
         return batch.result
     refs = [one.ref for one in claimed]
-    counted = f"timer {' '.join(refs[0])}"
-    if attempts is not None and await attempts.begin(counted) > ATTEMPTS_MAX:
-        await batch.give_up(claimed)
-        await attempts.forget(counted)
-        return batch.result
-    try:
-        await batch.run(claimed)
-        members = list({one.timer.member_id for one in claimed})
-        batch.result.published += await settle_waiting(connection, members, now)
-    except BaseException as error:
-        if isinstance(error, Exception):
+    async with attempts.at(f"timer {' '.join(refs[0])}") if attempts is not None else nullcontext(True) as may_run:
+        if not may_run:
+            await batch.give_up(claimed)
+            return batch.result
+        try:
+            await batch.run(claimed)
+            members = list({one.timer.member_id for one in claimed})
+            batch.result.published += await settle_waiting(connection, members, now)
+        except Exception as error:
             caution.note_failure(turn, refs, error, took_s=monotonic() - began)
-        if attempts is not None:  # also where its process is told to end
-            await asyncio.shield(attempts.take_back(counted))
-        raise
+            raise
     caution.note_success(turn, refs)
-    if attempts is not None:
-        await attempts.forget(counted)
     return batch.result
 
 

@@ -27,7 +27,8 @@ REST_OF_A_LONG_QUEUE = """
 update delivery.held_events set state = 'waiting', reason = 'long-queue', expires_at = now()
 where held_id = (select min(held_id) from delivery.held_events)
 """
-COUNTED = "select count(*) from delivery.attempts where consumer_group like 'timer %'"
+QUEUED = "select count(*) from delivery.held_events"
+COUNTED = "select count(*) from delivery.attempts where consumer_group like 'timer %' or consumer_group like 'held %'"
 ATTEMPTS = "select coalesce(sum(attempts), 0)::int from delivery.attempts where consumer_group like 'task %'"
 
 
@@ -53,22 +54,50 @@ async def test_a_killer_in_the_rest_of_a_long_queue_keeps_no_red_flag(
 ) -> None:
     service = spawn_service("tests.shared.delivery.killing_later", database_url=url, session_timeout_s=6)
     await service.start()
-    guilty, flagged = uuid4(), uuid4()
-
-    async def queued(many: int) -> bool:
-        return bool(await watch.fetchval("select count(*) from delivery.held_events") == many)
-
-    await publish(ACTIVITY, pain(guilty, 9))
-    await eventually(partial(queued, 1))
-    await publish(ACTIVITY, pain(guilty, 1), pain(guilty, 6))
-    await eventually(partial(queued, 3))
-    await watch.execute("insert into switches values ('fixed')")
-    await watch.execute(REST_OF_A_LONG_QUEUE)
+    flagged = uuid4()
+    await set_queue(publish, watch)
     await service.ended(within=30)
     await publish(ACTIVITY, pain(flagged, 3, findings=("chest-pain-breathless",)))
     async with started_again(service):
         (flag,) = await consume("careloop.plans", count=1, within=90)
     assert flag["subject"] == str(flagged)
+
+
+async def test_a_killer_in_the_rest_of_a_long_queue_becomes_a_dead_letter(
+    url: str, spawn_service: SpawnService, publish: Publish, watch: Watch
+) -> None:
+    service = spawn_service("tests.shared.delivery.killing_later", database_url=url, session_timeout_s=6)
+    await service.start()
+    await set_queue(publish, watch)
+    await service.ended(within=30)
+    assert await watch.fetchval(QUEUED) == 3, "all were in one transaction"
+    # As if two more had died of them, and three of that one alone.
+    await watch.execute("update delivery.attempts set attempts = $1", DEATHS_MAX)
+    killer = await watch.fetchval("select max(held_id) from delivery.held_events")
+    await watch.execute("insert into delivery.attempts values ($1, '', 0, 0, $2)", f"held {killer}", ATTEMPTS_MAX)
+
+    async def one_is_left() -> bool:
+        rows = await watch.fetch("select held_id, state, reason from delivery.held_events")
+        return [tuple(row) for row in rows] == [(killer, "dead", "kills-the-process")]
+
+    async with started_again(service):
+        await eventually(one_is_left, within=100)
+        assert await watch.fetchval(COUNTED) == 0
+
+
+async def set_queue(publish: Publish, watch: Watch) -> None:
+    """Three events of a member, of which the last kills and the first need not wait any more."""
+    member = uuid4()
+
+    async def queued(many: int) -> bool:
+        return bool(await watch.fetchval(QUEUED) == many)
+
+    await publish(ACTIVITY, pain(member, 9))
+    await eventually(partial(queued, 1))
+    await publish(ACTIVITY, pain(member, 1), pain(member, 6))
+    await eventually(partial(queued, 3))
+    await watch.execute("insert into switches values ('fixed')")
+    await watch.execute(REST_OF_A_LONG_QUEUE)
 
 
 async def test_a_timer_that_kills_keeps_no_red_flag(

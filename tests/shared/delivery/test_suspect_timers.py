@@ -244,7 +244,7 @@ async def test_where_processes_die_of_timers_each_is_run_alone_and_an_attempt_th
     journal, caution = Journal(), Caution()
     journal.misdeeds["b"] = time_out
     attempts = Attempts(pool)
-    await attempts.begin("timer probe c")
+    await pool.execute("insert into delivery.attempts values ('timer probe c', '', 0, 0, 1)")
 
     async def count() -> dict[str, int]:
         return {row["consumer_group"]: row["attempts"] for row in await pool.fetch("select * from delivery.attempts")}

@@ -92,10 +92,10 @@ async def test_a_queue_that_cannot_be_taken_keeps_no_other_from_expiring(
     stuck, other = sorted(uuid4() for _ in range(2))
     expire = housekeeping._expire_queue
 
-    async def fail_at_first(service: Any, connection: Any, member_id: UUID, group: str, *, page: int) -> int:
+    async def fail_at_first(service: Any, connection: Any, member_id: UUID, group: str, **how: Any) -> int:
         if member_id == stuck:
             raise TimeoutError
-        return await expire(service, connection, member_id, group, page=page)
+        return await expire(service, connection, member_id, group, **how)
 
     monkeypatch.setattr(housekeeping, "_expire_queue", fail_at_first)
     await publish(ACTIVITY, pain(stuck, 8), pain(other, 8))
@@ -165,9 +165,9 @@ async def test_who_has_waited_longest_comes_first_where_many_expire_at_once(
     monkeypatch.setattr(housekeeping, "EXPIRED_MAX", 1)
     expire, expired = housekeeping._expire_queue, list[UUID]()
 
-    async def note(service: Any, connection: Any, member_id: UUID, group: str, *, page: int) -> int:
+    async def note(service: Any, connection: Any, member_id: UUID, group: str, **how: Any) -> int:
         expired.append(member_id)
-        return await expire(service, connection, member_id, group, page=page)
+        return await expire(service, connection, member_id, group, **how)
 
     monkeypatch.setattr(housekeeping, "_expire_queue", note)
     members = [uuid4() for _ in range(3)]
@@ -282,7 +282,7 @@ async def test_what_fails_holds_up_no_expired_event_behind_it(
     subscription = replace(books.subscription(GROUP), run=run)
     books.readers = {**books.readers, GROUP: replace(books.readers[GROUP], subscription=subscription)}
     with pytest.raises(FromNextRelease):
-        await housekeeping.expire_waiting(cast(Any, Next(books.pool, books.readers)), {})
+        await housekeeping.expire_waiting(cast(Any, Next(books.pool, books.readers)), {}, lambda: False)
     assert sorted(looks) == sorted((*bad, good, long)), "each has one look in a round"
     rows = {row["member_id"]: (row["state"], row["reason"]) for row in await books.held()}
     assert rows[good] == ("dead", "waited-too-long")
