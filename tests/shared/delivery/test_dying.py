@@ -9,6 +9,7 @@ from typing import TypeAlias
 from uuid import uuid4
 
 import asyncpg
+import pytest
 
 from shared.database import Database, open_database
 from shared.dying import ATTEMPTS_MAX, DEATHS_MAX, run_with_care
@@ -63,6 +64,7 @@ async def test_a_killer_in_the_rest_of_a_long_queue_keeps_no_red_flag(
     assert flag["subject"] == str(flagged)
 
 
+@pytest.mark.timeout(240)
 async def test_a_killer_in_the_rest_of_a_long_queue_becomes_a_dead_letter(
     url: str, spawn_service: SpawnService, publish: Publish, watch: Watch
 ) -> None:
@@ -81,7 +83,7 @@ async def test_a_killer_in_the_rest_of_a_long_queue_becomes_a_dead_letter(
         return [tuple(row) for row in rows] == [(killer, "dead", "kills-the-process")]
 
     async with started_again(service):
-        await eventually(one_is_left, within=100)
+        await eventually(one_is_left, within=180)
         assert await watch.fetchval(COUNTED) == 0
 
 
@@ -114,6 +116,7 @@ async def test_a_timer_that_kills_keeps_no_red_flag(
     assert flag["subject"] == str(flagged)
 
 
+@pytest.mark.timeout(240)
 async def test_a_timer_that_kills_is_given_up_and_those_behind_it_run(
     url: str, spawn_service: SpawnService, watch: Watch
 ) -> None:
@@ -131,7 +134,7 @@ async def test_a_timer_that_kills_is_given_up_and_those_behind_it_run(
         return [tuple(row) for row in rows] == [("guilty", FAILURES_MAX)]
 
     async with started_again(service):
-        await eventually(one_is_left, within=100)
+        await eventually(one_is_left, within=180)
         assert await watch.fetchval(COUNTED) == 0
 
 
