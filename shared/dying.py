@@ -12,21 +12,19 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from shared.database import Database
-from shared.positions import forget_attempts, record_attempt, take_back_attempt
+from shared.positions import ATTEMPTS_MAX, forget_attempts, record_attempt, take_back_attempt
 from shared.telemetry import logger
 
 DEATHS_MAX = 3
 """So many processes may have died of it in a row. One that has begun a moment ago counts, too, as nobody knows yet: of
 many that are started at once some begin late."""
-ATTEMPTS_MAX = 3
-"""A timer or a held event whose process ended so often while it was run alone is not run again."""
 log = logger("service")
-Work: TypeAlias = Callable[[Callable[[], bool]], Awaitable[None]]
+CarefulWork: TypeAlias = Callable[[Callable[[], bool]], Awaitable[None]]
 """Given whether to be careful at the moment: too many have died soon after they began it, and this one has not lived
 long yet."""
 
 
-async def run_with_care(database: Database, *, name: str, work: Work, lives_after_s: float) -> None:
+async def run_with_care(database: Database, *, name: str, work: CarefulWork, lives_after_s: float) -> None:
     """Run background work for as long as the process lives. `lives_after_s`: who has run it for so long did not die of
     it; where too many did, it begins so much later."""
     place = (f"task {name}", "", 0, 0)  # beside the attempts at records, of no group's topic

@@ -71,6 +71,10 @@ FORGET_ATTEMPT = """
 delete from delivery.attempts where consumer_group = $1 and topic = $2 and partition = $3 and record_offset = $4
 """
 
+ATTEMPTS_MAX = 3
+"""What was begun this often and never ended is what kills the process: a record or a held event becomes a dead letter,
+a timer is given up."""
+
 
 @dataclass(frozen=True, slots=True)
 class Position:

@@ -25,8 +25,7 @@ from shared.broker import build_broker
 from shared.clock import Clock, monotonic, open_clock
 from shared.commands import Work, new_command
 from shared.database import TRANSIENT, Connection, Database, is_transient, open_database
-from shared.dying import Attempts, run_with_care
-from shared.dying import Work as CarefulWork
+from shared.dying import Attempts, CarefulWork, run_with_care
 from shared.ending import end_tasks
 from shared.events.catalogue import TOPIC_OF
 from shared.events.codec import Decoder
@@ -300,7 +299,7 @@ class Service:
             result = await self._run_due(counts=counts, attempts=Attempts(self.database) if is_careful() else None)
             for bug in result.bugs:
                 BUGS.labels("timers").inc()
-                log.error("a timer failed and is tried again later", bug=bug)
+                log.error("a timer failed", bug=bug)
             if result.run:
                 TIMERS_RUN.labels(self.name).inc(result.run)
                 EVENTS_PUBLISHED.labels("timers").inc(result.published)

@@ -21,7 +21,7 @@ from shared.lanes import Lane, RawChunk
 from shared.one_in_hand import OneInHand
 from shared.outcomes import Answer
 from shared.parking import Full, NoRoom, Room
-from shared.positions import record_attempt, take_back_attempt
+from shared.positions import ATTEMPTS_MAX, record_attempt, take_back_attempt
 from shared.replaying import Reader
 from shared.sharing import LOCK_PATIENCE, SHORT_PATIENCE, SMALL, Load, SharedTransactions
 from shared.telemetry import (
@@ -35,9 +35,6 @@ from shared.telemetry import (
     logger,
 )
 
-ATTEMPTS_MAX = 3
-"""A record that was begun this often and never ended is what kills the process: a dead letter. If that did not end
-either, it is one unread: to read it may be what it kills with."""
 TOO_LONG_MAX = 2
 """After a chunk has taken too long this often it is halved."""
 LONG_S = 15.0
@@ -111,7 +108,7 @@ class ChunkTaker:
                 async with self._attempt(lane, raw) if counted else nullcontext(0) as attempts:
                     killer = KILLER if attempts > ATTEMPTS_MAX else None
                     fault = UNSTORABLE if unstorable else killer
-                    is_read = attempts <= ATTEMPTS_MAX + 1
+                    is_read = attempts <= ATTEMPTS_MAX + 1  # to read it may be what it kills with
                     await self._try([Load(lane, raw)], isolated=isolated, fault=fault, is_read=is_read)
             except (BehindBase, PositionMissing):
                 raise

@@ -14,9 +14,8 @@ from shared.database import Connection, open_database
 from shared.events import PainReported
 from shared.intake import STALLED_STARTS_MAX
 from shared.outcomes import Outcomes
-from shared.positions import count_starts, ensure_positions, record_attempt, take_back_attempt
+from shared.positions import ATTEMPTS_MAX, count_starts, ensure_positions, record_attempt, take_back_attempt
 from shared.replaying import Reader, drain_queue
-from shared.taking import ATTEMPTS_MAX
 from tests.fixtures.services import Publish, RunService
 from tests.shared.delivery.books import GROUP, SAFETY, Books, take_one
 from tests.shared.delivery.conftest import RED_FLAG, effects_of, held, partition_of

@@ -12,8 +12,9 @@ import asyncpg
 import pytest
 
 from shared.database import Database, open_database
-from shared.dying import ATTEMPTS_MAX, DEATHS_MAX, run_with_care
+from shared.dying import DEATHS_MAX, run_with_care
 from shared.outcomes import Cause, Timer
+from shared.positions import ATTEMPTS_MAX
 from shared.suspect_timers import FAILURES_MAX
 from shared.timers import save_timers
 from tests.fixtures.eventually import eventually

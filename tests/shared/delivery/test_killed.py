@@ -14,8 +14,7 @@ from shared.events import PainReported
 from shared.intake import STALLED_STARTS_MAX
 from shared.migrating import migrate
 from shared.partitioning import key_of
-from shared.positions import count_starts, ensure_positions, record_attempt
-from shared.taking import ATTEMPTS_MAX
+from shared.positions import ATTEMPTS_MAX, count_starts, ensure_positions, record_attempt
 from tests.fixtures.databases import DatabaseFactory
 from tests.fixtures.eventually import eventually
 from tests.fixtures.processes import ServiceProcess, SpawnService

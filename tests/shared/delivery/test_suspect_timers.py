@@ -12,9 +12,10 @@ import pytest
 
 from shared import suspect_timers as runtime
 from shared.database import Connection, Database, is_transient
-from shared.dying import ATTEMPTS_MAX, Attempts
+from shared.dying import Attempts
 from shared.member_locks import claim_members, lock_members
 from shared.outcomes import Outcomes, Timer
+from shared.positions import ATTEMPTS_MAX
 from shared.suspect_timers import FAILURES_MAX, PAUSE_MAX_S, Caution
 from shared.timers import TimersRun
 from tests.shared.delivery.books import Books
