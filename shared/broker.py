@@ -30,6 +30,7 @@ def build_broker(settings: ServiceSettings) -> KafkaBroker:
             security = BaseSecurity(ssl_context=context, use_ssl=True)
     return KafkaBroker(
         settings.kafka_bootstrap.split(","),
+        client_id=options["client_id"],
         security=security,
         request_timeout_ms=(settings.session_timeout_s + LONGER_S) * 1000,
         apply_types=False,

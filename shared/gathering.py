@@ -7,6 +7,7 @@ subscription says, does so in its lane.
 """
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 from zlib import crc32
 
@@ -17,7 +18,7 @@ WINDOW_S = 0.2
 ALONE_MS = 100
 """A fetch that finds nothing is answered after this time. The client has one under way at a time: what was paused and
 may go on waits for it."""
-QUIET_MS = 400
+QUIET_MS = 1_000
 """Instead, where nothing came for a while."""
 TICK_S = 0.15
 """What may wait for company, while much comes, is taken at the next tick: in all partitions at once."""
@@ -55,6 +56,7 @@ class Gathering:
         self._wait_at_most(ALONE_MS)
         self._since, self._count = monotonic(), 0
         self._has_company, self._not_before = False, 0.0
+        self._hurried = asyncio.Event()
         self.expects = False
         """Whether what may wait for longer does."""
         self._ticks = 1
@@ -76,6 +78,10 @@ class Gathering:
         """How long a fetch that is sent now waits for company."""
         return max(0.0, self._not_before - monotonic())
 
+    def hurry(self) -> None:
+        """What may not wait is there to be fetched: the next fetch is sent at once, also one that waits."""
+        self._hurried.set()
+
     def patience_s(self) -> float:
         """How long what may wait does: not at all while little comes."""
         tick_s = self._ticks * TICK_S
@@ -86,9 +92,12 @@ class Gathering:
         nothing has come."""
         if (wait_s := self.gathers_for_s()) > 0:
             try:
-                await asyncio.sleep(wait_s)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(wait_s):
+                        await self._hurried.wait()
             except asyncio.CancelledError:
                 return False
+        self._hurried.clear()
         return await self._fetch(*request)
 
     def _wait_at_most(self, wait_ms: int) -> None:

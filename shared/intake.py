@@ -100,6 +100,8 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             one_in_hand=one_in_hand,
         )
         self.watch = Watch(self)
+        self.others: Sequence[Intake] = ()
+        """Of groups of this process that read the same topic and fetch less often: they hear of what comes here."""
         group = self.subscription.group
         PARTITIONS_PAUSED.labels(group).set_function(lambda: len(self.paused_by_alarm))
         PARTITIONS_FULL.labels(group).set_function(lambda: len(self.full()))
@@ -181,6 +183,15 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
                 self._background.add(asyncio.create_task(self._judge_gap(partition, lane, batch)))
             elif lane.waiting >= self._high:
                 self.consumer.pause(partition)  # a slow partition stops only itself
+            for other in self.others:
+                other.hear_of(partition, batch)
+
+    def hear_of(self, partition: TopicPartition, records: Sequence[ConsumerRecord]) -> None:
+        """Another group has received these. Where one may not wait in this group, it is fetched now, and not only when
+        its fetch has waited for company."""
+        lane = self.lanes.get(partition)
+        if lane is not None and self.gathering is not None and lane.misses(records):
+            self.gathering.hurry()
 
     async def _judge_gap(self, partition: TopicPartition, lane: Lane, batch: list[ConsumerRecord]) -> None:
         """A fresh fetch begins after the lane's end. Transactions leave such gaps; but where the log no longer holds
@@ -376,3 +387,12 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         """Machine time since which some chunk has been failing, or None."""
         times = [lane.retrying_since for lane in self.lanes.values() if lane.retrying_since is not None]
         return min(times, default=None)
+
+
+def introduce(intakes: Sequence[Intake]) -> None:
+    """Safety groups hear of what a quicker group of their topic receives, so that they need not fetch as often for a
+    red flag not to wait."""
+    safety = [one for one in intakes if one.subscription.stateless]
+    for intake in intakes:
+        topic, gather_ms = intake.subscription.topic, intake.subscription.gather_ms
+        intake.others = [o for o in safety if o.subscription.topic == topic and o.subscription.gather_ms > gather_ms]

@@ -1,6 +1,8 @@
 """How every part of a service reaches Kafka: addresses and security."""
 
 import asyncio
+import os
+import socket
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +19,13 @@ LOOK_S = 3.0
 
 def client_options(settings: ServiceSettings) -> dict[str, Any]:
     """Connection options that aiokafka's consumer, producer and admin client share."""
-    return {"bootstrap_servers": settings.kafka_bootstrap, **kafka_security(settings)}
+    return {"bootstrap_servers": settings.kafka_bootstrap, "client_id": _client_id(), **kafka_security(settings)}
+
+
+def _client_id() -> str:
+    """The same for all clients of a process. A broker begins a group member's name with it, and partitions are shared
+    out in the order of these names: groups of a topic that the same processes read have the same partitions there."""
+    return f"careloop-{socket.gethostname()}-{os.getpid()}"
 
 
 def new_producer(settings: ServiceSettings) -> AIOKafkaProducer:

@@ -87,6 +87,10 @@ class Lane:
             self._hurried.set()
         return "taken"
 
+    def misses(self, records: Sequence[ConsumerRecord]) -> bool:
+        """Whether one of these records of its partition, which it has not received yet, may not wait."""
+        return any(one.offset >= self.end and not self._patient(one.value or b"") for one in records)
+
     def _end_of_hurried(self, records: Sequence[ConsumerRecord]) -> int | None:
         """After the last of these records that may not wait; None where each may."""
         return next((one.offset + 1 for one in reversed(records) if not self._patient(one.value or b"")), None)

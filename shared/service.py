@@ -33,7 +33,7 @@ from shared.health import health_routes
 from shared.hosting import Health, Pending
 from shared.housekeeping import count_held, expire_waiting, forget_old, tell_lag
 from shared.http import Problem, install_problems
-from shared.intake import Intake
+from shared.intake import Intake, introduce
 from shared.isolating import describe_bug
 from shared.lag import LogEnds, Place, Positions, Unread
 from shared.member_locks import lock_members
@@ -259,6 +259,7 @@ class Service:
         while True:
             self.broker = build_broker(self.settings)
             self.intakes = [self._new_intake(reader) for reader in self.readers.values()]
+            introduce(self.intakes)
             for intake in self.intakes:
                 intake.subscribe(self.broker)
             try:

@@ -66,7 +66,8 @@ class Subscription:
 
     gather_ms: int = 30
     """How long a fetch waits for company while much comes. Less where somebody waits for what comes of it; a fetch
-    costs the broker and this process more than what it brings."""
+    costs the broker and this process more than what it brings. A safety group that is told of what may not wait, by a
+    group of its topic that fetches more often, need not fetch often itself."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "run", without_panics(self.run))

@@ -59,7 +59,7 @@ SUBSCRIPTIONS = (
         run=raise_safety_alerts,
         events=(SafetyFlagged,),
         stateless=True,
-        gather_ms=15,
+        gather_ms=50,  # messaging.plans tells it of a red flag
         patient=all_but(SafetyFlagged, topic="careloop.plans"),
     ),
     # Our own events come back for the timeline and the feed.

@@ -85,7 +85,11 @@ def reports_nothing(value: bytes) -> bool:
 
 
 def build(
-    settings: ServiceSettings, *, activity: EventHandler = follow_activity, safety: EventHandler = raise_red_flags
+    settings: ServiceSettings,
+    *,
+    activity: EventHandler = follow_activity,
+    safety: EventHandler = raise_red_flags,
+    safety_gathers_ms: int = 30,
 ) -> Service:
     return Service(
         name="probe",
@@ -99,6 +103,7 @@ def build(
                 events=(PainReported,),
                 stateless=True,
                 patient=reports_nothing,
+                gather_ms=safety_gathers_ms,
             ),
             Subscription(topic=MEMBERS, group="probe.members", run=follow_members, events=(MemberPaused,)),
         ],

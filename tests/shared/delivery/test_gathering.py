@@ -1,6 +1,7 @@
 """A fetch waits for company while much comes, and only then."""
 
 import asyncio
+from functools import partial
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
@@ -11,9 +12,10 @@ import pytest
 from shared import gathering
 from shared.clock import monotonic
 from shared.gathering import ALONE_MS, QUIET_MS, TICK_S, TICKS_MAX, Gathering
+from shared.intake import Intake
 from tests.fixtures.eventually import eventually
-from tests.fixtures.services import Consume, Publish, RunningService
-from tests.shared.delivery.probe import ACTIVITY, pain
+from tests.fixtures.services import Consume, Publish, RunningService, RunService
+from tests.shared.delivery.probe import ACTIVITY, build, pain
 
 
 class Fetcher(SimpleNamespace):
@@ -94,25 +96,39 @@ def test_the_fewer_come_the_longer_the_company_is_waited_for(
     assert {later - sooner for sooner, later in pairwise(taken)} == {1}, "it begins anew"
 
 
-async def test_a_fetch_that_gathers_is_sent_later_and_one_that_is_cancelled_brings_nothing(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    slept: list[float] = []
-
-    async def sleep(seconds: float) -> None:
-        slept.append(seconds)
-        if len(slept) > 1:
-            raise asyncio.CancelledError
-
-    monkeypatch.setattr(gathering, "asyncio", SimpleNamespace(sleep=sleep, CancelledError=asyncio.CancelledError))
+async def test_a_fetch_that_gathers_is_sent_later_and_one_that_is_cancelled_brings_nothing() -> None:
     fetcher = Fetcher()
     one = Gathering(fetcher, gather_ms=30)
     assert await fetcher._proc_fetch_request("assignment", 1, "request") == ("assignment", 1, "request")
-    assert slept == []
-    one._not_before = monotonic() + 0.03
+    began = monotonic()
+    one._not_before = began + 0.03
     assert await fetcher._proc_fetch_request("assignment", 1, "request") == ("assignment", 1, "request")
-    assert slept == [pytest.approx(0.03, abs=0.02)]
-    assert await fetcher._proc_fetch_request("assignment", 1, "request") is False, "as the client's own"
+    assert monotonic() >= began + 0.03
+    one._not_before = monotonic() + 3600
+    waiting = asyncio.create_task(fetcher._proc_fetch_request("assignment", 1, "request"))
+    done, _ = await asyncio.wait([waiting], timeout=0.05)
+    assert not done
+    waiting.cancel()
+    assert await waiting is False, "as the client's own"
+
+
+async def test_what_hurries_ends_the_wait_of_the_fetch_that_waits_or_of_the_next_one() -> None:
+    fetcher = Fetcher()
+    one = Gathering(fetcher, gather_ms=30)
+    one._not_before = monotonic() + 3600
+    waiting = asyncio.create_task(fetcher._proc_fetch_request("assignment", 1, "first"))
+    done, _ = await asyncio.wait([waiting], timeout=0.05)
+    assert not done
+    one.hurry()
+    async with asyncio.timeout(20):
+        assert (await waiting)[-1] == "first"
+        one.hurry()  # while one is under way, that may not bring it
+        assert (await fetcher._proc_fetch_request("assignment", 1, "second"))[-1] == "second"
+    third = asyncio.create_task(fetcher._proc_fetch_request("assignment", 1, "third"))
+    done, _ = await asyncio.wait([third], timeout=0.05)
+    assert not done, "it hurries once"
+    third.cancel()
+    await asyncio.wait([third])
 
 
 @pytest.mark.parametrize("missing", ["_fetch_max_wait_ms", "_proc_fetch_request"])
@@ -173,3 +189,32 @@ async def test_what_may_wait_does_until_what_may_not_comes(
     told = await consume("careloop.plans", count=3)
     assert sorted(event["type"].split(".")[2] for event in told) == ["pain", "pain", "safety"]
     assert waiting() == 0
+
+
+async def test_a_safety_group_hears_of_a_red_flag_from_a_group_that_fetches_more_often(
+    run_service: RunService, probe_url: str, publish: Publish
+) -> None:
+    """Given that much comes, and a safety group that fetches once an hour then, when a red flag comes it is fetched at
+    once, and what is calm is not."""
+    slow = partial(build, safety_gathers_ms=3_600_000)
+    async with run_service(slow, name="probe", database_url=probe_url) as probe:
+        by_group = {one.subscription.group: one for one in probe.service.intakes}
+        safety, activity = by_group["probe.safety"], by_group["probe.activity"]
+        gathering = safety.gathering
+        assert gathering is not None
+
+        def taken(intake: Intake) -> int:
+            return sum(lane.taken for lane in intake.lanes.values())
+
+        async def it_waits() -> bool:
+            await publish(ACTIVITY, *(pain(uuid4(), 1) for _ in range(20)))
+            return gathering.gathers_for_s() > 3_000
+
+        await eventually(it_waits, within=20)
+        await eventually(lambda: all(lane.idle for one in (safety, activity) for lane in one.lanes.values()))
+        before, ahead = taken(safety), taken(activity)
+        await publish(ACTIVITY, pain(uuid4(), 1))
+        await eventually(lambda: taken(activity) > ahead, within=20)
+        assert taken(safety) == before
+        await publish(ACTIVITY, pain(uuid4(), 1, findings=("chest-pain-breathless",)))
+        await eventually(lambda: taken(safety) == taken(activity) > ahead + 1, within=20)
