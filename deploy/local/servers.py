@@ -61,6 +61,7 @@ class ServerChoices:
     valkey_url: str | None = None
     postgres_connections_max: int = 200
     kafka_heap_mb: int = 512
+    kafka_is_optimised: bool = False
 
     @property
     def embedded(self) -> tuple[str, ...]:
@@ -127,7 +128,9 @@ class EmbeddedServers:
         await in_daemon_thread(lambda: kafka.prepare_kafka(software, folder))
         await self._train_java(software)
         port = require_free_port(self.choices.kafka_port, what="Kafka", setting="CARELOOP_KAFKA_PORT")
-        settings = kafka.KafkaSettings(port=port, heap_mb=self.choices.kafka_heap_mb)
+        settings = kafka.KafkaSettings(
+            port=port, heap_mb=self.choices.kafka_heap_mb, is_optimised=self.choices.kafka_is_optimised
+        )
         bootstrap = f"{HOST}:{port}"
 
         async def launch() -> None:

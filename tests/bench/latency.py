@@ -21,7 +21,7 @@ from tests.bench.stage import Stage
 
 RATE = int(os.environ.get("RATE", "500"))
 SECONDS = 20
-WARM_S = 15
+WARM_S = 45
 """Before it counts: a broker that has just started still compiles itself. The profile is of this time."""
 EVERY = 25
 """One session in so many hurts enough for an alert; its member has no other."""
