@@ -25,8 +25,9 @@ from shared.positions import Counts, advancing_positions, lock_positions, sum_co
 from shared.subscriptions import Subscription
 from shared.writing import write, write_early
 
-SettleWaiting = Callable[[Connection, Sequence[UUID], datetime], Awaitable[int]]
-"""Takes what waited for something that this transaction may have brought; how many events it published."""
+SettleWaiting = Callable[..., Awaitable[int]]
+"""(connection, member_ids, now, *, with_care=False): takes what waited for something that this transaction may have
+brought; how many events it published. `with_care` leaves it for later (shared/replaying.py)."""
 
 
 class PositionMissing(Exception):

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from shared.database import Database
+from shared.database import Connection, Database
 from shared.positions import ATTEMPTS_MAX, forget_attempts, record_attempt, take_back_attempt
 from shared.telemetry import logger
 
@@ -64,15 +64,19 @@ class Attempts:
     database: Database
 
     @asynccontextmanager
-    async def at(self, name: str) -> AsyncIterator[bool]:
-        """Around one attempt: whether to make it. Not where nobody heard again of those before it. One that ends,
-        however it does, counts no more."""
+    async def at(self, name: str, *, within: Connection) -> AsyncIterator[bool]:
+        """Around one attempt `within` a transaction: whether to make it. Not where nobody heard again of those before
+        it; the transaction that gives it up then forgets them. One that ends, however it does, counts no more."""
         place = (name, "", 0, 0)
         async with self.database.acquire(timeout=5) as connection:
             may_run = await record_attempt(connection, *place) <= ATTEMPTS_MAX
+        if not may_run:
+            yield False
+            await forget_attempts(within, *place)
+            return
         end = take_back_attempt
         try:
-            yield may_run
+            yield True
             end = forget_attempts
         finally:
             await asyncio.shield(self._end(end, place))

@@ -121,7 +121,7 @@ async def _expire_queue(
         head = await _find_head(connection, reader, member_id)
         if head is None:
             return 0  # somebody has taken it meanwhile
-        async with attempts.at(f"held {head.held_id}") as may_run:
+        async with attempts.at(f"held {head.held_id}", within=connection) as may_run:
             if not may_run:
                 await _condemn(connection, head, KILLER.reason, KILLER.detail)
                 log.error("an event ended its process and became a dead letter", group=group)

@@ -22,6 +22,7 @@ from shared.held_events import (
     HeldEvent,
     Mark,
     exchange_identities,
+    leave_awaited,
     load_awaited,
     load_queues,
     mark_held,
@@ -105,9 +106,16 @@ async def settle_waiting(
     readers: Mapping[str, Reader],
     service: str,
     besides: QueueKey | None = None,
+    with_care: bool = False,
 ) -> int:
     """Try the queues of these members whose head waits, a page of each at most; how many events that published.
-    `besides` is a queue that somebody else takes. The caller holds the locks."""
+    `besides` is a queue that somebody else takes. `with_care`, where processes die of what is done in the caller's
+    transaction: it is left to who takes the rest of long queues, as what kills may be in there. The caller holds the
+    locks."""
+    if with_care:
+        left_behind = await leave_awaited(connection, member_ids, groups=list(readers), now=now)
+        await record_outcomes(connection, dict.fromkeys(left_behind, ("waiting", LONG_QUEUE)))
+        return 0
     published, left = 0, {besides}
     for _ in range(ROUNDS_MAX):
         taken = 0

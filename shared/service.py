@@ -151,11 +151,14 @@ class Service:
             published += await self.settle_waiting(connection, list(member_ids), work.now)
         self.committed(published, urgent=any(draft.urgent for draft in work.outcomes.published))
 
-    async def settle_waiting(self, connection: Connection, member_ids: Sequence[UUID], now: datetime) -> int:
-        """Take what waited for something that this transaction may have brought."""
+    async def settle_waiting(
+        self, connection: Connection, member_ids: Sequence[UUID], now: datetime, *, with_care: bool = False
+    ) -> int:
+        """Take what waited for something that this transaction may have brought; `with_care`, leave it for later."""
         if not member_ids or not self.readers:
             return 0
-        return await settle_waiting(connection, member_ids, now, readers=self.readers, service=self.name)
+        settle = partial(settle_waiting, readers=self.readers, service=self.name)
+        return await settle(connection, member_ids, now, with_care=with_care)
 
     async def find_unread(self, positions: Positions, *, at_once: bool = True) -> dict[Place, Unread]:
         """Where something lies between these positions and the end of the log (shared/lag.py)."""

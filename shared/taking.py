@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -109,7 +110,9 @@ class ChunkTaker:
                     killer = KILLER if attempts > ATTEMPTS_MAX else None
                     fault = UNSTORABLE if unstorable else killer
                     is_read = attempts <= ATTEMPTS_MAX + 1  # to read it may be what it kills with
-                    await self._try([Load(lane, raw)], isolated=isolated, fault=fault, is_read=is_read)
+                    await self._try(
+                        [Load(lane, raw)], isolated=isolated, fault=fault, is_read=is_read, with_care=counted
+                    )
             except (BehindBase, PositionMissing):
                 raise
             except NoRoom as found:
@@ -169,6 +172,7 @@ class ChunkTaker:
         isolated: bool = False,
         fault: Fault | None = None,
         is_read: bool = True,
+        with_care: bool = False,
         lock_timeout: str = LOCK_TIMEOUT,
     ) -> None:
         """Take these chunks in one transaction. `fault`: what the first record of each is condemned for, whatever it
@@ -183,7 +187,7 @@ class ChunkTaker:
                     chunks,
                     service=self.service,
                     now=self.clock.now,
-                    settle_waiting=self.settle_waiting,
+                    settle_waiting=partial(self.settle_waiting, with_care=True) if with_care else self.settle_waiting,
                     isolated=isolated,
                     room=self.room,
                     lock_timeout=lock_timeout,

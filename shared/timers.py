@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 from uuid import UUID
 
@@ -235,7 +236,7 @@ async def run_timers(
     *,
     service: str,
     now: datetime,
-    settle_waiting: Callable[[Connection, Sequence[UUID], datetime], Awaitable[int]],
+    settle_waiting: Callable[..., Awaitable[int]],
     caution: Caution | None = None,
     attempts: Attempts | None = None,
 ) -> TimersRun:
@@ -259,14 +260,16 @@ async def run_timers(
         await batch.condemn(claimed, caution)
         return batch.result
     refs = [one.ref for one in claimed]
-    async with attempts.at(f"timer {' '.join(refs[0])}") if attempts is not None else nullcontext(True) as may_run:
+    alone = f"timer {' '.join(refs[0])}"
+    async with attempts.at(alone, within=connection) if attempts is not None else nullcontext(True) as may_run:
         if not may_run:
             await batch.give_up(claimed)
             return batch.result
         try:
             await batch.run(claimed)
             members = list({one.timer.member_id for one in claimed})
-            batch.result.published += await settle_waiting(connection, members, now)
+            settle = settle_waiting if attempts is None else partial(settle_waiting, with_care=True)
+            batch.result.published += await settle(connection, members, now)
         except Exception as error:
             caution.note_failure(turn, refs, error, took_s=monotonic() - began)
             raise

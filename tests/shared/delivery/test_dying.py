@@ -13,6 +13,7 @@ import pytest
 
 from shared.database import Database, open_database
 from shared.dying import DEATHS_MAX, run_with_care
+from shared.intake import STALLED_STARTS_MAX
 from shared.outcomes import Cause, Timer
 from shared.positions import ATTEMPTS_MAX
 from shared.suspect_timers import FAILURES_MAX
@@ -20,7 +21,7 @@ from shared.timers import save_timers
 from tests.fixtures.eventually import eventually
 from tests.fixtures.processes import ServiceProcess, SpawnService
 from tests.fixtures.services import Consume, Publish
-from tests.shared.delivery.probe import ACTIVITY, pain
+from tests.shared.delivery.probe import ACTIVITY, MEMBERS, pain, paused
 from tests.shared.delivery.test_killed import url, watch
 
 __all__ = ["url", "watch"]
@@ -29,6 +30,7 @@ REST_OF_A_LONG_QUEUE = """
 update delivery.held_events set state = 'waiting', reason = 'long-queue', expires_at = now()
 where held_id = (select min(held_id) from delivery.held_events)
 """
+BEGUN_IN_VAIN = "update delivery.positions set stalled_starts = $1 where consumer_group = 'probe.members'"
 QUEUED = "select count(*) from delivery.held_events"
 COUNTED = "select count(*) from delivery.attempts where consumer_group like 'timer %' or consumer_group like 'held %'"
 ATTEMPTS = "select coalesce(sum(attempts), 0)::int from delivery.attempts where consumer_group like 'task %'"
@@ -85,6 +87,40 @@ async def test_a_killer_in_the_rest_of_a_long_queue_becomes_a_dead_letter(
 
     async with started_again(service):
         await eventually(one_is_left, within=180)
+        assert await watch.fetchval(COUNTED) == 0
+
+
+@pytest.mark.timeout(300)
+async def test_a_killer_that_waits_becomes_a_dead_letter_and_not_what_it_waits_for(
+    url: str, spawn_service: SpawnService, publish: Publish, watch: Watch
+) -> None:
+    """Given an event that waits for its member and then kills, when the member comes then that takes effect."""
+    member = uuid4()
+    service = spawn_service("tests.shared.delivery.killing_later", database_url=url, session_timeout_s=6)
+    await service.start()
+    await publish(ACTIVITY, pain(member, 8))
+    await eventually(lambda: watch.fetchval(QUEUED))
+    await publish(MEMBERS, paused(member))
+    await service.ended(within=30)
+    # As if two more had died of it, and three of that event alone.
+    await watch.execute(BEGUN_IN_VAIN, STALLED_STARTS_MAX)
+    await watch.execute("update delivery.attempts set attempts = $1", DEATHS_MAX)
+    (killer,) = await watch.fetch("select held_id, state from delivery.held_events")
+    assert killer["state"] == "waiting"
+    await watch.execute(
+        "insert into delivery.attempts values ($1, '', 0, 0, $2)", f"held {killer['held_id']}", ATTEMPTS_MAX
+    )
+
+    async def it_is_known() -> bool:
+        return bool(await watch.fetchval("select exists (select from known_members where member_id = $1)", member))
+
+    async def it_is_dead() -> bool:
+        rows = await watch.fetch("select held_id, state, reason from delivery.held_events")
+        return [tuple(row) for row in rows] == [(killer["held_id"], "dead", "kills-the-process")]
+
+    async with started_again(service):
+        await eventually(it_is_known, within=60)
+        await eventually(it_is_dead, within=180)
         assert await watch.fetchval(COUNTED) == 0
 
 

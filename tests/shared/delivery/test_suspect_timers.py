@@ -279,3 +279,42 @@ async def test_where_processes_die_of_timers_each_is_run_alone_and_an_attempt_th
     for _ in range(ATTEMPTS_MAX):
         await turn()
     assert await rows_of(pool) == await count() == {}
+
+
+async def test_a_timer_that_is_given_up_is_given_up_once_that_is_committed(pool: Database, no_pauses: None) -> None:
+    """Where that fails it is not run again: the attempts at it are not forgotten."""
+    await save(pool, timer(uuid4(), "a", due_in_s=-9))
+    journal, caution, attempts = Journal(), Caution(), Attempts(pool)
+    await pool.execute("insert into delivery.attempts values ('timer probe a', '', 0, 0, $1)", ATTEMPTS_MAX)
+
+    async def give_up(*, fails: bool) -> None:
+        async with pool.acquire() as connection, connection.transaction():
+            await run_claim(connection, journal, caution, attempts=attempts)
+            if fails:
+                raise ConnectionResetError
+
+    with pytest.raises(ConnectionResetError):
+        await give_up(fails=True)
+    assert await pool.fetchval("select failures from delivery.timers") == 0
+    assert await pool.fetchval("select attempts from delivery.attempts") > ATTEMPTS_MAX
+    await give_up(fails=False)
+    assert await pool.fetchval("select failures from delivery.timers") == FAILURES_MAX
+    assert journal.began == []
+    assert await pool.fetchval("select count(*) from delivery.attempts") == 0
+
+
+async def test_what_a_timer_brings_is_left_for_later_where_processes_die_of_timers(
+    pool: Database, no_pauses: None
+) -> None:
+    """What waited for it may be what kills."""
+    await save(pool, timer(uuid4(), "a", due_in_s=-9), timer(uuid4(), "b", due_in_s=-8))
+    told: list[bool] = []
+
+    async def settle(*_: object, with_care: bool = False) -> int:
+        told.append(with_care)
+        return 0
+
+    for attempts in (Attempts(pool), None):
+        async with pool.acquire() as connection, connection.transaction():
+            await run_claim(connection, Journal(), Caution(), settle=settle, attempts=attempts)
+    assert told == [True, False]

@@ -60,7 +60,7 @@ async def raise_bug(connection: Connection, outcomes: Outcomes, timer: Timer) ->
     raise ValueError(timer.key)
 
 
-async def nothing_waits(*_: object) -> int:
+async def nothing_waits(*_: object, with_care: bool = False) -> int:
     return 0
 
 
@@ -73,7 +73,7 @@ async def run_claim(
     journal: Journal,
     caution: Caution,
     now: datetime = NOW,
-    settle: Callable[[Connection, Sequence[UUID], datetime], Awaitable[int]] = nothing_waits,
+    settle: Callable[..., Awaitable[int]] = nothing_waits,
     attempts: Attempts | None = None,
 ) -> TimersRun:
     handlers = {"probe": journal}
