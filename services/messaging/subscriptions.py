@@ -43,7 +43,7 @@ SUBSCRIPTIONS = (
     ),
     Subscription(topic="careloop.contacts", group="messaging.contacts", run=follow_contacts),
     Subscription(
-        topic="careloop.activity", group="messaging.activity", run=follow_activity, patient=everything, gather_ms=100
+        topic="careloop.activity", group="messaging.activity", run=follow_activity, patient=everything, gather_ms=150
     ),
     Subscription(
         topic="careloop.plans",
@@ -59,7 +59,7 @@ SUBSCRIPTIONS = (
         run=raise_safety_alerts,
         events=(SafetyFlagged,),
         stateless=True,
-        gather_ms=50,  # messaging.plans tells it of a red flag
+        gather_ms=150,  # messaging.plans tells it of a red flag
         patient=all_but(SafetyFlagged, topic="careloop.plans"),
     ),
     # Our own events come back for the timeline and the feed.
@@ -69,7 +69,7 @@ SUBSCRIPTIONS = (
         group="messaging.conversations",
         run=follow_conversations,
         patient=everything,
-        gather_ms=100,
+        gather_ms=150,
     ),
     Subscription(topic="careloop.notifications", group="messaging.notifications", run=follow_notifications),
 )

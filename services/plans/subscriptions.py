@@ -41,7 +41,7 @@ SUBSCRIPTIONS: Final = (
         run=raise_red_flags,
         stateless=True,
         patient=reports_no_findings,
-        gather_ms=50,  # the group above tells it of a red flag
+        gather_ms=150,  # the group above tells it of a red flag
     ),
     Subscription(topic="careloop.visits", group="plans.visits", run=follow_visits, events=(VisitCompleted,)),
 )
