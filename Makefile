@@ -3,7 +3,8 @@
 # make check  what CI checks beside the tests: format, lint, types, the imports between packages
 # make chaos  kills and hurts everything for MINUTES=30 with SEED=n, then looks for what is lost or doubled
 # make chaos-mutants  undoes the delivery protocol sentence by sentence: chaos must catch each
-# make bench  measures speed, prints a table, writes build/bench.json (JOBS="consume relay", RECORDS, ROUNDS, SOAK_S, PEERS=1)
+# make bench  measures speed, prints a table, writes build/bench.json (JOBS="consume relay", RECORDS, ROUNDS, SOAK_S, PEERS=1,
+#             BESIDE=folder of another checkout, whose services take turns with ours in latency)
 # make clean  removes caches and what was built; data (.careloop) and downloads stay
 #
 # All paths are relative, so that a clone in a path with a space works.

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import httpx
@@ -64,7 +65,8 @@ def make_coach() -> Practitioner:
 
 
 @asynccontextmanager
-async def open_clinic(stage: Stage) -> AsyncIterator[Clinic]:
+async def open_clinic(stage: Stage, folder: Path | None = None) -> AsyncIterator[Clinic]:
+    """`folder`: of another checkout, whose services these are."""
     namespace, tokens = new_namespace(), Tokens()
     for topic in TOPICS:
         await make_topic(stage.servers.kafka_bootstrap, namespace, topic.name)
@@ -76,7 +78,9 @@ async def open_clinic(stage: Stage) -> AsyncIterator[Clinic]:
                 namespace, await stage.database(service), CARELOOP_PORT=str(ports[service]),
                 BENCH_JWKS=json.dumps(tokens.jwks),
             )  # fmt: skip
-            started = await stack.enter_async_context(program("tests.bench.with_keys", environment, service))
+            started = await stack.enter_async_context(
+                program("tests.bench.with_keys", environment, service, folder=folder)
+            )
             pids[service] = started.pid
         for port in ports.values():
             await is_ready(port)

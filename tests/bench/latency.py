@@ -3,16 +3,19 @@
 import asyncio
 import os
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack, nullcontext
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 from uuid import UUID, uuid4
 
 import orjson
 import psutil
 
 from shared.clock import monotonic
+from shared.events.vocabulary import Practitioner
 from tests.bench.clinic import Clinic, make_coach, open_clinic
 from tests.bench.job import TOPIC
 from tests.bench.profiles import describe_profile
@@ -28,6 +31,9 @@ EVERY = 25
 QUIET = 1_000
 TICK_S = 0.01
 WAIT_S = 30.0
+BESIDE = os.environ.get("BESIDE")
+"""Folder of another checkout, such as the commit before: its services take turns with ours, round for round on the same
+servers, as what an hour does to a machine is more than what is compared."""
 
 
 class Round(NamedTuple):
@@ -38,44 +44,99 @@ class Round(NamedTuple):
     """Processor seconds, by who spent them."""
 
 
-async def contest(stage: Stage) -> dict[str, Any]:
-    """p50 and p99 over the alerts of each round; of the rounds the medians."""
-    rounds: list[Round] = []
-    profile = Path("build/bench-latency.txt")
-    async with open_clinic(stage) as clinic:
+@dataclass
+class _Contestant:
+    clinic: Clinic
+    coach: Practitioner
+    quiet: list[UUID]
+    warming: list[UUID]
+    hurting: list[list[UUID]]
+    """Members with an alert, by round."""
+    rounds: list[Round] = field(default_factory=list)
+
+    @classmethod
+    async def enter(cls, clinic: Clinic, rounds: int) -> Self:
         coach, other = make_coach(), make_coach()
         quiet, warming = [uuid4() for _ in range(QUIET)], [uuid4() for _ in range(RATE * WARM_S // EVERY)]
-        hurting = [[uuid4() for _ in range(RATE * SECONDS // EVERY)] for _ in range(stage.rounds)]
+        hurting = [[uuid4() for _ in range(RATE * SECONDS // EVERY)] for _ in range(rounds)]
         await clinic.enrol([member for members in hurting for member in members], coach=coach)
         await clinic.enrol([*quiet, *warming], coach=other)
         await clinic.settled()
-        with describe_profile(clinic.pids["messaging"], profile):
-            await _publish(clinic, warming, quiet, seconds=WARM_S, first=0)
-        await clinic.settled()
+        return cls(clinic, coach, quiet, warming, hurting)
+
+    def median(self) -> tuple[float, float]:
+        """p50 and p99, each the median over the rounds."""
+        p50, p99 = (round(statistics.median(found), 1) for found in zip(*(one[:2] for one in self.rounds), strict=True))
+        return p50, p99
+
+    def spent(self) -> dict[str, float]:
+        """Processor seconds, by who spent them."""
+        return {name: sum(one.spent[name] for one in self.rounds) for name in self.rounds[0].spent}
+
+
+async def contest(stage: Stage) -> dict[str, Any]:
+    """p50 and p99 over the alerts of each round; of the rounds the medians."""
+    profile = Path("build/bench-latency.txt")
+    async with AsyncExitStack() as stack:
+        folders = [None, *([Path(BESIDE)] if BESIDE else [])]
+        clinics = [await stack.enter_async_context(open_clinic(stage, folder)) for folder in folders]
+        contestants = [await _Contestant.enter(clinic, stage.rounds) for clinic in clinics]
+        for one in contestants:
+            with describe_profile(one.clinic.pids["messaging"], profile) if one is contestants[0] else nullcontext():
+                await _publish(one.clinic, one.warming, one.quiet, seconds=WARM_S, first=0)
+            await one.clinic.settled()
         await stage.rest()
-        for number, members in enumerate(hurting):
-            await clinic.settled()
+        for number in range(stage.rounds):
             first = RATE * (WARM_S + number * SECONDS)
-            rounds.append(await _round(stage, clinic, coach.practitioner_id, members, quiet, first=first))
-    p50, p99 = (round(statistics.median(found), 1) for found in zip(*(one[:2] for one in rounds), strict=True))
-    seconds, sessions = sum(one.seconds for one in rounds), len(rounds) * RATE * SECONDS
-    cpu = {name: sum(one.spent[name] for one in rounds) for name in rounds[0].spent}
-    each = [f"{one.p50_ms:.1f} / {one.p99_ms:.1f}" for one in rounds]
+            for one in contestants if number % 2 == 0 else reversed(contestants):
+                await one.clinic.settled()
+                members = one.hurting[number]
+                one.rounds.append(
+                    await _round(stage, one.clinic, one.coach.practitioner_id, members, one.quiet, first=first)
+                )
+    return {**_row(contestants[0], stage), "profile": str(profile), **_beside(contestants)}
+
+
+def _row(ours: _Contestant, stage: Stage) -> dict[str, Any]:
+    (p50, p99), cpu = ours.median(), ours.spent()
+    seconds, sessions = sum(one.seconds for one in ours.rounds), stage.rounds * RATE * SECONDS
+    each = [f"{one.p50_ms:.1f} / {one.p99_ms:.1f}" for one in ours.rounds]
     return {
         "name": "latency",
         "unit": "ms p50",
         "ours": p50,
         "p50_ms": p50,
         "p99_ms": p99,
-        "rounds": [{"p50_ms": round(one.p50_ms, 1), "p99_ms": round(one.p99_ms, 1)} for one in rounds],
+        "rounds": [{"p50_ms": round(one.p50_ms, 1), "p99_ms": round(one.p99_ms, 1)} for one in ours.rounds],
         "beside": {"p99_ms": p99, "events_per_s": RATE},
         "mark": "20 / 80",
-        "cpu_s_per_million": round(sum(used for name, used in cpu.items() if name != "apps") / sessions * 1e6),
+        "cpu_s_per_million": round(_of_all(cpu) / sessions * 1e6),
         "limited_by": "five hops (broker, plans, relay, messaging, feed); of one processor "
         + ", ".join(f"{name} {used / seconds:.0%}" for name, used in cpu.items())
         + f"; p50 / p99 of each round: {', '.join(each)}",
-        "profile": str(profile),
     }
+
+
+def _beside(contestants: Sequence[_Contestant]) -> dict[str, Any]:
+    """How the other checkout did, and ours against it, as medians of the ratios of the rounds; nothing without one."""
+    ours, *others = contestants
+    if not others:
+        return {}
+    (other,) = others
+    p50, p99 = other.median()
+    pairs = list(zip(ours.rounds, other.rounds, strict=True))
+    ratio = statistics.median(one.p50_ms / beside.p50_ms for one, beside in pairs)
+    spent = statistics.median(_of_all(one.spent) / _of_all(beside.spent) for one, beside in pairs)
+    return {
+        "beside": {"p99_ms": ours.median()[1], "events_per_s": RATE, "beside_p50_ms": p50, "beside_p99_ms": p99},
+        "ratio": round(ratio, 2),
+        "ratio_of_processor_time": round(spent, 2),
+    }
+
+
+def _of_all(spent: Mapping[str, float]) -> float:
+    """Processor seconds without those of the apps."""
+    return sum(used for name, used in spent.items() if name != "apps")
 
 
 async def _round(

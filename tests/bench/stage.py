@@ -142,11 +142,11 @@ async def open_stage(*, records: int, rounds: int) -> AsyncIterator[Stage]:
 
 @asynccontextmanager
 async def program(
-    module: str, environment: Mapping[str, str], *arguments: str
+    module: str, environment: Mapping[str, str], *arguments: str, folder: Path | None = None
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A Python module as a process of its own, killed at the end."""
+    """A Python module, of the checkout in `folder` if given, as a process of its own, killed at the end."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", module, *arguments, env=environment, stdout=asyncio.subprocess.PIPE
+        sys.executable, "-m", module, *arguments, env=environment, stdout=asyncio.subprocess.PIPE, cwd=folder
     )
     try:
         yield process
