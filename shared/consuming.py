@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Protocol
 from uuid import UUID
 
 from shared.arrivals import IDENTITY_CONFLICT, KILLER, REJECTED, Arrival, identity_of_place, to_held
@@ -25,9 +26,14 @@ from shared.positions import Counts, advancing_positions, lock_positions, sum_co
 from shared.subscriptions import Subscription
 from shared.writing import write, write_early
 
-SettleWaiting = Callable[..., Awaitable[int]]
-"""(connection, member_ids, now, *, with_care=False): takes what waited for something that this transaction may have
-brought; how many events it published. `with_care` leaves it for later (shared/replaying.py)."""
+
+class SettleWaiting(Protocol):
+    """Takes what waited for something that this transaction may have brought; how many events it published. `with_care`
+    leaves it for later (shared/replaying.py)."""
+
+    def __call__(
+        self, connection: Connection, member_ids: Sequence[UUID], now: datetime, *, with_care: bool = False
+    ) -> Awaitable[int]: ...
 
 
 class PositionMissing(Exception):

@@ -52,21 +52,12 @@ where blocks and member_id = $1 and consumer_group = $2 and topic = $3 order by 
 """
 
 LOAD_AWAITED = """
-select member_id, consumer_group, topic from (
-    select distinct on (member_id, consumer_group, topic) member_id, consumer_group, topic, state, reason
+select member_id, consumer_group, topic, held_id, identity, state from (
+    select distinct on (member_id, consumer_group, topic) member_id, consumer_group, topic, held_id, identity, state,
+        reason
     from delivery.held_events where blocks and member_id = any($1::uuid[])
     order by member_id, consumer_group, topic, held_id
 ) as heads where state = 'waiting' or reason = 'waited-too-long' order by member_id, consumer_group, topic
-"""
-
-LEAVE_AWAITED = """
-update delivery.held_events set reason = $3, expires_at = $4 where held_id in (
-    select held_id from (
-        select distinct on (member_id, consumer_group, topic) held_id, consumer_group, state
-        from delivery.held_events where blocks and member_id = any($1::uuid[])
-        order by member_id, consumer_group, topic, held_id
-    ) as heads where state = 'waiting' and consumer_group = any($2::text[])
-) returning identity
 """
 
 FIND_EXPIRED = """
@@ -200,19 +191,20 @@ async def find_head(connection: Connection, *, member_id: UUID, group: str, topi
     return head
 
 
-async def load_awaited(connection: Connection, member_ids: Sequence[UUID]) -> list[tuple[UUID, str, str]]:
-    """Queues of these members, as (member, group, topic), whose head waits for something, or waited too long for it."""
+class Awaited(NamedTuple):
+    """The head of a queue that waits for something, or waited too long for it."""
+
+    queue: tuple[UUID, str, str]
+    """Member, consumer group, topic."""
+    held_id: int
+    identity: bytes
+    state: HeldState
+
+
+async def load_awaited(connection: Connection, member_ids: Sequence[UUID]) -> list[Awaited]:
+    """The heads of these members' queues that wait for something, or waited too long for it."""
     rows = await connection.fetch(LOAD_AWAITED, member_ids)
-    return [(row["member_id"], row["consumer_group"], row["topic"]) for row in rows]
-
-
-async def leave_awaited(
-    connection: Connection, member_ids: Sequence[UUID], *, groups: Sequence[str], now: datetime
-) -> list[bytes]:
-    """Leave these members' queues whose head waits for something to whoever takes the rest of long ones, at once; the
-    heads' identities. One that waits on has its whole time to wait again."""
-    rows = await connection.fetch(LEAVE_AWAITED, member_ids, groups, LONG_QUEUE, now)
-    return [row["identity"] for row in rows]
+    return [Awaited((member_id, group, topic), *rest) for member_id, group, topic, *rest in rows]
 
 
 class Expired(NamedTuple):

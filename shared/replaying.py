@@ -6,7 +6,7 @@ queue only after it holds the same lock, nothing can be added behind a queue tha
 members are drained together: as many statements as for one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
@@ -22,7 +22,6 @@ from shared.held_events import (
     HeldEvent,
     Mark,
     exchange_identities,
-    leave_awaited,
     load_awaited,
     load_queues,
     mark_held,
@@ -113,14 +112,13 @@ async def settle_waiting(
     transaction: it is left to who takes the rest of long queues, as what kills may be in there. The caller holds the
     locks."""
     if with_care:
-        left_behind = await leave_awaited(connection, member_ids, groups=list(readers), now=now)
-        await record_outcomes(connection, dict.fromkeys(left_behind, ("waiting", LONG_QUEUE)))
+        await _leave_waiting(connection, member_ids, now, groups=readers)
         return 0
     published, left = 0, {besides}
     for _ in range(ROUNDS_MAX):
         taken = 0
         waiting: dict[str, list[UUID]] = {}
-        for queue in await load_awaited(connection, member_ids):
+        for queue, *_ in await load_awaited(connection, member_ids):
             member_id, group, _topic = queue
             if group in readers and queue not in left:
                 waiting.setdefault(group, []).append(member_id)
@@ -134,6 +132,17 @@ async def settle_waiting(
         if not taken:
             break
     return published
+
+
+async def _leave_waiting(
+    connection: Connection, member_ids: Sequence[UUID], now: datetime, *, groups: Container[str]
+) -> None:
+    """As the rest of a long queue, to be taken at once. One that then waits on has its whole time to wait again."""
+    heads = [one for one in await load_awaited(connection, member_ids) if one.state == "waiting"]
+    ours = [one for one in heads if one.queue[1] in groups]
+    marks = [Mark(held_id=one.held_id, state="waiting", reason=LONG_QUEUE, expires_at=now, tried=False) for one in ours]
+    await mark_held(connection, marks)
+    await record_outcomes(connection, {one.identity: ("waiting", LONG_QUEUE) for one in ours})
 
 
 async def drain_queue(

@@ -11,7 +11,7 @@ still stand as they were claimed; those of one kind are decided about together. 
 ran, or counts a failure, only where no handler has set or cancelled it meanwhile.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -22,6 +22,7 @@ from uuid import UUID
 import orjson
 
 from shared.clock import monotonic
+from shared.consuming import SettleWaiting
 from shared.database import Connection, is_transient
 from shared.dying import Attempts
 from shared.isolating import describe_bug
@@ -236,7 +237,7 @@ async def run_timers(
     *,
     service: str,
     now: datetime,
-    settle_waiting: Callable[..., Awaitable[int]],
+    settle_waiting: SettleWaiting,
     caution: Caution | None = None,
     attempts: Attempts | None = None,
 ) -> TimersRun:

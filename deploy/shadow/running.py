@@ -116,8 +116,11 @@ class Shadow:
             refused=self.refused,
         )
 
-    async def _settle(self, connection: Connection, member_ids: Sequence[UUID], now: datetime) -> int:
-        return await settle_waiting(connection, member_ids, now, readers=self.readers, service=self.service)
+    async def _settle(
+        self, connection: Connection, member_ids: Sequence[UUID], now: datetime, *, with_care: bool = False
+    ) -> int:
+        settle = partial(settle_waiting, readers=self.readers, service=self.service)
+        return await settle(connection, member_ids, now, with_care=with_care)
 
     async def _take(self, taker: ShadowTaker, partition: int, chunk: RawChunk, *, partitions: int) -> None:
         group, topic = taker.subscription.group, taker.subscription.topic

@@ -113,5 +113,5 @@ class _Pool:
         yield _Answers()
 
 
-async def _nothing_waits(connection: Any, member_ids: Any, now: datetime) -> int:
+async def _nothing_waits(connection: Any, member_ids: Any, now: datetime, *, with_care: bool = False) -> int:
     return 0

@@ -69,7 +69,9 @@ async def tell(connection: Connection, timers: Sequence[Timer], *, now: datetime
     return outcomes
 
 
-async def nothing_waits(connection: Connection, member_ids: Sequence[UUID], now: datetime) -> int:
+async def nothing_waits(
+    connection: Connection, member_ids: Sequence[UUID], now: datetime, *, with_care: bool = False
+) -> int:
     return 0
 
 

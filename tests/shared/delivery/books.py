@@ -124,8 +124,11 @@ class Books:
         async with self.pool.acquire() as connection, connection.transaction():
             yield connection
 
-    async def settle(self, connection: Connection, member_ids: Sequence[UUID], now: datetime) -> int:
-        return await partial(settle_waiting, readers=self.readers, service="probe")(connection, member_ids, now)
+    async def settle(
+        self, connection: Connection, member_ids: Sequence[UUID], now: datetime, *, with_care: bool = False
+    ) -> int:
+        settle = partial(settle_waiting, readers=self.readers, service="probe")
+        return await settle(connection, member_ids, now, with_care=with_care)
 
     # -- what the books say
 

@@ -58,7 +58,7 @@ def arrivals(*records: Logged, decoder: Decoder = DECODER) -> list[Arrival]:
 
 
 async def take(books: Database, chunk: Chunk, *, now: Callable[[], datetime] = wall_now) -> Taken:
-    async def nothing_waits(*_: Any) -> int:
+    async def nothing_waits(*_: Any, **__: Any) -> int:
         return 0
 
     async with books.acquire() as connection, connection.transaction():

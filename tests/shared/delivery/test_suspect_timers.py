@@ -310,7 +310,7 @@ async def test_what_a_timer_brings_is_left_for_later_where_processes_die_of_time
     await save(pool, timer(uuid4(), "a", due_in_s=-9), timer(uuid4(), "b", due_in_s=-8))
     told: list[bool] = []
 
-    async def settle(*_: object, with_care: bool = False) -> int:
+    async def settle(*_: Any, with_care: bool = False, **__: Any) -> int:
         told.append(with_care)
         return 0
 

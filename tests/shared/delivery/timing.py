@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from shared.consuming import SettleWaiting
 from shared.database import Connection, Database
 from shared.dying import Attempts
 from shared.events import MemberPaused
@@ -60,7 +61,7 @@ async def raise_bug(connection: Connection, outcomes: Outcomes, timer: Timer) ->
     raise ValueError(timer.key)
 
 
-async def nothing_waits(*_: object, with_care: bool = False) -> int:
+async def nothing_waits(*_: Any, **__: Any) -> int:
     return 0
 
 
@@ -73,7 +74,7 @@ async def run_claim(
     journal: Journal,
     caution: Caution,
     now: datetime = NOW,
-    settle: Callable[..., Awaitable[int]] = nothing_waits,
+    settle: SettleWaiting = nothing_waits,
     attempts: Attempts | None = None,
 ) -> TimersRun:
     handlers = {"probe": journal}

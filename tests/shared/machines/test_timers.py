@@ -127,7 +127,7 @@ class Timers(RuleBasedStateMachine):
             await save_timers(connection, timers)
 
     async def _run(self, held: set[UUID], is_cut: bool) -> None:
-        async def nothing_waits(*_: object) -> int:
+        async def nothing_waits(*_: Any, **__: Any) -> int:
             return 0
 
         async with self.stage.pool.acquire() as other, other.transaction():
