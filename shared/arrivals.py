@@ -83,6 +83,7 @@ REJECTED = Fault(
     "rejected", "its app was told that it is rejected; only red flags were looked for", blocks=False, is_harmless=True
 )
 KILLER = Fault("kills-the-process", "begun several times and never ended", blocks=True)
+TOO_SLOW = Fault("takes-too-long", "took longer than a transaction may, tried alone, while others got on", blocks=True)
 UNSTORABLE = Fault("cannot-be-held", "could not be taken, nor held as it is; its headers were left out", blocks=True)
 REPAIRABLE = frozenset({"malformed", "unknown-type", "invalid"})
 """Faults that a fixed schema or upcaster may heal; the others are wrong whoever reads them."""

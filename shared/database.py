@@ -1,12 +1,16 @@
 """PostgreSQL connections: one pool a process, with limits that let the server end what hangs."""
 
+import asyncio
 import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
 
 import asyncpg
 import orjson
 from asyncpg.pool import PoolConnectionProxy
 
+from shared.clock import monotonic
 from shared.vanishing import notice_vanished
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
@@ -35,6 +39,12 @@ LIMITS = {
     # the one before it waited for a lock.
     "default_transaction_isolation": "read committed",
 }
+LONG_S = 15.0
+"""The server ends a transaction that takes or idles too long, and the driver only says that the connection is gone.
+After so long it is taken for that."""
+HANGS_S = 27.0
+"""What is done in a transaction and has not ended then, although the server would have ended whatever it was asked for,
+waits for something else, perhaps for ever: it is given up."""
 PLANNING = {
     # Nearly everything here is looked up by key. A plan that was made while a table was small would go on reading the
     # whole of it when it is not: an inbox, an outbox or the timers of a new clinic or after a backlog.
@@ -98,6 +108,18 @@ BUGS_ALL_THE_SAME: tuple[type[BaseException], ...] = (
 reached over TCP, as everything here is, does not fail so."""
 
 
+TOO_LONG: tuple[type[Exception], ...] = (
+    asyncpg.QueryCanceledError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.TransactionTimeoutError,
+    TimeoutError,
+)
+
+
+class TookTooLong(TimeoutError):
+    """A transaction took longer than it may, or a statement of it."""
+
+
 class _Pool(asyncpg.Pool):
     """Where a connection ended while it was used, the server may have gone without a word, as one whose host failed
     does: those that lie idle beside it would be found out one after another, each for as long as an answer may take."""
@@ -149,6 +171,25 @@ async def open_database(url: str, *, connections: int, application: str, is_kept
         command_timeout=ANSWER_S,
     )
     return await pool
+
+
+def took_too_long(error: BaseException, took_s: float) -> bool:
+    """Whether what was begun so many seconds ago fails because of that."""
+    waited = isinstance(error, asyncpg.LockNotAvailableError)  # for somebody else, and perhaps more than once
+    return isinstance(error, TOO_LONG) or (took_s >= LONG_S and not waited)
+
+
+@asynccontextmanager
+async def bounded_transaction(connection: Connection) -> AsyncIterator[None]:
+    """A transaction that ends, whatever is done in it. TookTooLong where that is why it fails."""
+    began = monotonic()
+    try:
+        async with asyncio.timeout(HANGS_S), connection.transaction():
+            yield
+    except Exception as error:
+        if is_transient(error) and took_too_long(error, monotonic() - began):
+            raise TookTooLong from error
+        raise
 
 
 async def read_whole_tables(connection: Connection) -> None:

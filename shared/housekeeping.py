@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias, get_args
 from uuid import UUID
@@ -10,9 +11,9 @@ from uuid import UUID
 from aiokafka.errors import KafkaError
 from asyncpg import Record
 
-from shared.arrivals import KILLER
+from shared.arrivals import KILLER, TOO_SLOW, Fault
 from shared.clock import monotonic
-from shared.database import Connection, read_whole_tables
+from shared.database import Connection, bounded_transaction, read_whole_tables
 from shared.dying import Attempts
 from shared.held_events import (
     FROM_THE_FIRST,
@@ -30,6 +31,7 @@ from shared.lag import Waits, load_all_positions
 from shared.member_locks import claim_members
 from shared.outbox import load_outbox_age
 from shared.replaying import QUEUE_PAGE, Reader, drain_queue
+from shared.slow_events import Suspicion
 from shared.telemetry import (
     HELD_BYTES,
     HELD_EVENTS,
@@ -63,8 +65,19 @@ FORGET_ATTEMPTS = (
     " and a.topic = p.topic and a.partition = p.partition and a.record_offset < p.next_offset"
 )
 log = logger("housekeeping")
-Pages: TypeAlias = dict[tuple[UUID, str], int]
-"""How much is taken at once of the queues, by member and group, of which more could not be taken in one transaction."""
+
+
+@dataclass(slots=True)
+class SmallPage:
+    """How much is taken at once of a queue of which more could not be taken in one transaction."""
+
+    events: int
+    suspicion: Suspicion
+    """Of its head, where that is tried alone."""
+
+
+Pages: TypeAlias = dict[tuple[UUID, str], SmallPage]
+"""By member and group."""
 
 
 async def expire_waiting(service: Host, pages: Pages, is_careful: Callable[[], bool]) -> None:
@@ -89,42 +102,74 @@ async def _expire_round(service: Host, pages: Pages, is_careful: Callable[[], bo
             service.database, groups=list(service.readers), now=now, limit=EXPIRED_MAX, after=after
         )
         queues = {(one.member_id, one.group) for one in page} - seen
-        for member_id, group in sorted(queues):
-            most = pages.get((member_id, group), QUEUE_PAGE)
+        for queue in sorted(queues):
             try:
-                attempts = Attempts(service.database) if is_careful() else None
-                async with service.database.acquire(timeout=30) as connection, connection.transaction():
-                    published = await _expire_queue(service, connection, member_id, group, page=most, attempts=attempts)
+                await _take_page(service, pages, queue, is_careful=is_careful())
             except Exception as error:
                 failed = error
-                pages[member_id, group] = max(1, most // 2)
-            else:
-                if pages.pop((member_id, group), None) and 2 * most < QUEUE_PAGE:
-                    pages[member_id, group] = 2 * most
-                service.committed(published)
         seen |= queues
         if len(page) < EXPIRED_MAX:
+            for gone in pages.keys() - seen:
+                del pages[gone]
             return failed
         after = (page[-1].expires_at, page[-1].held_id)
 
 
+async def _take_page(service: Host, pages: Pages, queue: tuple[UUID, str], *, is_careful: bool) -> None:
+    """Take a page of a queue, a smaller one after one that failed. Raises what it fails with."""
+    small = pages.get(queue)
+    most = small.events if small is not None else QUEUE_PAGE
+    suspicion = small.suspicion if small is not None and most == 1 else None
+    attempts = Attempts(service.database) if is_careful else None
+    try:
+        async with (
+            suspicion.trying() if suspicion is not None else nullcontext(),
+            service.database.acquire(timeout=30) as connection,
+            bounded_transaction(connection),
+        ):
+            published = await _expire_queue(
+                service, connection, *queue, page=most, attempts=attempts, suspicion=suspicion
+            )
+    except Exception:
+        if small is None:
+            subscription = service.readers[queue[1]].subscription
+            small = pages[queue] = SmallPage(most, Suspicion(service.database, subscription))
+        small.events = max(1, most // 2)
+        raise
+    if small is not None:
+        small.events = 2 * most
+        if small.events >= QUEUE_PAGE:
+            del pages[queue]
+    service.committed(published)
+
+
 async def _expire_queue(
-    service: Host, connection: Connection, member_id: UUID, group: str, *, page: int, attempts: Attempts | None = None
+    service: Host,
+    connection: Connection,
+    member_id: UUID,
+    group: str,
+    *,
+    page: int,
+    attempts: Attempts | None = None,
+    suspicion: Suspicion | None = None,
 ) -> int:
     reader, now = service.readers[group], service.clock.now()
     if not await claim_members(connection, [member_id], limit=1):
         return 0  # somebody holds them: in the next round
     drain = partial(drain_queue, connection, reader, member_id=member_id, service=service.name, now=now)
-    if attempts is None:
+    if attempts is None and suspicion is None:
         drained = await drain(page=page)
     else:
         head = await _find_head(connection, reader, member_id)
         if head is None:
             return 0  # somebody has taken it meanwhile
-        async with attempts.at(f"held {head.held_id}", within=connection) as may_run:
+        if suspicion is not None and suspicion.is_of(head.held_id):
+            await _condemn_for(connection, head, TOO_SLOW, group)
+            return 0
+        attempt = attempts.at(f"held {head.held_id}", within=connection) if attempts else nullcontext(True)
+        async with attempt as may_run:
             if not may_run:
-                await _condemn(connection, head, KILLER.reason, KILLER.detail)
-                log.error("an event ended its process and became a dead letter", group=group)
+                await _condemn_for(connection, head, KILLER, group)
                 return 0
             drained = await drain(page=1)
     if drained.stopped == "waiting":
@@ -134,6 +179,11 @@ async def _expire_queue(
             RECORDS.labels(group, "expired").inc()
             log.error("an event waited too long and became a dead letter", group=group, needs=head.reason)
     return drained.published
+
+
+async def _condemn_for(connection: Connection, head: HeldEvent, fault: Fault, group: str) -> None:
+    await _condemn(connection, head, fault.reason, fault.detail)
+    log.error("a held event became a dead letter", group=group, reason=fault.reason)
 
 
 async def _find_head(connection: Connection, reader: Reader, member_id: UUID) -> HeldEvent | None:

@@ -48,6 +48,8 @@ select partition, next_offset, stalled_starts from delivery.positions
 where consumer_group = $1 and topic = $2 and partition = any($3::int[])
 """
 
+PROGRESS = "select sum(next_offset)::bigint from delivery.positions where consumer_group = $1 and topic = $2"
+
 COUNT_STARTS = """
 update delivery.positions set stalled_starts = stalled_starts + 1
 where consumer_group = $1 and topic = $2 and partition = any($3::int[])
@@ -114,6 +116,11 @@ async def ensure_positions(connection: Connection, group: str, topic: str, start
 async def load_positions(connection: Connection, group: str, topic: str, partitions: list[int]) -> dict[int, Position]:
     rows = await connection.fetch(LOAD, group, topic, partitions)
     return {row["partition"]: Position(row["next_offset"], row["stalled_starts"]) for row in rows}
+
+
+async def load_progress(connection: Connection, group: str, topic: str) -> int:
+    """How far the group has come, in all partitions together: more than before where it has taken anything since."""
+    return await connection.fetchval(PROGRESS, group, topic) or 0
 
 
 async def count_starts(connection: Connection, group: str, topic: str, partitions: list[int]) -> None:

@@ -5,10 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-import asyncpg
-
 from shared.clock import monotonic
-from shared.database import is_transient
+from shared.database import is_transient, took_too_long
 from shared.isolating import describe_bug
 
 CLAIM_MAX = 500
@@ -19,15 +17,6 @@ PAUSE_MAX_S = 30.0
 """Longest pause of a timer that failed together with its transaction."""
 FORGET_S = 900.0
 """A suspect that is not due for so long, such as one that was cancelled, is forgotten."""
-ENDED_S = 15.0
-"""The server ends a transaction that takes or idles too long (shared/database.py), and the driver only says that the
-connection is gone. After so long it is taken for that."""
-TOOK_TOO_LONG = (
-    asyncpg.QueryCanceledError,
-    asyncpg.IdleInTransactionSessionTimeoutError,
-    asyncpg.TransactionTimeoutError,
-    TimeoutError,
-)
 Ref: TypeAlias = tuple[str, str]
 """(kind, key) of a timer."""
 
@@ -95,7 +84,7 @@ class Caution:
             return
         suspect = self.suspects.setdefault(claimed[0], Suspect())
         suspect.failed += 1
-        suspect.blamed += isinstance(error, TOOK_TOO_LONG) or not is_transient(error) or took_s >= ENDED_S
+        suspect.blamed += not is_transient(error) or took_too_long(error, took_s)
         suspect.bug = describe_bug(error)
         suspect.not_before = monotonic() + min(PAUSE_MAX_S, 2.0 ** min(suspect.failed, 10))
 

@@ -10,12 +10,10 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-import asyncpg
-
-from shared.arrivals import KILLER, UNSTORABLE, Arrival, Fault, read_arrivals, unread, without_headers
+from shared.arrivals import KILLER, TOO_SLOW, UNSTORABLE, Arrival, Fault, read_arrivals, unread, without_headers
 from shared.clock import Clock, monotonic, wall_now
 from shared.consuming import BehindBase, Chunk, PositionMissing, SettleWaiting, Taken, take_chunks
-from shared.database import LOCK_TIMEOUT, Database, is_transient
+from shared.database import LOCK_TIMEOUT, Database, TookTooLong, bounded_transaction, is_transient
 from shared.inbox import LateConflict
 from shared.isolating import describe_bug
 from shared.lanes import Lane, RawChunk
@@ -25,6 +23,7 @@ from shared.parking import Full, NoRoom, Room
 from shared.positions import ATTEMPTS_MAX, record_attempt, take_back_attempt
 from shared.replaying import Reader
 from shared.sharing import LOCK_PATIENCE, SHORT_PATIENCE, SMALL, Load, SharedTransactions
+from shared.slow_events import Suspicion
 from shared.telemetry import (
     BUGS,
     CHUNK_RETRIES,
@@ -37,17 +36,11 @@ from shared.telemetry import (
 )
 
 TOO_LONG_MAX = 2
-"""After a chunk has taken too long this often it is halved."""
-LONG_S = 15.0
+"""After a chunk has taken too long this often it is halved; half of one, after the first time."""
 TAKE_BACK_S = 2.0
 """How long whoever comes next waits for a connection with which an attempt is taken back."""
 ROOM_WAIT_S = 1.0
 """How often it is tried again whether there is room to hold what must be held."""
-TOO_LONG: tuple[type[BaseException], ...] = (
-    asyncpg.QueryCanceledError,
-    asyncpg.TransactionTimeoutError,
-    TimeoutError,
-)
 log = logger("intake")
 
 
@@ -100,18 +93,22 @@ class ChunkTaker:
             log.info("each chunk is tried alone", group=self.subscription.group, error=describe_bug(error))
             raise
 
-    async def _take_alone(self, lane: Lane, raw: RawChunk, *, counted: bool = False) -> None:
-        isolated, unstorable, delay, too_long = False, False, 0.05, 0
+    async def _take_alone(self, lane: Lane, raw: RawChunk, *, counted: bool = False, too_long: int = 0) -> None:
+        """`too_long`: how often it has taken too long together with what has been taken, or is taken, apart from it."""
+        isolated, unstorable, delay = False, False, 0.05
+        suspicion = Suspicion(self.database, self.subscription)
         while True:
-            began = monotonic()
+            trying = suspicion.trying() if too_long > 0 and len(raw.records) == 1 else nullcontext()
             try:
                 # One counted record in hand in the whole process: an innocent one beside it must not be condemned.
-                async with self._attempt(lane, raw) if counted else nullcontext(0) as attempts:
-                    killer = KILLER if attempts > ATTEMPTS_MAX else None
-                    fault = UNSTORABLE if unstorable else killer
-                    is_read = attempts <= ATTEMPTS_MAX + 1  # to read it may be what it kills with
+                async with trying, self._attempt(lane, raw) if counted else nullcontext(0) as attempts:
+                    guilty = KILLER if attempts > ATTEMPTS_MAX else TOO_SLOW if suspicion.is_guilty else None
                     await self._try(
-                        [Load(lane, raw)], isolated=isolated, fault=fault, is_read=is_read, with_care=counted
+                        [Load(lane, raw)],
+                        isolated=isolated,
+                        fault=UNSTORABLE if unstorable else guilty,
+                        is_read=attempts <= ATTEMPTS_MAX + 1,  # to read it may be what it kills with
+                        with_care=counted or too_long > 0,
                     )
             except (BehindBase, PositionMissing):
                 raise
@@ -124,14 +121,13 @@ class ChunkTaker:
                     await asyncio.sleep(ROOM_WAIT_S)
             except Exception as error:
                 lane.retrying_since = lane.retrying_since or monotonic()
-                # A transaction that the server ended shows only as a connection that is gone.
-                too_long += isinstance(error, TOO_LONG) or monotonic() - began > LONG_S
+                too_long += isinstance(error, TookTooLong)
                 was_bare, unstorable = unstorable, False
                 if is_transient(error) or isinstance(error, LateConflict):
                     CHUNK_RETRIES.labels(self.subscription.group).inc()
                     log.warning("a chunk is tried again", group=self.subscription.group, error=type(error).__name__)
                     if too_long >= TOO_LONG_MAX and len(raw.records) > 1:
-                        return await self._halve(lane, raw)
+                        return await self._halve(lane, raw, too_long=1)
                 elif not isolated:
                     isolated = True
                     continue
@@ -154,14 +150,15 @@ class ChunkTaker:
             )
         lane.full = full
 
-    async def _halve(self, lane: Lane, raw: RawChunk) -> None:
-        await self._take_alone(lane, await self._take_first(lane, raw, len(raw.records) // 2))
+    async def _halve(self, lane: Lane, raw: RawChunk, *, too_long: int = 0) -> None:
+        rest = await self._take_first(lane, raw, len(raw.records) // 2, too_long=too_long)
+        await self._take_alone(lane, rest, too_long=too_long)
 
-    async def _take_first(self, lane: Lane, raw: RawChunk, count: int) -> RawChunk:
+    async def _take_first(self, lane: Lane, raw: RawChunk, count: int, *, too_long: int = 0) -> RawChunk:
         """Take the first records of a chunk; the rest of it."""
         first = raw.records[:count]
         end = first[-1].offset + 1
-        await self._take_alone(lane, RawChunk(raw.base, end, first))
+        await self._take_alone(lane, RawChunk(raw.base, end, first), too_long=too_long)
         lane.taken = end
         return RawChunk(end, raw.end, raw.records[count:])
 
@@ -180,7 +177,7 @@ class ChunkTaker:
         chunks = [self._read_chunk(load, fault, is_read=is_read) for load in loads]
         began = monotonic()
         async with self.database.acquire(timeout=30) as connection:
-            async with connection.transaction():
+            async with bounded_transaction(connection):
                 taken = await take_chunks(
                     connection,
                     self.subscription,

@@ -11,6 +11,7 @@ still stand as they were claimed; those of one kind are decided about together. 
 ran, or counts a failure, only where no handler has set or cancelled it meanwhile.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ import orjson
 
 from shared.clock import monotonic
 from shared.consuming import SettleWaiting
-from shared.database import Connection, is_transient
+from shared.database import HANGS_S, Connection, is_transient
 from shared.dying import Attempts
 from shared.isolating import describe_bug
 from shared.member_locks import claim_members
@@ -267,10 +268,11 @@ async def run_timers(
             await batch.give_up(claimed)
             return batch.result
         try:
-            await batch.run(claimed)
-            members = list({one.timer.member_id for one in claimed})
-            settle = settle_waiting if attempts is None else partial(settle_waiting, with_care=True)
-            batch.result.published += await settle(connection, members, now)
+            async with asyncio.timeout(HANGS_S):
+                await batch.run(claimed)
+                members = list({one.timer.member_id for one in claimed})
+                settle = settle_waiting if attempts is None else partial(settle_waiting, with_care=True)
+                batch.result.published += await settle(connection, members, now)
         except Exception as error:
             caution.note_failure(turn, refs, error, took_s=monotonic() - began)
             raise

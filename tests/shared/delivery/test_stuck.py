@@ -2,20 +2,20 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, cast
 from uuid import uuid4
 
-import asyncpg
 import pytest
 from aiokafka import TopicPartition
 
 from shared.clock import monotonic
+from shared.database import LONG_S, Connection
 from shared.intake import STUCK_S
 from shared.lanes import Lane, RawChunk
-from shared.sharing import Load
-from shared.taking import LONG_S
+from shared.outcomes import Outcomes
 from tests.fixtures.services import RunningService
-from tests.shared.delivery.books import PARTITIONS, Books
+from tests.shared.delivery.books import GROUP, PARTITIONS, Books
 from tests.shared.delivery.probe import ACTIVITY, pain
 
 
@@ -65,19 +65,19 @@ async def test_a_chunk_whose_transaction_the_server_ended_after_long_is_taken_in
     books: Books, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The driver only says that the connection is gone, which alone would be tried again for ever as it is."""
-    taker, sizes, at = books.taker(), list[int](), [1.0]
-    records = [cast(Any, books.write(pain(uuid4(), 1))) for _ in range(2)]
-    lane, attempt = Lane(TopicPartition(ACTIVITY, 0), start=0, cautious=False), taker._try
+    sizes, at = list[int](), [1.0]
+    run = books.subscription(GROUP).run
 
-    async def take_long_for_two(loads: Sequence[Load], **more: Any) -> None:
-        sizes.append(len(loads[0].raw.records))
+    async def take_long_for_two(connection: Connection, events: Sequence[Any], /, *, now: Any) -> Outcomes:
+        sizes.append(len(events))
         if sizes[-1] > 1:
             at[0] += LONG_S + 1
-            raise asyncpg.ConnectionDoesNotExistError
-        await attempt(loads, **more)
+            await connection.execute("select pg_terminate_backend(pg_backend_pid())")
+        return await run(connection, events, now=now)
 
-    monkeypatch.setattr(taker, "_try", take_long_for_two)
-    monkeypatch.setattr("shared.taking.monotonic", lambda: at[0])
-    taking = taker.take(lane, RawChunk(0, 2, records), counted=False, partitions=PARTITIONS)
-    await asyncio.wait_for(taking, 20)
+    reader = replace(books.readers[GROUP], subscription=replace(books.subscription(GROUP), run=take_long_for_two))
+    books.readers = {**books.readers, GROUP: reader}
+    monkeypatch.setattr("shared.database.monotonic", lambda: at[0])
+    records = [books.write(pain(uuid4(), 1)) for _ in range(2)]
+    await asyncio.wait_for(books.take_as_the_runtime(*records), 20)
     assert sizes == [2, 2, 2, 1, 1]

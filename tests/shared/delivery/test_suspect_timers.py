@@ -36,6 +36,10 @@ async def time_out(connection: Connection, outcomes: Outcomes, timer: Timer) -> 
     raise TimeoutError
 
 
+async def hang(connection: Connection, outcomes: Outcomes, timer: Timer) -> None:
+    await asyncio.Event().wait()
+
+
 async def lose_the_connection(connection: Connection, outcomes: Outcomes, timer: Timer) -> None:
     await connection.execute("select pg_terminate_backend(pg_backend_pid())")
 
@@ -62,10 +66,11 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtime, "PAUSE_MAX_S", 0.0)
 
 
-@pytest.mark.parametrize("misdeed", [take_too_long, time_out], ids=lambda one: one.__name__)
+@pytest.mark.parametrize("misdeed", [take_too_long, time_out, hang], ids=lambda one: one.__name__)
 async def test_a_timer_that_always_takes_too_long_is_found_and_counted_while_the_others_run(
-    pool: Database, no_pauses: None, misdeed: Misdeed
+    pool: Database, no_pauses: None, monkeypatch: pytest.MonkeyPatch, misdeed: Misdeed
 ) -> None:
+    monkeypatch.setattr("shared.timers.HANGS_S", 0.2)
     journal, caution = Journal(), Caution()
     journal.misdeeds = {"slow": misdeed}
     await save(pool, timer(uuid4(), "slow"), *(timer(uuid4(), f"t{place}") for place in range(12)))
@@ -121,7 +126,7 @@ async def test_what_the_world_did_counts_against_no_timer_and_all_run_when_it_is
 async def test_a_connection_that_the_server_ended_after_long_is_the_timers_own_doing(
     pool: Database, no_pauses: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runtime, "ENDED_S", 0.0)
+    monkeypatch.setattr("shared.database.LONG_S", 0.0)
     journal = Journal()
     journal.misdeeds = {"long": lose_the_connection}
     await save(pool, timer(uuid4(), "long"))
