@@ -101,7 +101,9 @@ async def test_the_attempt_that_comes_after_the_last_allowed_one_condemns_and_no
     for record in (first, second):
         await take_one(books.taker(GROUP), record, counted=True)
     assert await books.effects(member) == [1]
-    assert [(row["record_offset"], row["reason"]) for row in await books.held()] == [(1, "kills-the-process")]
+    (row,) = await books.held()
+    assert (row["record_offset"], row["reason"]) == (1, "kills-the-process")
+    assert row["event_id"] is not None, "it is read once more, so that a copy of it is known"
 
 
 async def take_nothing_back(*_: object) -> Never:

@@ -12,7 +12,7 @@ from deploy.reconciliation.books import Disagreeing, count_disagreeing
 from shared.clock import wall_now
 from shared.dead_letters import Bench, discard, replay
 from shared.events.codec import encode
-from shared.inbox import LateConflict, forget_taken
+from shared.inbox import LateConflict, forget_taken, take_late
 from tests.shared.delivery.books import Books
 from tests.shared.delivery.operating import OLD_PAIN, old_pain, readers, upcast_pain
 from tests.shared.delivery.probe import pain
@@ -175,3 +175,11 @@ async def test_what_lies_where_another_lay_a_moment_before_is_held_beside_it(boo
         await books.pool.execute("update delivery.positions set next_offset = 0")
         await books.take(record)
     assert [row["value"] for row in await books.held()] == [b"{", b"["]
+
+
+async def test_of_two_bodies_that_come_late_under_one_identity_the_first_is_the_event(books: Books) -> None:
+    identity, first, second = b"i" * 16, b"1" * 16, b"2" * 16
+    async with books.transaction() as connection:
+        lates = await take_late(connection, [(identity, first), (identity, second)])
+    assert lates == ["taken", "conflict"]
+    assert await books.pool.fetchval("select digest from delivery.inbox") == first

@@ -132,3 +132,11 @@ async def test_who_is_behind_does_not_wait_between_chunks() -> None:
     one.offer(cast(Any, [Logged(offset, b"calm") for offset in range(2 * MANY)]))
     taken = [await asyncio.wait_for(one.next_chunk(MANY // 2, patience=lambda: LONG_S), 20) for _ in range(4)]
     assert [len(chunk.records) for chunk in taken] == [MANY // 2] * 4
+
+
+@pytest.mark.parametrize(
+    ("offset", "value", "missed"), [(7, b"a flag", True), (6, b"a flag", False), (7, b"calm", False)]
+)
+def test_a_lane_misses_what_may_not_wait_from_its_end_on(offset: int, value: bytes, missed: bool) -> None:
+    one = lane(7, patient=is_calm)
+    assert one.misses(cast(Any, [Logged(offset, value)])) is missed

@@ -3,6 +3,8 @@
 import asyncio
 from uuid import uuid4
 
+import pytest
+
 from shared.database import open_database
 from shared.member_locks import lock_members
 from shared.one_in_hand import OneInHand
@@ -130,4 +132,32 @@ async def test_a_red_flag_comes_while_what_gave_way_to_another_is_taken_back() -
     may_go_on.set()
     async with asyncio.timeout(SOON_S):
         await asyncio.gather(ordinary, first, second)
+    assert raised == ["first", "second"]
+
+
+async def test_what_has_its_turn_while_a_red_flag_waits_is_given_up_at_once() -> None:
+    """Given an ordinary record that waits behind a red flag, when another flag comes behind it, then it is given up as
+    it has its turn: it may take for ever."""
+    one_in_hand, may_end, raised = OneInHand(), asyncio.Event(), list[str]()
+
+    async def hurry(name: str) -> None:
+        async with one_in_hand.take(hurries=True):
+            raised.append(name)
+            await may_end.wait()
+
+    async def take_for_ever() -> None:
+        async with one_in_hand.take(hurries=False) as giving_way, giving_way:
+            await asyncio.Event().wait()
+
+    first = asyncio.create_task(hurry("first"))
+    await asyncio.sleep(0)
+    ordinary = asyncio.create_task(take_for_ever())
+    await asyncio.sleep(0)
+    second = asyncio.create_task(hurry("second"))
+    await asyncio.sleep(0)
+    may_end.set()
+    async with asyncio.timeout(SOON_S):
+        await asyncio.gather(first, second)
+        with pytest.raises(TimeoutError):
+            await ordinary
     assert raised == ["first", "second"]

@@ -1,5 +1,6 @@
 """An operator's replay, discard and dry run, page by page, on the books without a broker."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -7,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 from uuid import UUID, uuid4
 
+import orjson
 import pytest
 
 from deploy.dead_letters import running
@@ -16,7 +18,9 @@ from shared.database import Connection, FromNextRelease
 from shared.dead_letters import Bench, Step, replay
 from shared.outcomes import Outcomes
 from shared.replaying import QueueKey
-from tests.shared.delivery.books import GROUP, Books
+from tests.shared.delivery.books import GROUP, SAFETY, Books
+from tests.shared.delivery.conftest import RED_FLAG
+from tests.shared.delivery.operating import OLD_PAIN, old_pain, readers, upcast_pain
 from tests.shared.delivery.probe import pain
 
 
@@ -204,3 +208,23 @@ async def test_a_dry_run_that_is_cut_short_changes_nothing_either(
     assert (done.more, done.step.taken) == (True, 2)
     assert await books.held() == before
     assert await books.effects(member) == []
+
+
+async def test_two_operators_at_a_dead_letter_of_a_safety_group_take_effect_once(books: Books) -> None:
+    """Nobody holds a member for it: the second waits for the row, and finds it gone."""
+    raw = orjson.loads(old_pain(uuid4(), 2))
+    raw["data"]["findings"] = list(RED_FLAG)
+    await books.take(books.write_raw(orjson.dumps(raw), key=UUID(raw["subject"])), group=SAFETY)
+    (row,) = await books.held(SAFETY)
+    bench = Bench(service="probe", now=wall_now(), readers=readers({OLD_PAIN: upcast_pain}))
+
+    async def replay_too() -> Step:
+        async with books.transaction() as connection:
+            return await replay(connection, row["held_id"], bench)
+
+    async with books.transaction() as connection:
+        first = await replay(connection, row["held_id"], bench)
+        second = asyncio.create_task(replay_too())
+        await books.somebody_waits()
+    assert ([fate.outcome for fate in first.fates], (await second).result) == (["applied"], "gone")
+    assert len(await books.published()) == 1

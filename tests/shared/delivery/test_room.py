@@ -12,7 +12,7 @@ from shared.held_events import HeldEvent
 from shared.parking import NoRoom, Room, require_room
 from tests.fixtures.eventually import eventually
 from tests.fixtures.services import Consume, Publish, RunningService, RunService
-from tests.shared.delivery.books import GROUP, JOINING, Books, take_one
+from tests.shared.delivery.books import GROUP, JOINING, SAFETY, Books, take_one
 from tests.shared.delivery.conftest import RED_FLAG, effects_are, effects_of, held, neighbour_of, partition_of
 from tests.shared.delivery.operating import Operator, books_agree, fix
 from tests.shared.delivery.probe import ACTIVITY, MEMBERS, build, pain
@@ -184,3 +184,13 @@ async def test_a_queue_has_the_room_of_its_own_group_and_topic(books: Books) -> 
         assert await require_room(connection, room, group=GROUP, topic=ACTIVITY, held=[event]) == 1
         with pytest.raises(NoRoom):
             await require_room(connection, room, group=JOINING, topic=MEMBERS, held=[event])
+
+
+async def test_a_safety_group_needs_no_room_for_its_dead_letters(books: Books) -> None:
+    """Or the next red flag would wait behind one that cannot be read."""
+    member, room = uuid4(), Room(events_max=1, bytes_max=1, held_bytes=1)
+    taker = books.taker(SAFETY, room=room)
+    await take_one(taker, books.write_raw(b"no JSON", key=member))
+    await take_one(taker, books.write(pain(member, 1, findings=RED_FLAG)))
+    assert [row["reason"] for row in await books.held(SAFETY)] == ["malformed"]
+    assert len(await books.published()) == 1

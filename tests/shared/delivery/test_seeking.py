@@ -147,6 +147,22 @@ async def test_retention_that_passes_a_slow_reader_stops_it_with_an_alarm(
         assert await next_offset(probe, partition.partition) < 281
 
 
+async def test_retention_that_passes_a_reader_to_which_nothing_comes_stops_it_with_an_alarm(
+    probe: RunningService, publish: Publish, servers: RunningServers, namespace: str
+) -> None:
+    """No record behind the gap shows it."""
+    member = uuid4()
+    await publish(ACTIVITY, pain(member, 1))
+    await probe.settled()
+    partition = TopicPartition(topic_name(namespace, ACTIVITY), partition_of(member))
+    (intake,) = [intake for intake in probe.service.intakes if intake.subscription.group == "probe.activity"]
+    intake.consumer.pause(partition)
+    await publish(ACTIVITY, pain(member, 2), pain(member, 3))
+    await delete_before(servers, partition, 3)
+    await eventually(partial(alarmed, probe), within=40)
+    assert await next_offset(probe, partition.partition) == 1
+
+
 def is_stopped(probe: RunningService, partition: TopicPartition) -> bool:
     """The lane is full, so that polling this partition has stopped before the end."""
     (intake,) = [intake for intake in probe.service.intakes if intake.subscription.group == "probe.activity"]

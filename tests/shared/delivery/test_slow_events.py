@@ -3,6 +3,7 @@ for a database that is slow."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -15,7 +16,7 @@ from shared.database import Connection, TookTooLong
 from shared.events import PainReported
 from shared.outcomes import Outcomes
 from shared.replaying import Drained, Reader, drain_queue
-from shared.slow_events import BLAMED_MAX
+from shared.slow_events import BLAMED_MAX, Suspicion
 from tests.fixtures.eventually import eventually
 from tests.fixtures.services import Publish, RunService
 from tests.shared.delivery.books import GROUP, JOINING, SAFETY, Books, take_one
@@ -206,3 +207,16 @@ async def test_the_head_of_a_queue_that_takes_too_long_by_itself_is_a_dead_lette
             return True
 
         await eventually(is_condemned, within=60)
+
+
+async def test_nobody_is_blamed_for_what_the_head_before_it_did(books: Books) -> None:
+    suspicion = Suspicion(books.pool, books.subscription(GROUP))
+    assert not suspicion.is_of(1)
+    for _ in range(BLAMED_MAX):
+        with suppress(TookTooLong):
+            async with suspicion.trying():
+                await others_get_on(books)
+                raise TookTooLong
+    assert suspicion.is_of(1)
+    assert not suspicion.is_of(2)
+    assert not suspicion.is_of(1), "it was tried anew meanwhile"

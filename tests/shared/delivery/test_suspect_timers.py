@@ -323,3 +323,14 @@ async def test_what_a_timer_brings_is_left_for_later_where_processes_die_of_time
         async with pool.acquire() as connection, connection.transaction():
             await run_claim(connection, Journal(), Caution(), settle=settle, attempts=attempts)
     assert told == [True, False]
+
+
+@pytest.mark.parametrize(("before", "left"), [(ATTEMPTS_MAX - 1, {}), (ATTEMPTS_MAX, {"a": FAILURES_MAX})])
+async def test_the_attempt_after_the_last_allowed_one_gives_a_timer_up_and_none_before_it(
+    pool: Database, before: int, left: dict[str, int]
+) -> None:
+    await save(pool, timer(uuid4(), "a", due_in_s=-9))
+    await pool.execute("insert into delivery.attempts values ('timer probe a', '', 0, 0, $1)", before)
+    async with pool.acquire() as connection, connection.transaction():
+        await run_claim(connection, Journal(), Caution(), attempts=Attempts(pool))
+    assert await rows_of(pool) == left

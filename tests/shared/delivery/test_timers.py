@@ -19,7 +19,7 @@ from shared.migrating import migrate
 from shared.outcomes import Outcomes, Timer
 from shared.service import Service
 from shared.subscriptions import TimerSubscription
-from shared.suspect_timers import FAILURES_MAX, Caution
+from shared.suspect_timers import CLAIM_MAX, FAILURES_MAX, Caution
 from shared.timers import TimersRun, cancel_member_timers, cancel_timers, count_due, run_timers, save_timers
 from tests.fixtures.databases import DatabaseFactory
 from tests.fixtures.eventually import eventually
@@ -348,3 +348,13 @@ async def test_what_a_failed_half_did_to_another_timer_is_undone(pool: Database)
 
     await run_both(pool, Mooting(raise_after, other), mooting, other)
     assert await left(pool) == [("mooting", mooting.due_at, 1), ("other", other.due_at, 0)]
+
+
+async def test_timers_that_were_given_up_leave_room_for_those_that_are_to_run(pool: Database) -> None:
+    """They are due longest, and more than one look can hold."""
+    journal = Journal()
+    await save(pool, *(timer(uuid4(), f"given-up{n}", due_in_s=-60) for n in range(CLAIM_MAX)), timer(uuid4(), "due"))
+    await pool.execute("update delivery.timers set failures = $1 where key <> 'due'", FAILURES_MAX)
+    async with pool.acquire() as connection, connection.transaction():
+        await run(connection, journal)
+    assert journal.ran == ["due"]

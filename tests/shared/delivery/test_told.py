@@ -1,8 +1,10 @@
 """What stands still or goes wrong is told: by readiness, and by figures that alert rules can see rise."""
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any, cast
 from uuid import UUID, uuid4
 
@@ -10,14 +12,15 @@ import pytest
 from aiokafka import TopicPartition
 
 from shared.clock import wall_now
+from shared.database import Connection
 from shared.lanes import Lane, RawChunk
-from shared.outcomes import Cause, Timer
+from shared.outcomes import Cause, Outcomes, Timer
 from shared.partitioning import partition_of
 from shared.telemetry import BUGS, SAFETY_FAILURES, TASK_RESTARTS, WRONG_PARTITION
 from shared.timers import save_timers
 from tests.fixtures.eventually import eventually
 from tests.fixtures.services import Publish, RunningService, RunService
-from tests.shared.delivery.books import PARTITIONS, Books
+from tests.shared.delivery.books import GROUP, PARTITIONS, Books, take_one
 from tests.shared.delivery.probe import ACTIVITY, build, pain
 
 RISING = (
@@ -113,3 +116,20 @@ async def test_a_chunk_that_neither_ends_nor_fails_is_told(
         return answer.status_code == 503 and "probe.activity: 1 partitions have a chunk in hand for long" in answer.text
 
     await eventually(told, within=10)
+
+
+async def test_who_acts_on_what_was_committed_is_told_once_it_is(books: Books) -> None:
+    """A relay that is woken sooner would find nothing, and a window would show what may yet be taken back."""
+    open_when_told, used = list[bool](), list[Connection]()
+    run = books.subscription(GROUP).run
+
+    async def note(connection: Connection, events: Sequence[Any], /, *, now: datetime) -> Outcomes:
+        used.append(connection)
+        return await run(connection, events, now=now)
+
+    reader = replace(books.readers[GROUP], subscription=replace(books.subscription(GROUP), run=note))
+    books.readers = {**books.readers, GROUP: reader}
+    taker = books.taker()
+    taker.committed = lambda *_: open_when_told.append(used[0].is_in_transaction())
+    await take_one(taker, books.write(pain(uuid4(), 1)))
+    assert open_when_told == [False]

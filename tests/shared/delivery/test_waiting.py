@@ -89,23 +89,47 @@ async def test_what_waits_for_a_day_is_a_dead_letter_and_is_taken_when_its_need_
 async def test_a_queue_that_cannot_be_taken_keeps_no_other_from_expiring(
     timed: RunningService, publish: Publish, clock: HandClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stuck, other = sorted(uuid4() for _ in range(2))
-    expire = housekeeping._expire_queue
+    """Nor one that expires at the same moment, as all that one transaction holds do, and comes on the next page."""
+    expire, stuck = housekeeping._expire_queue, list[UUID]()
 
-    async def fail_at_first(service: Any, connection: Any, member_id: UUID, group: str, **how: Any) -> int:
-        if member_id == stuck:
+    async def fail_for_the_first(service: Any, connection: Any, member_id: UUID, group: str, **how: Any) -> int:
+        if member_id in stuck:
             raise TimeoutError
         return await expire(service, connection, member_id, group, **how)
 
-    monkeypatch.setattr(housekeeping, "_expire_queue", fail_at_first)
-    await publish(ACTIVITY, pain(stuck, 8), pain(other, 8))
+    monkeypatch.setattr(housekeeping, "EXPIRED_MAX", 1)
+    monkeypatch.setattr(housekeeping, "_expire_queue", fail_for_the_first)
+    await publish(ACTIVITY, *(pain(uuid4(), 8) for _ in range(2)))
     await timed.settled()
+    first, other = [row["member_id"] for row in await held(timed)]
+    stuck.append(first)
+    await timed.service.database.execute(
+        "update delivery.held_events set expires_at = (select min(expires_at) from delivery.held_events)"
+    )
     clock.ahead = timedelta(hours=24, minutes=1)
 
     async def has_expired() -> bool:
-        return {row["member_id"]: row["state"] for row in await held(timed)} == {stuck: "waiting", other: "dead"}
+        return {row["member_id"]: row["state"] for row in await held(timed)} == {first: "waiting", other: "dead"}
 
     await eventually(has_expired)
+
+
+async def test_the_rest_of_a_queue_whose_head_waits_on_has_its_whole_time_to_wait(
+    timed: RunningService, publish: Publish, clock: HandClock
+) -> None:
+    await publish(ACTIVITY, pain(uuid4(), 8))
+    await timed.settled()
+    await timed.service.database.execute(
+        "update delivery.held_events set reason = 'long-queue', expires_at = now() - interval '1 minute'"
+    )
+
+    async def waits_on() -> bool:
+        (row,) = await held(timed)
+        assert (row["state"], row["reason"]) == ("waiting", "member")
+        assert row["expires_at"] > clock.now() + timedelta(hours=23)
+        return True
+
+    await eventually(waits_on)
 
 
 async def test_members_whom_somebody_holds_keep_no_others_from_expiring(

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 from aiokafka.partitioner import DefaultPartitioner
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shared.clock import wall_now
@@ -67,6 +67,7 @@ chunks = st.lists(st.tuples(st.sampled_from(PEOPLE), st.sampled_from([1, 2, 3, 4
 
 @pytest.mark.parametrize("stateless", [False, True])
 @given(chunk=chunks)
+@example(chunk=[(PEOPLE[0], score) for score in (1, WAITS, 1, BUG)])  # one could run in the half behind what waits
 def test_a_guilty_event_is_found_and_all_before_it_takes_effect(chunk: list[tuple[UUID, int]], stateless: bool) -> None:
     events = [pain(member, 1 if stateless and score == WAITS else score, event_id=str(number))
               for number, (member, score) in enumerate(chunk)]  # fmt: skip
