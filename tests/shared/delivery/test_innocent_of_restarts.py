@@ -26,9 +26,18 @@ async def builder(probe_url: str) -> AsyncIterator["asyncpg.Connection[asyncpg.R
     await connection.close()
 
 
+@pytest.fixture
+async def watcher(probe_url: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+    """In no transaction: within one, those that were there at its first look are all that it ever sees."""
+    connection = await asyncpg.connect(probe_url)
+    yield connection
+    await connection.close()
+
+
 async def test_no_event_is_condemned_for_partitions_that_are_handed_on(
     probe: RunningService,
     builder: "asyncpg.Connection[asyncpg.Record]",
+    watcher: "asyncpg.Connection[asyncpg.Record]",
     publish: Publish,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -40,7 +49,7 @@ async def test_no_event_is_condemned_for_partitions_that_are_handed_on(
         await publish(ACTIVITY, pain(member, 1, findings=RED_FLAG))
         for _ in range(HANDED_ON):
             await eventually(lambda: all(len(i.lanes) == 2 for i in probe.service.intakes), within=20)
-            await eventually(lambda: builder.fetchval(WAITS), within=20, what="it is in hand")
+            await eventually(lambda: watcher.fetchval(WAITS), within=20, what="it is in hand")
             for intake in probe.service.intakes:
                 partitions = list(intake._tasks)
                 await intake.on_partitions_revoked(partitions)
