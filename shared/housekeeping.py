@@ -83,7 +83,8 @@ Pages: TypeAlias = dict[tuple[UUID, str], SmallPage]
 async def expire_waiting(service: Host, pages: Pages, is_careful: Callable[[], bool]) -> None:
     """Events that waited longer than their limit, in clinic time, become dead letters after one last try. The rest of a
     queue that was too long for one transaction is taken here, too. Raises what one raised once all had their turn.
-    While it `is_careful` one event of a queue at a time, and what ends the process each time becomes a dead letter."""
+    While it `is_careful` one event of a queue at a time, and what ends the process each time becomes a dead letter; so
+    does, at any time, one that takes too long by itself while others get on (shared/slow_events.py)."""
     while True:
         failed = await _expire_round(service, pages, is_careful)
         if failed is not None:
@@ -163,9 +164,11 @@ async def _expire_queue(
         head = await _find_head(connection, reader, member_id)
         if head is None:
             return 0  # somebody has taken it meanwhile
-        if suspicion is not None and suspicion.is_of(head.held_id):
-            await _condemn_for(connection, head, TOO_SLOW, group)
-            return 0
+        if suspicion is not None:
+            suspicion.turn_to(head.held_id)
+            if suspicion.is_guilty:
+                await _condemn_for(connection, head, TOO_SLOW, group)
+                return 0
         attempt = attempts.at(f"held {head.held_id}", within=connection) if attempts else nullcontext(True)
         async with attempt as may_run:
             if not may_run:

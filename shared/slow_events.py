@@ -43,11 +43,10 @@ class Suspicion:
     def is_guilty(self) -> bool:
         return self.blamed >= BLAMED_MAX
 
-    def is_of(self, held_id: int) -> bool:
-        """Whether this held event, which is to be tried now, is guilty. Of what another one did it is not."""
+    def turn_to(self, held_id: int) -> None:
+        """It is this held event that is to be tried now: for what another one did it is not blamed."""
         if held_id != self.held_id:
             self.held_id, self.blamed = held_id, 0
-        return self.is_guilty
 
     async def _progress(self) -> int | None:
         try:
