@@ -1,7 +1,7 @@
 """Runs the errands of members and of their care team, and keeps what they were told.
 
-A command is sent again until an answer is definite. Only a hold takes a key; the others can be sent again as they are,
-and one that says that it comes too late, after a try of which nobody knows, is looked up, as an app would.
+A command is sent again until an answer is definite. A hold, a message and what is done about an alert have a key, by
+which they act once, however often they are sent and whenever a copy is read; the others can be sent again as they are.
 """
 
 import asyncio
@@ -27,6 +27,8 @@ AlertDeed = tuple[Deed, UUID, UUID, int, str]
 """What, of which alert, by whom, which repeats they had seen, with which outcome; or until when. No event tells who
 handed an alert over: `NOBODY`, and to which role."""
 NOBODY = UUID(int=0)
+Shown = dict[str, Any]
+"""An alert as the queue shows it."""
 
 
 @dataclass
@@ -63,8 +65,7 @@ class Told:
     overrides: list[OverrideTold] = field(default_factory=list)
     done: Counter[AlertDeed] = field(default_factory=Counter)
     perhaps: Counter[AlertDeed] = field(default_factory=Counter)
-    """Of which nobody could say afterwards whether they had been done, or done once more: something else had been done
-    about the alert since."""
+    """Refused after a try of which nobody was told: a copy of that may be read when it is refused no longer."""
 
 
 class Clients:
@@ -206,67 +207,56 @@ class Clients:
             await self._hand_over(who, alert, errand)
             return
         if errand.does != "resolve":
-            taken = await self._do(who, alert, "acknowledged", "")
+            taken = await self._acknowledge(who, alert, errand)
             if not taken or errand.does == "acknowledge":
                 return
             if errand.does == "undo":
-                await self._undo(who, alert)
+                await self._undo(who, alert, errand)
                 return
             if errand.does == "put off":
                 await self._put_off(who, alert, errand)
                 return
             await asyncio.sleep(errand.pause_s)
-        await self._do(who, alert, "resolved", errand.outcome)
+        await self._resolve(who, alert, errand)
+
+    async def _acknowledge(self, who: Practitioner, alert: Shown, errand: AlertErrand) -> bool:
+        deed = self._deed("acknowledged", alert, who.practitioner_id, "")
+        return await self._do(who, errand, deed, "POST", "acknowledge", {})
+
+    async def _resolve(self, who: Practitioner, alert: Shown, errand: AlertErrand) -> None:
+        deed = self._deed("resolved", alert, who.practitioner_id, errand.outcome)
+        await self._do(who, errand, deed, "POST", "resolve", {"outcome": errand.outcome, "note": NOTE})
+
+    async def _undo(self, who: Practitioner, alert: Shown, errand: AlertErrand) -> None:
+        deed = self._deed("undone", alert, who.practitioner_id, "")
+        await self._do(who, errand, deed, "DELETE", "acknowledge", None)
+
+    async def _hand_over(self, who: Practitioner, alert: Shown, errand: AlertErrand) -> None:
+        deed = self._deed("handed over", alert, NOBODY, errand.to_role)
+        await self._do(who, errand, deed, "POST", "hand-over", {"to_role": errand.to_role})
+
+    async def _put_off(self, who: Practitioner, alert: Shown, errand: AlertErrand) -> None:
+        until = errand.back_at.astimezone(UTC).isoformat()
+        deed = self._deed("put off", alert, who.practitioner_id, until)
+        await self._do(who, errand, deed, "POST", "snooze", {"until": until})
+
+    def _deed(self, what: Deed, alert: Shown, by: UUID, outcome: str) -> AlertDeed:
+        return (what, UUID(alert["alert_id"]), by, alert["repeats"], outcome)
 
     async def _do(
-        self, who: Practitioner, alert: dict[str, Any], what: Literal["acknowledged", "resolved"], outcome: str
+        self, who: Practitioner, errand: AlertErrand, deed: AlertDeed, method: str, verb: str, body: Shown | None
     ) -> bool:
-        seen, alert_id = alert["repeats"], UUID(alert["alert_id"])
-        deed: AlertDeed = (what, alert_id, who.practitioner_id, seen, outcome)
-        body = {"seen": seen} if what == "acknowledged" else {"seen": seen, "outcome": outcome, "note": NOTE}
-        path = f"/v1/alerts/{alert_id}"
-        token, verb = self._asker.clinician(who), "acknowledge" if what == "acknowledged" else "resolve"
-        answer = await self._asker.ask("messaging", "POST", f"{path}/{verb}", token=token, json=body)
+        """Whether it was done: once, however often it was sent and whenever a copy of it is read."""
+        _, alert_id, _, seen, _ = deed
+        what = None if body is None else {**body, "seen": seen}
+        answer = await self._asker.ask(
+            "messaging", method, f"/v1/alerts/{alert_id}/{verb}", token=self._asker.clinician(who),
+            headers={"Idempotency-Key": f"alert-{errand.number}"}, json=what,
+        )  # fmt: skip
         is_done = answer.status == 200
-        if not is_done and answer.unknown:
-            now = (await self._asker.ask("messaging", "GET", path, token=token)).body
-            is_mine = (
-                alert["status"] == "open"
-                and (now["acknowledged_by"] or {}).get("practitioner_id") == str(who.practitioner_id)
-                if what == "acknowledged"
-                else (now["resolved_by_name"], now["outcome"]) == (who.name, outcome)
-            )
-            is_done = is_mine and now["repeats"] == seen
-            if not is_done:
-                self.told.perhaps[deed] += 1
-        if is_done:
-            self.told.done[deed] += 1
+        self.told.done[deed] += is_done
+        self.told.perhaps[deed] += not is_done and answer.unknown > 0
         return is_done
-
-    async def _undo(self, who: Practitioner, alert: dict[str, Any]) -> None:
-        deed: AlertDeed = ("undone", UUID(alert["alert_id"]), who.practitioner_id, alert["repeats"], "")
-        path = f"/v1/alerts/{alert['alert_id']}/acknowledge"
-        self._tell(deed, await self._asker.ask("messaging", "DELETE", path, token=self._asker.clinician(who)))
-
-    async def _hand_over(self, who: Practitioner, alert: dict[str, Any], errand: AlertErrand) -> None:
-        deed: AlertDeed = ("handed over", UUID(alert["alert_id"]), NOBODY, alert["repeats"], errand.to_role)
-        path, body = f"/v1/alerts/{alert['alert_id']}/hand-over", {"to_role": errand.to_role, "seen": alert["repeats"]}
-        self._tell(deed, await self._asker.ask("messaging", "POST", path, token=self._asker.clinician(who), json=body))
-
-    async def _put_off(self, who: Practitioner, alert: dict[str, Any], errand: AlertErrand) -> None:
-        until, seen = errand.back_at.astimezone(UTC).isoformat(), alert["repeats"]
-        deed: AlertDeed = ("put off", UUID(alert["alert_id"]), who.practitioner_id, seen, until)
-        path, body = f"/v1/alerts/{alert['alert_id']}/snooze", {"until": until, "seen": seen}
-        answer = await self._asker.ask("messaging", "POST", path, token=self._asker.clinician(who), json=body)
-        self.told.done[deed] += answer.status == 200
-        self.told.perhaps[deed] += answer.unknown  # done again it changes nothing, and is written down again
-
-    def _tell(self, deed: AlertDeed, answer: Answer) -> None:
-        """Of what can be done again as soon as somebody has done something else about the alert, or is refused then."""
-        if answer.status == 200:
-            self.told.done[deed] += 1
-        if answer.unknown:
-            self.told.perhaps[deed] += 1
 
 
 def _key(errand: VisitErrand) -> str:

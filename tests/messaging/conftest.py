@@ -53,9 +53,11 @@ class Clinic:
             outcomes = await carry_out(handler, connection, events, now=self.now)
         return await self.follow(outcomes, scope=handler.__name__)
 
-    async def command(self, handler: Callable[..., Awaitable[Any]], member_id: UUID = MEMBER, **values: Any) -> Any:
+    async def command(
+        self, handler: Callable[..., Awaitable[Any]], member_id: UUID = MEMBER, command_id: str = "", **values: Any
+    ) -> Any:
         """A command's handler; its answer, a refusal too. What it published is followed as above."""
-        command = self.new_command(handler.__name__, member_id)
+        command = self.new_command(handler.__name__, member_id, command_id)
         async with self.transaction(member_id) as connection:
             answer = await handler(connection, command=command, now=self.now, **values)
             await write(connection, getattr(answer, "outcomes", Outcomes()).writes)
@@ -63,9 +65,10 @@ class Clinic:
             await self.follow(answer.outcomes, scope=command.name)
         return answer
 
-    def new_command(self, name: str, member_id: UUID = MEMBER) -> Command:
+    def new_command(self, name: str, member_id: UUID = MEMBER, command_id: str = "") -> Command:
         self._commands += 1
-        return new_command(name, service="messaging", member_ids=[member_id], command_id=str(self._commands))
+        identity = command_id or str(self._commands)
+        return new_command(name, service="messaging", member_ids=[member_id], command_id=identity)
 
     async def follow(self, outcomes: Outcomes, *, scope: str) -> list[Any]:
         events = published_events(outcomes, service="messaging", scope=scope, now=self.now)

@@ -27,7 +27,7 @@ INVALID: Final = frozenset({"not-ahead", "too-long", "too-soon", "too-far", "eme
 
 
 def identity_of(what: str, caller: Principal, key: str | None) -> UUID:
-    """The id of what a request makes: the same for the same caller and key, else a new one."""
+    """The id of a request, or of what it makes: the same for the same caller and key, else a new one."""
     return uuid5(NAMESPACE, f"{what} {caller.subject} {key}") if key else uuid4()
 
 

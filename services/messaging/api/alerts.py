@@ -8,8 +8,10 @@ from fastapi import APIRouter, Query, Request
 
 from services.messaging.api.access import (
     Clinician,
+    IdempotencyKey,
     This,
     check_member,
+    identity_of,
     member_of_alert,
     practitioner_of,
     refuse,
@@ -97,10 +99,11 @@ async def _handle(
     caller: Principal,
     service: Service,
     request: Request,
+    key: str | None,
     run: Callable[[Work], Awaitable[AlertHandled | Refusal]],
 ) -> AlertAnswer:
-    member_id = await member_of_alert(service, caller, alert_id)
-    async with service.command(name, member_ids=[member_id], request=request) as work:
+    member_id, command_id = await member_of_alert(service, caller, alert_id), str(identity_of(name, caller, key))
+    async with service.command(name, member_ids=[member_id], request=request, command_id=command_id) as work:
         answer = await run(work)
         if isinstance(answer, Refusal):
             refuse(answer)
@@ -110,7 +113,12 @@ async def _handle(
 
 @router.post("/alerts/{alert_id}/acknowledge")
 async def post_acknowledge(
-    alert_id: UUID, caller: Clinician, service: This, request: Request, what: Acknowledgement | None = None
+    alert_id: UUID,
+    caller: Clinician,
+    service: This,
+    request: Request,
+    what: Acknowledgement | None = None,
+    key: IdempotencyKey = None,
 ) -> AlertAnswer:
     """Take it on. 409 names who was first, or says that the alert asked again after the caller looked."""
 
@@ -124,11 +132,13 @@ async def post_acknowledge(
             now=work.now,
         )
 
-    return await _handle("acknowledge-alert", alert_id, caller, service, request, run)
+    return await _handle("acknowledge-alert", alert_id, caller, service, request, key, run)
 
 
 @router.delete("/alerts/{alert_id}/acknowledge")
-async def delete_acknowledge(alert_id: UUID, caller: Clinician, service: This, request: Request) -> AlertAnswer:
+async def delete_acknowledge(
+    alert_id: UUID, caller: Clinician, service: This, request: Request, key: IdempotencyKey = None
+) -> AlertAnswer:
     """Undo it, within some seconds, by the same person."""
 
     async def run(work: Work) -> AlertHandled | Refusal:
@@ -136,11 +146,13 @@ async def delete_acknowledge(alert_id: UUID, caller: Clinician, service: This, r
             work.connection, alert_id=alert_id, by=practitioner_of(caller), command=work.command, now=work.now
         )
 
-    return await _handle("undo-acknowledge-alert", alert_id, caller, service, request, run)
+    return await _handle("undo-acknowledge-alert", alert_id, caller, service, request, key, run)
 
 
 @router.post("/alerts/{alert_id}/snooze")
-async def post_snooze(alert_id: UUID, until: Snooze, caller: Clinician, service: This, request: Request) -> AlertAnswer:
+async def post_snooze(
+    alert_id: UUID, until: Snooze, caller: Clinician, service: This, request: Request, key: IdempotencyKey = None
+) -> AlertAnswer:
     """Out of the queue until then; it comes back to the caller."""
 
     async def run(work: Work) -> AlertHandled | Refusal:
@@ -154,12 +166,12 @@ async def post_snooze(alert_id: UUID, until: Snooze, caller: Clinician, service:
             now=work.now,
         )
 
-    return await _handle("snooze-alert", alert_id, caller, service, request, run)
+    return await _handle("snooze-alert", alert_id, caller, service, request, key, run)
 
 
 @router.post("/alerts/{alert_id}/hand-over")
 async def post_hand_over(
-    alert_id: UUID, to: HandOver, caller: Clinician, service: This, request: Request
+    alert_id: UUID, to: HandOver, caller: Clinician, service: This, request: Request, key: IdempotencyKey = None
 ) -> AlertAnswer:
     """Ask another of the care team, or the on-call role."""
 
@@ -174,12 +186,12 @@ async def post_hand_over(
             now=work.now,
         )
 
-    return await _handle("hand-over-alert", alert_id, caller, service, request, run)
+    return await _handle("hand-over-alert", alert_id, caller, service, request, key, run)
 
 
 @router.post("/alerts/{alert_id}/resolve")
 async def post_resolve(
-    alert_id: UUID, what: Resolution, caller: Clinician, service: This, request: Request
+    alert_id: UUID, what: Resolution, caller: Clinician, service: This, request: Request, key: IdempotencyKey = None
 ) -> AlertAnswer:
     """Say what came of it."""
 
@@ -195,4 +207,4 @@ async def post_resolve(
             now=work.now,
         )
 
-    return await _handle("resolve-alert", alert_id, caller, service, request, run)
+    return await _handle("resolve-alert", alert_id, caller, service, request, key, run)

@@ -1,6 +1,8 @@
 """What a clinician does about an alert. Everything done names the alert.raised event as its cause.
 
 `seen` is the alert's `repeats` as the caller saw them, None where the caller does not say (domain/alert_handling.py).
+A command that comes again under its id changes nothing: a copy that was held up on its way must not take on once more
+an alert that was given back meanwhile, and so keep it from asking the next in line.
 """
 
 from collections.abc import Callable
@@ -19,7 +21,7 @@ from services.messaging.domain.alert_handling import (
 )
 from services.messaging.domain.conversation import end_wait
 from services.messaging.domain.people import NO_TEAM, CareTeam, acting_as
-from services.messaging.store.alerts import lock_alerts, saving_alert_changes
+from services.messaging.store.alerts import lock_alerts, saving_alert_changes, was_handled
 from services.messaging.store.conversations import (
     FIRST_RESPONSE,
     find_later_message,
@@ -39,8 +41,11 @@ UNKNOWN = Refusal("no-such-alert", "There is no such alert.")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AlertHandled:
+    """The alert as it is now; `is_repeat`: the command had been carried out before."""
+
     alert: Alert
     outcomes: Outcomes
+    is_repeat: bool = False
 
 
 async def acknowledge(
@@ -129,7 +134,7 @@ async def resolve(
         return close_alert(alert=alert, by=by, outcome=outcome, note=note, seen=seen, because=because, now=now)
 
     handled = await _handle(connection, alert_id, by, command, decide, now)
-    if isinstance(handled, AlertHandled) and handled.alert.kind == "unanswered-message":
+    if isinstance(handled, AlertHandled) and handled.alert.kind == "unanswered-message" and not handled.is_repeat:
         await _end_wait(connection, handled.alert)
     return handled
 
@@ -164,6 +169,8 @@ async def _handle(
     alert = (await lock_alerts(connection, alert_ids=[alert_id])).get(alert_id)
     if alert is None or alert.member_id != command.member_id:
         return UNKNOWN
+    if await was_handled(connection, alert_id=alert_id, command_id=command.id):
+        return AlertHandled(alert=alert, outcomes=Outcomes(), is_repeat=True)
     team = (await load_care_teams(connection, member_ids=[alert.member_id], now=now)).get(alert.member_id, NO_TEAM)
     acting = acting_as(person=by, team=team)
     change = decide(alert, team, acting, replace(command, cause=alert.cause))

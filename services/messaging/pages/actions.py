@@ -1,13 +1,14 @@
 """What a clinician does on the pages: forms in, one command each, a toast (or a redirect, without script) out.
 
 Each form says which of the alert's repeats it was shown with (`seen`): what asked again since is not done with unseen.
+Each has a key, by which a form that is sent twice acts once.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated, Final, cast
-from uuid import UUID, uuid4
+from uuid import UUID, uuid4, uuid5
 
 from fastapi import APIRouter, Depends, Form, Request
 from fastapi.responses import RedirectResponse, Response
@@ -29,6 +30,7 @@ from services.messaging.pages.viewer import Viewer, own_form
 from services.messaging.store.pages_queue import QueueRow, load_alert
 from shared.commands import Work
 from shared.events.conversations import AlertOutcome
+from shared.events.envelope import NAMESPACE
 from shared.events.vocabulary import PractitionerRole
 from shared.http import Problem
 from shared.outcomes import Refusal
@@ -88,6 +90,7 @@ class AlertForm:
     alert_id: UUID
     request: Request
     seen: int
+    key: UUID
     return_to: str
     viewer: Viewer
     service: Service
@@ -95,10 +98,15 @@ class AlertForm:
     async def handle(self, name: str, said: str, run: Run, *, typed: Mapping[str, str] | None = None) -> Response:
         """Carry out one command; `typed` is what the person must not lose where it is refused."""
         alert = await _alert_of(self.service, self.viewer, self.alert_id)
-        async with self.service.command(name, member_ids=[alert.member_id], request=self.request) as work:
+        command_id = str(uuid5(NAMESPACE, f"{name} {self.viewer.practitioner_id} {self.key}"))
+        async with self.service.command(
+            name, member_ids=[alert.member_id], request=self.request, command_id=command_id
+        ) as work:
             result = await run(work)
             if isinstance(result, Refusal):
                 said = f"refused-{result.reason}"
+            elif result.is_repeat:
+                said = "refused-done-before"
             else:
                 work.take(result.outcomes)
         page = Page(viewer=self.viewer, now=self.service.clock.now())
@@ -119,11 +127,15 @@ def form_of(
     alert_id: UUID,
     request: Request,
     seen: Annotated[int, Form()] = NOTHING_SEEN,
+    key: Annotated[UUID | None, Form()] = None,
     return_to: Annotated[str, Form(max_length=400)] = "",
     viewer: Viewer = Depends(own_form),
     service: Service = Depends(this_service),
 ) -> AlertForm:
-    return AlertForm(alert_id=alert_id, request=request, seen=seen, return_to=return_to, viewer=viewer, service=service)
+    return AlertForm(
+        alert_id=alert_id, request=request, seen=seen, key=key or uuid4(), return_to=return_to, viewer=viewer,
+        service=service,
+    )  # fmt: skip
 
 
 Sent = Annotated[AlertForm, Depends(form_of)]

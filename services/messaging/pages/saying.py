@@ -13,6 +13,7 @@ REFUSALS: Final = frozenset(
         "already-acknowledged",
         "already-resolved",
         "asked-again",
+        "done-before",
         "not-acknowledged",
         "not-yours",
         "too-late",

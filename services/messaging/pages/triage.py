@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, get_args
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Depends
 from fastapi.responses import Response
@@ -95,6 +95,7 @@ async def alert_values(connection: Connection, *, page: Page, alert_id: UUID, re
     people = [("coach", header.coach_name), ("pt", header.pt_name)] if header else []
     return {
         "alert": alert,
+        "form_key": uuid4(),
         "actions": actions[alert_id],
         "outcomes": OUTCOMES,
         "snoozes": SNOOZES,

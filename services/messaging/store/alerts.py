@@ -25,7 +25,7 @@ from services.messaging.store.rules import load_alert_rules
 from shared.database import Connection
 from shared.events.envelope import Decision, EventRef
 from shared.events.vocabulary import AlertKind, Practitioner
-from shared.outcomes import Cause, Timer, Write
+from shared.outcomes import Cause, Command, Timer, Write
 from shared.timers import replacing_timers
 
 ESCALATION = "alert.escalation"
@@ -117,8 +117,8 @@ on conflict (alert_id) do update set (
 )
 """
 SAVE_ACTIONS = """
-insert into alert_actions (alert_id, action, done_at, by_id, by_name, detail)
-select * from unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::uuid[], $5::text[], $6::text[])
+insert into alert_actions (alert_id, action, done_at, by_id, by_name, detail, command_id)
+select * from unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::uuid[], $5::text[], $6::text[], $7::text[])
 """
 
 QUEUE = f"""
@@ -207,6 +207,14 @@ async def claim_alerts(connection: Connection, *, alert_ids: Collection[UUID]) -
     return claimed, set(await load_alerts(connection, alert_ids=left)) if left else set()
 
 
+async def was_handled(connection: Connection, *, alert_id: UUID, command_id: str) -> bool:
+    """Whether this command has done something about the alert before. The caller holds the alert's lock."""
+    done = await connection.fetchval(
+        "select true from alert_actions where alert_id = $1 and command_id = $2 limit 1", alert_id, command_id
+    )
+    return done is not None
+
+
 async def lock_standing_alerts(
     connection: Connection,
     *,
@@ -287,6 +295,7 @@ def _saving(changes: Sequence[AlertChange], *, now: datetime) -> list[Write | No
         [c.by.practitioner_id if c.by else None for c in changes],
         [c.by.name if c.by else None for c in changes],
         [c.detail for c in changes],
+        [c.because.id if isinstance(c.because, Command) else None for c in changes],
     ]
     timers = [timer for alert in latest.values() if (timer := timer_of(alert))]
     return [

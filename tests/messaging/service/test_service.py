@@ -130,6 +130,25 @@ async def test_a_command_on_what_asked_again_meanwhile_changes_nothing(clinic: C
     assert done.json()["status"] == "resolved", done.text
 
 
+async def test_a_command_that_is_sent_again_with_its_key_acts_once(clinic: Clinic) -> None:
+    await clinic.publish("careloop.plans", flagged("same-day", "locked-knee", at=wall_now()))
+    pt = clinic.tokens.pt(PT.practitioner_id, PT.name)
+    (alert,) = await eventually(lambda: clinic.queue(pt), what="the PT has the alert")
+    path, key = f"/v1/alerts/{alert['alert_id']}/acknowledge", {"Idempotency-Key": "click-1"}
+    taken = await clinic.ask("POST", path, token=pt, json={"seen": 0}, **key)
+    again = await clinic.ask("POST", path, token=pt, json={"seen": 0}, **key)
+    assert (taken.status_code, again.status_code, again.json()) == (200, 200, taken.json())
+    other = await clinic.ask("POST", path, token=pt, json={"seen": 0}, **{"Idempotency-Key": "click-2"})
+    assert (other.status_code, other.json()["type"]) == (409, "urn:careloop:problem:already-acknowledged")
+    # The key is of one person and one verb: the same one gives it back, and a colleague's is another request.
+    undone = await clinic.ask("DELETE", path, token=pt, **key)
+    assert (undone.status_code, undone.json()["status"]) == (200, "open")
+    late = await clinic.ask("POST", path, token=pt, json={"seen": 0}, **key)
+    assert (late.status_code, late.json()["status"]) == (200, "open"), "it was done, and is not done again"
+    colleague = await clinic.ask("POST", path, token=clinic.coach, json={"seen": 0}, **key)
+    assert (colleague.status_code, colleague.json()["status"]) == (200, "acknowledged")
+
+
 async def test_a_message_is_sent_once_and_its_red_flags_are_answered_at_once(clinic: Clinic) -> None:
     path, key = f"/v1/members/{MEMBER}/messages", str(uuid4())
     text = {"text": "My knee is hot, red and swollen"}

@@ -29,7 +29,8 @@ async function send(form, submitter) {
       if (response.ok) {
         for (const field of form.querySelectorAll("[data-keep]")) { sessionStorage.removeItem(kept(field)); field.value = ""; }
         const fresh = response.headers.get("X-Fresh-Id");
-        if (fresh && form.elements.message_id) form.elements.message_id.value = fresh;
+        const key = form.elements.message_id ?? form.elements.key;
+        if (fresh && key) key.value = fresh;
         const sheet = form.closest("details");
         if (sheet) { sheet.open = false; sheet.querySelector("summary")?.focus(); }
       }
