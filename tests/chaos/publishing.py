@@ -15,6 +15,8 @@ from tests.chaos.stream import Publication
 
 TICK_S = 0.25
 ACKNOWLEDGED_S = 8.0
+ACCEPTED_S = 240.0
+"""Far beyond the longest time for which Kafka is away."""
 
 
 async def each_tick(stream: Sequence[Publication]) -> AsyncIterator[Sequence[Publication]]:
@@ -38,10 +40,12 @@ class Publisher:
         self._producer: AIOKafkaProducer | None = None
 
     async def publish(self, stream: Sequence[Publication]) -> None:
-        """At once, in order; returns when all of it is accepted."""
+        """At once, in order; returns when all of it is accepted. TimeoutError where it is not for very long."""
         # A whole batch is sent again: copies behind what they are copies of.
-        accepted = False
+        accepted, until = False, monotonic() + ACCEPTED_S
         while not accepted:
+            if monotonic() > until:
+                raise TimeoutError("Kafka accepts nothing")
             sent: list[asyncio.Future[object]] = []
             try:
                 producer = await self._connect()
@@ -53,7 +57,6 @@ class Publisher:
                 pass
             if not accepted:
                 await self.close()
-                await _answers(sent)
                 await asyncio.sleep(0.3)
 
     async def play(self, stream: Sequence[Publication]) -> None:

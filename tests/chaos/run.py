@@ -29,7 +29,7 @@ from tests.chaos.posting import Poster
 from tests.chaos.publishing import Publisher
 from tests.chaos.stream import Publication, draw_stream
 from tests.chaos.victim import MENDED
-from tests.chaos.world import EndedByItself, Stage, World, open_world
+from tests.chaos.world import Stage, World, open_world
 from tests.fixtures.eventually import eventually
 
 REMINDING = time(17, 10, tzinfo=ZoneInfo("America/New_York"))
@@ -122,7 +122,8 @@ async def run(stage: Stage, plan: Plan, *, mutant: str | None = None, say: Calla
             say("at rest; judging")
             judged = await judge(world, plan.cast, plan.stream, clients.told, enroller.told)
             findings = poster.refused.found + judged.found
-        except* (AssertionError, TimeoutError, EndedByItself) as failures:
+        except* Exception as failures:
+            # Whatever it is, a failure of the run's own too: told with the seed, which would be lost with it.
             problems = Findings()
             for failure in _leaves(failures):
                 problems.add("rest", f"{type(failure).__name__} at {_place_of(failure)}: {failure}")

@@ -82,7 +82,9 @@ class _Writer:
         if self.high:
             self.high -= 1
             return min(10, self.person.usual + self.chance.choice((3, 4, 5, 6)))
-        return max(0, self.person.usual + self.chance.choice((-1, 0, 0, 1)))
+        # Usual pain falls with low readings, and two points above it are a spike.
+        around = (0, 0, 0, 1) if self.person.comes_later else (-1, 0, 0, 1)
+        return max(0, self.person.usual + self.chance.choice(around))
 
     def findings(self) -> tuple[Finding, ...]:
         flagged = not self.person.comes_later and self.chance.random() < FLAGGED

@@ -37,6 +37,20 @@ def test_the_day_moves_the_times_of_events_and_nothing_else() -> None:
     ]
 
 
+def test_who_comes_later_has_no_pain_that_asks_for_a_person() -> None:
+    """Their spike could be read before their care team is: it would ask two people, and which one first is chance."""
+    plan = draw_plan(1005, seconds=120, today=DAY)
+    usual = {str(one.member_id).encode(): one.usual for one in plan.cast.people if one.comes_later}
+    assert len(usual) > 10
+    told: Counter[int] = Counter()
+    for one in plan.stream:
+        if one.topic == ACTIVITY and one.key in usual and one.kind == "event":
+            data = orjson.loads(one.value or b"")["data"]
+            told[data.get("score", data.get("pain_during")) - usual[one.key]] += 1
+    assert set(told) == {0, 1}
+    assert told.total() > 100
+
+
 def test_nobody_wants_a_time_that_another_errand_has_unless_they_race_for_it() -> None:
     errands = draw_plan(8, seconds=1800, today=DAY).errands
     wanted = Counter(one.starts_at for one in errands.visits)

@@ -66,12 +66,14 @@ class AlertLife(RuleBasedStateMachine):
         (change,) = raise_alerts(triggers=[asks], known=known, teams={MEMBER: self.team}, rules=RULES, now=self.now)
         self.take(change)
 
-    @rule(by=WHO, team=TEAMS)
-    def the_care_team_changes(self, by: Practitioner, team: CareTeam) -> None:
+    @rule(team=TEAMS, is_first=st.booleans())
+    def the_care_team_changes(self, team: CareTeam, is_first: bool) -> None:
         self.team = team
         if self.alert is not None:
             told = team_assigned(at=self.now)
-            self.take(follow_care_team(alert=self.alert, team=team, because=told, rules=RULES, now=self.now))
+            self.take(follow_care_team(
+                alert=self.alert, team=team, is_first=is_first, because=told, rules=RULES, now=self.now
+            ))  # fmt: skip
 
     @precondition(lambda self: self.alert is not None)
     @rule(by=WHO, sees=st.booleans())

@@ -341,6 +341,23 @@ async def test_a_red_flag_at_the_moment_of_a_new_team_asks_the_new_one(clinic: C
     assert (alert.status, alert.owner.practitioner) == ("open", NEW_PT)
 
 
+@pytest.mark.parametrize("flag_is_first", [True, False])
+async def test_a_red_flag_at_the_moment_of_the_first_team_asks_that(bare_clinic: Clinic, flag_is_first: bool) -> None:
+    clinic, red_flag = bare_clinic, flagged("clinician-72h", "night-pain")
+    joining = (enrolled(), team_assigned())
+    if flag_is_first:
+        async with no_member_lock(clinic) as safety:
+            await carry_out(raise_safety_alerts, safety, [red_flag], now=clinic.now)
+            late = await meanwhile(clinic, clinic.take(follow_members, *joining))
+    else:
+        async with clinic.transaction(MEMBER) as connection:
+            await carry_out(follow_members, connection, joining, now=clinic.now)
+            late = await meanwhile(clinic, flag(clinic, red_flag))
+    await late
+    alert = await the_alert(clinic)
+    assert (alert.status, alert.owner.practitioner) == ("open", PT)
+
+
 async def test_no_two_wait_for_each_other_in_a_circle(clinic: Clinic) -> None:
     """Red flags, new teams, people and timers at once about two members, in either order: nobody is a deadlock's
     victim, and every red flag counts."""

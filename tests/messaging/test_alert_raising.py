@@ -278,7 +278,11 @@ def test_resolved_is_final_for_people() -> None:
     ):
         assert act == Refusal("already-resolved", "Resolved by Petra Therapist.")
     left = CareTeam(coach=STRANGER)
-    assert follow_care_team(alert=done, team=left, because=team_assigned(), rules=RULES, now=NOW) is None
+    for is_first in (True, False):
+        moved = follow_care_team(
+            alert=done, team=left, is_first=is_first, because=team_assigned(), rules=RULES, now=NOW
+        )
+        assert moved is None
 
 
 def test_the_owner_of_a_rung_nobody_stands_on_is_oncall() -> None:

@@ -1,17 +1,25 @@
 """What messaging keeps of members and their course, and who finds whom."""
 
+from typing import Any
 from uuid import uuid4
 
+import pytest
+
+from services.messaging.domain.alert import Alert
 from services.messaging.domain.conversation import start_conversation
 from services.messaging.domain.people import MemberProfile
 from services.messaging.handlers.follow_activity import follow_activity
 from services.messaging.handlers.follow_contacts import follow_contacts
 from services.messaging.handlers.follow_members import follow_members
 from services.messaging.handlers.follow_plans import follow_plans
+from services.messaging.handlers.handle_alerts import acknowledge
+from services.messaging.handlers.raise_safety_alerts import raise_safety_alerts
+from services.messaging.store.alerts import load_member_alerts
 from services.messaging.store.conversations import load_message_reads, save_conversations, save_message_reads
 from services.messaging.store.feed import load_feed_head, look_at_feed
 from services.messaging.store.members import load_care_teams, load_member_profiles, search_members
 from services.messaging.store.pages_members import load_course
+from services.messaging.store.rules import load_alert_rules
 from services.messaging.store.timeline import load_chain, load_timeline
 from shared.events import CloudEvent, ConsentChanged, MemberDisenrolled, MemberPaused, MemberResumed
 from shared.events.members import ConsentChangedData, MemberDisenrolledData, MemberPausedData, MemberResumedData
@@ -22,7 +30,9 @@ from tests.messaging.given import (
     COACH,
     DAY,
     MEMBER,
+    MINUTE,
     NOW,
+    ONCALL,
     OTHER_MEMBER,
     PT,
     STRANGER,
@@ -40,6 +50,11 @@ from tests.messaging.given import (
 
 def about(event: type[CloudEvent], data: object) -> CloudEvent:
     return event(id=str(uuid4()), source="urn:careloop:enrollment", time=NOW, subject=MEMBER, data=data)  # type: ignore[call-arg,arg-type]
+
+
+async def first_alert(clinic: Clinic) -> Alert:
+    async with clinic.database.acquire() as connection:
+        return (await load_member_alerts(connection, member_ids=[MEMBER]))[0]
 
 
 async def test_a_profile_follows_its_events_in_order(bare_clinic: Clinic) -> None:
@@ -188,3 +203,47 @@ async def test_what_was_read_stays_read(clinic: Clinic) -> None:
         for number in (5, 3):
             await save_message_reads(connection, member_ids=[MEMBER], reader_ids=[person], numbers=[number], now=NOW)
         assert await load_message_reads(connection, member_ids=[MEMBER]) == {MEMBER: {person: 5}}
+
+
+@pytest.mark.parametrize(
+    ("event", "handler", "asked"),
+    [
+        (spiked(), follow_plans, COACH),
+        (flagged("clinician-72h", "night-pain"), raise_safety_alerts, PT),
+        (flagged("emergency", "chest-pain-breathless"), raise_safety_alerts, None),
+    ],
+    ids=["a spike", "a red flag", "an emergency"],
+)
+async def test_what_is_read_before_its_members_team_asks_the_team_when_that_is_there(
+    bare_clinic: Clinic, event: CloudEvent, handler: Any, asked: Practitioner | None
+) -> None:
+    clinic = bare_clinic
+    (raised,) = await clinic.take(handler, event)
+    assert (raised.data.owner, raised.data.owner_role) == (None, "oncall")
+    clinic.now += MINUTE
+    told = await clinic.take(follow_members, enrolled(), team_assigned())
+    alert = await first_alert(clinic)
+    assert (alert.status, alert.owner.practitioner) == ("open", asked)
+    if asked is None:
+        assert (told, alert.respond_by) == ([], raised.data.respond_by), "who is on call is asked as before"
+        return
+    (moved,) = told
+    assert (moved.data.owner, moved.data.repeated) == (asked, True)
+    within = load_alert_rules().respond_within[alert.priority]
+    assert (alert.level, alert.respond_by) == (0, clinic.now + within)
+    # The next team is a change as any other: who stays in it keeps the alert.
+    assert await clinic.take(follow_members, team_assigned(at=clinic.now)) == []
+
+
+@pytest.mark.parametrize("does", ["acknowledges", "lets the time pass"])
+async def test_what_the_on_call_role_has_taken_on_or_let_pass_stays_theirs(bare_clinic: Clinic, does: str) -> None:
+    clinic = bare_clinic
+    (raised,) = await clinic.take(follow_plans, spiked())
+    if does == "acknowledges":
+        await clinic.command(acknowledge, alert_id=raised.data.alert_id, by=ONCALL, seen=0)
+    else:
+        await clinic.pass_time(load_alert_rules().respond_within["soon"] + MINUTE)
+    before = await first_alert(clinic)
+    assert await clinic.take(follow_members, enrolled(), team_assigned()) == []
+    assert await first_alert(clinic) == before
+    assert before.owner.role == "oncall"

@@ -10,7 +10,7 @@ from datetime import datetime
 from services.messaging.domain.alert import Alert, AlertChange, AlertRules, Owner, raised_event
 from services.messaging.domain.alert_raising import choose_owner
 from services.messaging.domain.escalation import explain_reminder
-from services.messaging.domain.people import CareTeam
+from services.messaging.domain.people import NO_TEAM, CareTeam
 from shared.events.conversations import AlertOutcome
 from shared.events.envelope import CloudEvent
 from shared.events.vocabulary import Practitioner, PractitionerRole
@@ -252,17 +252,24 @@ def close_alert(
 
 
 def follow_care_team(
-    *, alert: Alert, team: CareTeam, because: CloudEvent, rules: AlertRules, now: datetime
+    *, alert: Alert, team: CareTeam, is_first: bool, because: CloudEvent, rules: AlertRules, now: datetime
 ) -> AlertChange | None:
-    """The care team changed: an alert of somebody who left it asks the new one. None where its owner is still there,
-    and where the on-call role has it: who is on call is not the team's."""
+    """The care team changed: an alert of somebody who left it asks the new one. So does one that asks the on-call role
+    for want of any team, where this `is_first`: it was read before its member's team was, from another topic. None
+    where its owner is still there, and where the on-call role has it otherwise: who is on call is not the team's."""
     person = alert.owner.practitioner
-    if alert.status == "resolved" or alert.owner.role == "oncall" or person is None:
-        return None
-    if person.practitioner_id in {p.practitioner_id for p in (team.pt, team.coach) if p}:
-        return None
     ladder = rules.ladder(kind=alert.kind, priority=alert.priority)
+    if alert.status == "resolved":
+        return None
+    if alert.owner.role == "oncall" or person is None:
+        for_want_of_a_team = (alert.level, alert.owner) == choose_owner(ladder=ladder, team=NO_TEAM, from_level=0)
+        if not (is_first and alert.status == "open" and for_want_of_a_team):
+            return None
+    elif person.practitioner_id in {p.practitioner_id for p in (team.pt, team.coach) if p}:
+        return None
     level, owner = choose_owner(ladder=ladder, team=team, from_level=0)
+    if owner == alert.owner:
+        return None
     moved = replace(
         alert,
         status="open",

@@ -1,6 +1,6 @@
 """careloop.members: who is a member, who cares for them. What a screening asks for is raised by a group of its own."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import get_args
@@ -33,13 +33,14 @@ from shared.timers import cancel_timers
 
 
 async def follow_members(connection: Connection, events: Sequence[CloudEvent], /, *, now: datetime) -> Outcomes:
-    """Keep profiles and the timeline; move alerts of people who left a team; cancel the visits of members who left."""
+    """Keep profiles and the timeline; move alerts of people who left a team, or that no team was known for; cancel the
+    visits of members who left."""
     outcomes = Outcomes()
     teams = {event.subject: event for event in events if isinstance(event, CareTeamAssigned)}
-    former = await _keep_profiles(connection, events, teams)
+    former, newcomers = await _keep_profiles(connection, events, teams)
     timeline = saving_timeline([describe_event(event, service="enrollment") for event in events])
 
-    changes = await _move_alerts(connection, teams, now=now)
+    changes = await _move_alerts(connection, teams, newcomers, now=now)
     announce_alerts(outcomes=outcomes, changes=changes)
 
     feed = await _cancel_visits(connection, events, outcomes, now=now)
@@ -59,9 +60,11 @@ async def follow_members(connection: Connection, events: Sequence[CloudEvent], /
 
 async def _keep_profiles(
     connection: Connection, events: Sequence[CloudEvent], teams: Mapping[UUID, CareTeamAssigned]
-) -> dict[UUID, set[UUID]]:
-    """Fold the events into the profiles, save them; by member, the people who left their team: they must see it."""
+) -> tuple[dict[UUID, set[UUID]], set[UUID]]:
+    """Fold the events into the profiles, save them; by member, the people who left their team: they must see it. And
+    the members who had no team before."""
     profiles = await load_member_profiles(connection, member_ids={event.subject for event in events})
+    newcomers = {member for member in teams if member not in profiles or not _ids(profiles[member])}
     former: dict[UUID, set[UUID]] = {}
     for event in events:
         before = profiles.get(event.subject, MemberProfile(member_id=event.subject, status="known"))
@@ -78,7 +81,7 @@ async def _keep_profiles(
         default_hours=load_visit_rules().default_hours,
     )
     await save_member_profiles(connection, profiles.values())
-    return {member: people_before - _ids(profiles[member]) for member, people_before in former.items()}
+    return {member: people_before - _ids(profiles[member]) for member, people_before in former.items()}, newcomers
 
 
 def _ids(profile: MemberProfile) -> set[UUID]:
@@ -118,7 +121,7 @@ async def _cancel_visits(
 
 
 async def _move_alerts(
-    connection: Connection, teams: Mapping[UUID, CareTeamAssigned], *, now: datetime
+    connection: Connection, teams: Mapping[UUID, CareTeamAssigned], newcomers: Container[UUID], *, now: datetime
 ) -> list[AlertChange]:
     if not teams:
         return []
@@ -129,6 +132,7 @@ async def _move_alerts(
         follow_care_team(
             alert=alert,
             team=current[alert.member_id],
+            is_first=alert.member_id in newcomers,
             because=teams[alert.member_id],
             rules=load_alert_rules(),
             now=now,
