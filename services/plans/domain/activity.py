@@ -7,7 +7,7 @@ from uuid import UUID
 from services.plans.domain.adherence import count_session, reach_milestones
 from services.plans.domain.care_plan import CarePlan, Item, PainKind, Ref
 from services.plans.domain.ladder import Change, step_back
-from services.plans.domain.pain_baseline import UsualPain, pain_baseline, tell_usual_pain
+from services.plans.domain.pain_baseline import UsualPain, pain_baseline, tell_usual_pain, usual_pain
 from services.plans.domain.pain_episode import PainReading, PainStep, follow_pain
 from services.plans.domain.progression import Morning, Result, Setting, follow_exercise
 from services.plans.domain.rules import DAY_S, Library, Rule
@@ -64,10 +64,6 @@ def take_session(*, plan: CarePlan, session: Session, library: Library) -> Taken
     before = plan.adherence.last_session_s
     late = before is not None and session.at_s < before
     plan = _flag(plan=plan, disposition=session.disposition, event=session.event)
-    changes: list[Change] = []
-    review: Rule | None = None
-    if not late:
-        plan, changes, review = _progress(plan=plan, session=session, library=library)
     pain = follow_pain(
         level=plan.pain,
         reading=PainReading(at_s=session.at_s, score=session.pain, kind="exercise", event=session.event),
@@ -77,7 +73,18 @@ def take_session(*, plan: CarePlan, session: Session, library: Library) -> Taken
     adherence = count_session(
         plan=plan, at_s=session.at_s, session_id=session.session_id, event=session.event, chain=session.chain
     )
-    plan, usual = tell_usual_pain(plan=plan._replace(pain=pain.level, adherence=adherence), rules=library.pain)
+    items, changes, review = (
+        _progress(plan=plan, session=session, baseline=pain.baseline, library=library)
+        if not late
+        else (plan.items, [], None)
+    )
+    after = plan._replace(
+        items=items,
+        pain=pain.level,
+        adherence=adherence,
+        stepped_back_for_gap=late and plan.stepped_back_for_gap,
+    )
+    plan, usual = tell_usual_pain(plan=after, rules=library.pain)
     milestones = reach_milestones(plan=plan, rule=library.engagement.milestones, baseline=library.pain.baseline)
     if milestones:
         plan = plan._replace(adherence=adherence._replace(milestones=(*adherence.milestones, *milestones)))
@@ -104,7 +111,14 @@ def take_pain_report(*, plan: CarePlan, report: PainReport, library: Library) ->
     if report.context != "next-morning" or not _is_next_morning(plan=plan, at_s=report.at_s):
         return Taken(plan=plan)
     items, changes = _follow_items(
-        plan=plan, results={}, pain=0, score=report.score, at_s=report.at_s, event=report.event, library=library
+        plan=plan,
+        results={},
+        pain=0,
+        score=report.score,
+        at_s=report.at_s,
+        event=report.event,
+        baseline=usual_pain(level=plan.pain, rule=library.pain.baseline),
+        library=library,
     )
     return _asked(plan=plan._replace(items=items), changes=changes, review=None)
 
@@ -128,23 +142,25 @@ def _flag(*, plan: CarePlan, disposition: Disposition, event: Ref) -> CarePlan:
     return plan._replace(safety=(disposition, event))
 
 
-def _progress(*, plan: CarePlan, session: Session, library: Library) -> tuple[CarePlan, list[Change], Rule | None]:
+def _progress(
+    *, plan: CarePlan, session: Session, baseline: float, library: Library
+) -> tuple[tuple[Item, ...], list[Change], Rule | None]:
+    """Its items after a session, what moved them, and the rule that asks for a review."""
     rules = library.progression
     last_s = plan.adherence.last_session_s
     gap_s = session.at_s - last_s if last_s is not None else 0
     if gap_s >= rules.gap.days * DAY_S:
         review = rules.gap_review if gap_s >= rules.gap_review.days * DAY_S else None
-        already, plan = plan.stepped_back_for_gap, plan._replace(stepped_back_for_gap=False)
-        if not already:
+        if not plan.stepped_back_for_gap:
             says = f"One step easier after {gap_s // DAY_S} days without a session."
             items, changes = step_back(
                 items=plan.items, exercises=library.exercises, rule=rules.gap, says=says, evidence=(session.event,)
             )
             # What was done at the old step does not count at the new one, up or down.
             items = tuple(item._replace(last_sign="regressed", good=(), incomplete=0) for item in items)
-            return plan._replace(items=items), changes, review
+            return items, changes, review
         if review is not None:
-            return plan._replace(review=review.id), [], review
+            return plan.items, [], review
     results = {result.exercise: result for result in session.results}
     items, changes = _follow_items(
         plan=plan,
@@ -153,9 +169,10 @@ def _progress(*, plan: CarePlan, session: Session, library: Library) -> tuple[Ca
         score=session.pain_last_morning,
         at_s=session.at_s,
         event=session.event,
+        baseline=baseline,
         library=library,
     )
-    return plan._replace(items=items, stepped_back_for_gap=False), changes, None
+    return items, changes, None
 
 
 def _follow_items(
@@ -166,20 +183,21 @@ def _follow_items(
     score: int | None,
     at_s: int,
     event: Ref,
+    baseline: float,
     library: Library,
 ) -> tuple[tuple[Item, ...], list[Change]]:
+    """`baseline`: usual pain during exercise."""
     rule = library.pain.baseline
-    exercise_baseline = pain_baseline(level=plan.pain, kind="exercise", rule=rule)
     enough_daily = len(plan.pain.daily) >= rule.readings_min
     morning = Morning(
         score=score,
-        baseline=pain_baseline(level=plan.pain, kind="daily", rule=rule) if enough_daily else exercise_baseline,
+        baseline=pain_baseline(level=plan.pain, kind="daily", rule=rule) if enough_daily else baseline,
         session=plan.adherence.last_session,
     )
     setting = Setting(
         at_s=at_s,
         event=event,
-        baseline=exercise_baseline,
+        baseline=baseline,
         post_surgical=plan.post_surgical,
         may_progress=plan.safety is None and plan.review != library.progression.gap_review.id,
     )

@@ -46,9 +46,10 @@ def follow_pain(*, level: PainLevel, reading: PainReading, red_flag: bool, rules
     spike = detect_pain_spike(
         score=reading.score, at_s=reading.at_s, baseline=baseline, previous=None if late else previous, rules=rules
     )
-    if not late:
-        level = _remember(level=level, reading=reading, baseline=baseline)
     episode = level.episode
+    if not late:
+        is_usual = spike is None and (episode is None or not episode.open)
+        level = _remember(level=level, reading=reading, baseline=baseline, is_usual=is_usual, rules=rules)
     if episode is not None and episode.open:
         return _within(
             level=level,
@@ -61,7 +62,7 @@ def follow_pain(*, level: PainLevel, reading: PainReading, red_flag: bool, rules
             rules=rules,
         )
     if spike is None:
-        return PainStep(level if late else _settle_in(level=level, reading=reading, rules=rules), baseline)
+        return PainStep(level, baseline)
     return _open(
         level=level,
         reading=reading,
@@ -89,19 +90,18 @@ def re_anchor(*, level: PainLevel, rule: ReAnchorRule) -> PainLevel:
     )
 
 
-def _remember(*, level: PainLevel, reading: PainReading, baseline: float) -> PainLevel:
+def _remember(
+    *, level: PainLevel, reading: PainReading, baseline: float, is_usual: bool, rules: PainRules
+) -> PainLevel:
+    """`is_usual`: a non-spike reading outside an episode counts towards what is usual."""
     last = (reading.at_s, reading.score - baseline)
+    readings = level.exercise if reading.kind == "exercise" else level.daily
+    if is_usual:
+        kept = rules.baseline.readings_max + 1  # one more: the last may turn out to be the first of a pair
+        readings = (*readings, reading.score)[-kept:]
     if reading.kind == "exercise":
-        return level._replace(last_exercise=last, latest_s=reading.at_s)
-    return level._replace(last_daily=last, latest_s=reading.at_s)
-
-
-def _settle_in(*, level: PainLevel, reading: PainReading, rules: PainRules) -> PainLevel:
-    """A non-spike reading outside an episode counts towards what is usual."""
-    kept = rules.baseline.readings_max + 1  # one more: the last may turn out to be the first of a pair
-    if reading.kind == "exercise":
-        return level._replace(exercise=(*level.exercise, reading.score)[-kept:])
-    return level._replace(daily=(*level.daily, reading.score)[-kept:])
+        return level._replace(exercise=readings, last_exercise=last, latest_s=reading.at_s)
+    return level._replace(daily=readings, last_daily=last, latest_s=reading.at_s)
 
 
 def _open(
