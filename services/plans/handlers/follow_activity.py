@@ -53,9 +53,10 @@ async def follow_activity(
             after, moved = expect_lapse(plan=after, lapse=None)
         elif after.adherence.last_session_s != plan.adherence.last_session_s:
             after, moved = follow_session(plan=after, now_s=now_s, rule=lapse_rule)
+        member_id = plan.member_id  # the key itself, which remembers its hash
         if moved:
-            timers[event.subject] = (after.lapse_timer_s, cause_of(event))
-        plans[event.subject] = saved[event.subject] = after
+            timers[member_id] = (after.lapse_timer_s, cause_of(event))
+        plans[member_id] = saved[member_id] = after
         _tell(taken=taken, event=event, now=now, library=library, outcomes=outcomes, revisions=revisions)
     outcomes.writes += saving_care_plans(plans=saved.values(), revisions=revisions, timers=timers)
     return outcomes
