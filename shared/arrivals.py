@@ -22,9 +22,6 @@ READ_AGE_MAX = timedelta(days=34)
 """Nor one that is older than this when it is read, however long its record lay in the log: inboxes remember 35 days."""
 WAIT_MAX = timedelta(hours=24)
 """How long, in clinic time, an event waits for what it needs before it becomes a dead letter."""
-NO_LATEST, NO_OLDEST = datetime.max.replace(tzinfo=UTC), datetime.min.replace(tzinfo=UTC)
-
-
 TIMESTAMP_MAX_S = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
 
 
@@ -116,8 +113,8 @@ def read_arrivals(
     their time only if `judges_time`, for whoever reads history once more. Never raises for a bad record."""
     # Our own clocks are not judged by each other.
     is_from_apps, rejected = decoder.is_from_apps, REJECTED_HEADERS[-1]
-    latest = now + AHEAD_MAX + CLOCKS_APART if judges_time and is_from_apps else NO_LATEST
-    oldest = now - AGE_MAX if judges_time else NO_OLDEST
+    youngest = -AHEAD_MAX - CLOCKS_APART if judges_time and is_from_apps else timedelta.min
+    oldest = AGE_MAX if judges_time else timedelta.max
     arrivals: list[Arrival] = []
     for record in records:
         try:
@@ -131,9 +128,9 @@ def read_arrivals(
             arrival.fault = WRONG_KEY
         elif is_from_apps and rejected in record.headers:
             arrival.fault = REJECTED
-        elif event.time > latest:
+        elif (age := now - event.time) < youngest:
             arrival.fault = TIME_AHEAD
-        elif event.time < oldest and _is_too_old(event.time, record, now=now, wall=wall):
+        elif age > oldest and _is_too_old(event.time, record, now=now, wall=wall):
             arrival.fault = TOO_OLD
         if arrival.fault is not None:  # its identity stays free, so that the event published rightly is no duplicate
             arrival.identity = identity_of_place(record, group=group, topic=topic)
