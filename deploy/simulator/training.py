@@ -16,7 +16,6 @@ from deploy.simulator.people import Member
 from services.plans.domain.activity import PainReport, Session, take_pain_report, take_session
 from services.plans.domain.care_plan import CarePlan, Item, Ref
 from services.plans.domain.plan_issue import Intake, issue_plan
-from services.plans.domain.progression import Result
 from services.plans.store.rules import load_library
 from shared.events import ExerciseResult
 from shared.events.vocabulary import Exercise, Finding, PainContext, PainScore
@@ -93,17 +92,7 @@ class Training:
                     pain=pain,
                     pain_last_morning=last_morning,
                     disposition=screen(findings=findings).disposition,
-                    results=tuple(
-                        Result(
-                            exercise=r.exercise,
-                            step=r.step,
-                            sets_done=r.sets_done,
-                            reps=r.last_set_reps,
-                            hold_s=r.last_set_hold_s,
-                            rpe=r.rpe,
-                        )
-                        for r in results
-                    ),
+                    results=results,
                 ),
             )
         )

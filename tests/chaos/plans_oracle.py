@@ -18,7 +18,6 @@ from services.plans.domain.announcements import (
 from services.plans.domain.care_plan import CarePlan
 from services.plans.domain.clinician import follow_visit
 from services.plans.domain.plan_issue import Intake, issue_plan
-from services.plans.domain.progression import Result
 from services.plans.store.rules import load_library
 from shared.events import (
     CloudEvent,
@@ -150,14 +149,10 @@ class PlansOracle:
             )
             return take_pain_report(plan=plan, report=report, library=self.library)
         data = event.data
-        results = tuple(
-            Result(one.exercise, one.step, one.sets_done, one.last_set_reps, one.last_set_hold_s, one.rpe)
-            for one in data.exercises
-        )
         session = Session(
             event=ref, at_s=at_s, session_id=data.session_id.int & SESSION_BITS, plan_id=data.plan_id,
             chain=event.correlationid, pain=data.pain_during, pain_last_morning=data.pain_last_morning,
-            results=results, disposition=disposition,
+            results=data.exercises, disposition=disposition,
         )  # fmt: skip
         return take_session(plan=plan, session=session, library=self.library)
 

@@ -7,7 +7,6 @@ from uuid import UUID, uuid4
 from services.plans.domain.activity import Session
 from services.plans.domain.care_plan import CarePlan, PainLevel
 from services.plans.domain.plan_issue import Intake, issue_plan
-from services.plans.domain.progression import Result
 from services.plans.store.rules import load_library
 from shared.events import (
     CareTeamAssigned,
@@ -54,12 +53,12 @@ def usual_pain_of(care_plan: CarePlan, usual: int) -> CarePlan:
     return care_plan._replace(pain=PainLevel(usual=float(usual), exercise=(usual,) * 6))
 
 
-def good_results(care_plan: CarePlan) -> tuple[Result, ...]:
+def good_results(care_plan: CarePlan) -> tuple[ExerciseResult, ...]:
     """Every exercise done as well as a step up asks for."""
     return tuple(
-        Result(
-            exercise=item.exercise, step=item.step, sets_done=item.sets,
-            reps=None if item.reps is None else item.reps + 2, hold_s=item.hold_s, rpe=4,
+        ExerciseResult(
+            exercise=item.exercise, step=item.step, sets_prescribed=item.sets, sets_done=item.sets,
+            last_set_reps=None if item.reps is None else item.reps + 2, last_set_hold_s=item.hold_s, rpe=4,
         )
         for item in care_plan.items
     )  # fmt: skip
@@ -105,16 +104,9 @@ def session_completed(
     member_id: UUID, *, at: datetime, care_plan: CarePlan | None = None, **data: Any
 ) -> SessionCompleted:
     """A good session of the plan as it starts, unless another is given."""
-    exercises = tuple(
-        ExerciseResult(
-            exercise=one.exercise, step=one.step, sets_prescribed=max(one.sets_done, 1), sets_done=one.sets_done,
-            last_set_reps=one.reps, last_set_hold_s=one.hold_s, rpe=one.rpe,
-        )
-        for one in good_results(care_plan or plan())
-    )  # fmt: skip
     fields: dict[str, Any] = {
-        "session_id": uuid4(), "started_at": at - timedelta(minutes=20), "duration_min": 20, "exercises": exercises,
-        "pain_during": 2, "pain_last_morning": 2,
+        "session_id": uuid4(), "started_at": at - timedelta(minutes=20), "duration_min": 20,
+        "exercises": good_results(care_plan or plan()), "pain_during": 2, "pain_last_morning": 2,
     }  # fmt: skip
     return SessionCompleted(
         id=str(uuid4()), source=APP, time=at, subject=member_id, data=SessionCompletedData(**{**fields, **data})

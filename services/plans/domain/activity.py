@@ -9,9 +9,10 @@ from services.plans.domain.care_plan import CarePlan, Item, PainKind, Ref
 from services.plans.domain.ladder import Change, step_back
 from services.plans.domain.pain_baseline import UsualPain, pain_baseline, tell_usual_pain, usual_pain
 from services.plans.domain.pain_episode import PainReading, PainStep, follow_pain
-from services.plans.domain.progression import Morning, Result, Setting, follow_exercise
+from services.plans.domain.progression import Morning, Setting, follow_exercise
 from services.plans.domain.rules import DAY_S, Library, Rule
 from services.plans.domain.schedule import local_date
+from shared.events.activity import ExerciseResult
 from shared.events.vocabulary import Disposition, Exercise, PainContext
 from shared.red_flags import BLOCKING, URGENCY
 
@@ -28,7 +29,7 @@ class Session(NamedTuple):
     plan_id: UUID | None
     pain: int
     pain_last_morning: int | None
-    results: tuple[Result, ...]
+    results: tuple[ExerciseResult, ...]
     disposition: Disposition
     chain: str | None = None
     """Correlation id of the event, if it came with one."""
@@ -178,7 +179,7 @@ def _progress(
 def _follow_items(
     *,
     plan: CarePlan,
-    results: dict[Exercise, Result],
+    results: dict[Exercise, ExerciseResult],
     pain: int,
     score: int | None,
     at_s: int,

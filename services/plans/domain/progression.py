@@ -10,18 +10,7 @@ from typing import Literal, NamedTuple
 from services.plans.domain.care_plan import Item, Ref
 from services.plans.domain.ladder import Change, because, move
 from services.plans.domain.rules import DAY_S, ExerciseRule, ProgressionRules
-from shared.events.vocabulary import Exercise
-
-
-class Result(NamedTuple):
-    """What was done of one exercise in a session."""
-
-    exercise: Exercise
-    step: int
-    sets_done: int
-    reps: int | None
-    hold_s: int | None
-    rpe: int | None
+from shared.events.activity import ExerciseResult
 
 
 class Morning(NamedTuple):
@@ -58,7 +47,7 @@ WORSE_MORNING = "the morning after was worse than usual"
 def follow_exercise(
     *,
     item: Item,
-    result: Result | None,
+    result: ExerciseResult | None,
     pain: int,
     morning: Morning,
     setting: Setting,
@@ -99,7 +88,7 @@ def follow_exercise(
 
 
 def judge_session(
-    *, item: Item, result: Result, pain: int, setting: Setting, exercise: ExerciseRule, rules: ProgressionRules
+    *, item: Item, result: ExerciseResult, pain: int, setting: Setting, exercise: ExerciseRule, rules: ProgressionRules
 ) -> Verdict:
     regress = rules.regress
     complete = result.sets_done >= item.sets
@@ -115,13 +104,15 @@ def judge_session(
     return Verdict("good" if good else "hold", incomplete)
 
 
-def _is_good(*, item: Item, result: Result, pain: int, exercise: ExerciseRule, rules: ProgressionRules) -> bool:
+def _is_good(*, item: Item, result: ExerciseResult, pain: int, exercise: ExerciseRule, rules: ProgressionRules) -> bool:
     rule = rules.progress
     if result.step != item.step or pain > rule.pain_max or result.rpe is None or result.rpe > rule.rpe_max:
         return False
     if exercise.kind == "stretch":
-        return result.hold_s is not None and item.hold_s is not None and result.hold_s >= item.hold_s
-    return result.reps is not None and item.reps is not None and result.reps >= item.reps + rule.extra_reps
+        done, asked = result.last_set_hold_s, item.hold_s
+        return done is not None and asked is not None and done >= asked
+    done, asked = result.last_set_reps, item.reps
+    return done is not None and asked is not None and done >= asked + rule.extra_reps
 
 
 def _after_morning(*, item: Item, morning: Morning, rules: ProgressionRules) -> tuple[tuple[Ref, ...], bool]:

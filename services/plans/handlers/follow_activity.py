@@ -16,7 +16,6 @@ from services.plans.domain.announcements import (
 )
 from services.plans.domain.care_plan import CarePlan
 from services.plans.domain.lapse import expect_lapse, follow_session
-from services.plans.domain.progression import Result
 from services.plans.domain.rules import Library
 from services.plans.store.care_plans import load_care_plans, saving_care_plans
 from services.plans.store.plan_revisions import PlanRevision
@@ -80,16 +79,9 @@ def _take(*, plan: CarePlan, event: SessionCompleted | PainReported, library: Li
         chain=event.correlationid,
         pain=data.pain_during,
         pain_last_morning=data.pain_last_morning,
-        results=tuple(
-            [
-                Result(
-                    one.exercise, one.step, one.sets_done, one.last_set_reps, one.last_set_hold_s, one.rpe
-                )
-                for one in data.exercises
-            ]
-        ),
+        results=data.exercises,
         disposition=disposition,
-    )  # fmt: skip
+    )
     return take_session(plan=plan, session=session, library=library)
 
 

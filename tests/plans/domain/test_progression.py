@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from services.plans.domain.activity import PainReport, Session, Taken, take_pain_report, take_session
 from services.plans.domain.care_plan import CarePlan
-from services.plans.domain.progression import Result
+from shared.events import ExerciseResult
 from tests.plans.given import APP, DAY, DAY_S, LIBRARY, MONDAY, PLAN, plan, seconds, session, usual_pain_of
 
 EPISODE = PLAN
@@ -37,8 +37,8 @@ def steps(care_plan: CarePlan) -> dict[str, int]:
     return {item.exercise: item.step for item in care_plan.items}
 
 
-def changed(care_plan: CarePlan, **result: Any) -> tuple[Result, ...]:
-    return tuple(one._replace(**result) for one in session(care_plan, at=MONDAY).results)
+def changed(care_plan: CarePlan, **result: Any) -> tuple[ExerciseResult, ...]:
+    return tuple(one.model_copy(update=result) for one in session(care_plan, at=MONDAY).results)
 
 
 def test_two_good_sessions_with_calm_mornings_go_one_step_up_and_say_why() -> None:
@@ -75,7 +75,14 @@ def test_a_missing_or_amber_answer_holds(value: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "result", [{"rpe": None}, {"rpe": 5}, {"rpe": 8}, {"reps": 11, "hold_s": 19}, {"reps": None, "hold_s": None}]
+    "result",
+    [
+        {"rpe": None},
+        {"rpe": 5},
+        {"rpe": 8},
+        {"last_set_reps": 11, "last_set_hold_s": 19},
+        {"last_set_reps": None, "last_set_hold_s": None},
+    ],
 )
 def test_effort_repetitions_and_missing_answers_hold(result: dict[str, Any]) -> None:
     care_plan = plan()
@@ -241,10 +248,12 @@ def lived(lives: list[dict[str, Any]]) -> list[tuple[int, CarePlan, Taken, dict[
     for answer in lives:
         at += timedelta(hours=answer["gap_h"])
         results = tuple(
-            one._replace(
-                sets_done=one.sets_done if answer["complete"] else one.sets_done - 1,
-                reps=None if one.reps is None else one.reps - 2 + answer["extra"],
-                rpe=answer["rpe"],
+            one.model_copy(
+                update={
+                    "sets_done": one.sets_done if answer["complete"] else one.sets_done - 1,
+                    "last_set_reps": one.last_set_reps and one.last_set_reps - 2 + answer["extra"],
+                    "rpe": answer["rpe"],
+                }
             )
             for one in session(care_plan, at=at).results
         )
