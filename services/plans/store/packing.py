@@ -19,7 +19,10 @@ LAYOUT = 2
 def pack_plan(plan: CarePlan) -> bytes:
     places: dict[Ref, int] = {}
     pain, adherence, safety = plan.pain, plan.adherence, plan.safety
-    items = [_pack_item(item, places) for item in plan.items]
+    items = [
+        (*item[:7], [_place(ref, places) for ref in item.good], *item[8:]) if item.good else tuple(item)
+        for item in plan.items
+    ]
     last_session = adherence.last_session
     return orjson.dumps(
         (
@@ -97,16 +100,8 @@ def _place(ref: Ref, places: dict[Ref, int]) -> int:
     return places.setdefault(ref, len(places))
 
 
-def _pack_item(item: Item, places: dict[Ref, int]) -> tuple[Any, ...]:
-    return (
-        *item[:7],
-        [_place(ref, places) for ref in item.good],
-        *item[8:],
-    )
-
-
 def _unpack_item(values: list[Any], refs: list[Ref]) -> Item:
-    values[7] = tuple([refs[place] for place in values[7]])
+    values[7] = tuple([refs[place] for place in values[7]]) if values[7] else ()
     return Item._make(values)
 
 
