@@ -40,11 +40,13 @@ def local_date(*, at_s: int, time_zone: str) -> date:
     return datetime.fromtimestamp(at_s, zone_of(time_zone)).date()
 
 
+@lru_cache(maxsize=1024)
 def next_planned_date(*, after: date, weekdays: tuple[int, ...]) -> date:
     """The first planned day after a day."""
     return next(day for day in (after + timedelta(days=n) for n in range(1, 8)) if day.isoweekday() in weekdays)
 
 
+@lru_cache(maxsize=1024)
 def local_midnight_s(*, day: date, time_zone: str) -> int:
     """When a local day begins, in Unix seconds."""
     return int(datetime(day.year, day.month, day.day, tzinfo=zone_of(time_zone)).timestamp())
