@@ -56,6 +56,8 @@ def follow_exercise(
 ) -> tuple[Item, Change | None]:
     """One item after one event. `result` and `pain` are of the session that the event tells of, if any (without a
     result pain is ignored); `morning` settles the question about the session before it."""
+    if result is None and item.last_sign == "none" and len(item.good) < rules.progress.sessions:
+        return item, None  # nothing was done of it, and it waits for nothing
     good, worse = _after_morning(item=item, morning=morning, rules=rules)
     session = (morning.session,) if worse and morning.session is not None else ()
     if result is None:
