@@ -188,7 +188,7 @@ def _follow_items(
     library: Library,
 ) -> tuple[tuple[Item, ...], list[Change]]:
     """`baseline`: usual pain during exercise."""
-    rule = library.pain.baseline
+    rule, exercises, rules = library.pain.baseline, library.exercises, library.progression
     enough_daily = len(plan.pain.daily) >= rule.readings_min
     morning = Morning(
         score=score,
@@ -200,7 +200,7 @@ def _follow_items(
         event=event,
         baseline=baseline,
         post_surgical=plan.post_surgical,
-        may_progress=plan.safety is None and plan.review != library.progression.gap_review.id,
+        may_progress=plan.safety is None and plan.review != rules.gap_review.id,
     )
     items: list[Item] = []
     changes: list[Change] = []
@@ -211,8 +211,8 @@ def _follow_items(
             pain=pain,
             morning=morning,
             setting=setting,
-            exercise=library.exercises[item.exercise],
-            rules=library.progression,
+            exercise=exercises[item.exercise],
+            rules=rules,
         )
         items.append(after)
         if change is not None:

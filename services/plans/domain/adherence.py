@@ -48,4 +48,4 @@ def reach_milestones(*, plan: CarePlan, rule: MilestoneRule, baseline: BaselineR
         usual = pain_baseline(level=plan.pain, kind="exercise", rule=baseline)
         if usual <= plan.intake_usual * rule.pain_fraction_max:
             reached.append("pain-halved")
-    return tuple(name for name in reached if name not in adherence.milestones)
+    return tuple([name for name in reached if name not in adherence.milestones])
