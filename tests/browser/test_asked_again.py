@@ -191,6 +191,29 @@ async def test_a_form_that_is_sent_twice_acts_once(console: Console, context: Br
     assert await state(console) == ("acknowledged", "urgent", 0)
 
 
+async def test_who_learns_that_it_was_done_before_may_mean_something_else(
+    console: Console, context: BrowserContext
+) -> None:
+    """The answer to a hand-over was lost; told so, they give the alert to somebody else from the same sheet."""
+    await new_member(console, MARTA)
+    await flag(console, MARTA, "same-day")
+    page = await context.new_page()
+    await open_alert(page, console, "Omar Haddad")
+    await page.locator('#detail [data-key="h"] summary').click()
+    form = page.locator('#detail [data-key="h"] form')
+    fields: dict[str, str | float | bool] = {
+        name: await form.locator(f'[name="{name}"]').input_value() for name in ("form_token", "seen", "key")
+    }
+    address = f"{console.url}{await form.get_attribute('action')}"
+    first = await page.request.post(address, form={**fields, "to_role": "coach"}, headers={"X-Console": "1"})
+    assert first.status == 200
+    await form.locator('[value="oncall"]').check()
+    await form.locator("button").click()
+    await expect(form.locator(".wrong")).to_have_text("That was done before. The page shows how things are now.")
+    await form.locator("button").click()
+    await expect(page.locator("#toasts")).to_contain_text("Handed over")
+
+
 async def test_undo_needs_no_look(console: Console, context: BrowserContext) -> None:
     await new_member(console, MARTA)
     await flag(console, MARTA, "same-day")

@@ -24,13 +24,14 @@ async function send(form, submitter) {
     const response = await ask(form.action, { method: "POST", body });
     if (response.ok || response.status === 409) {
       const html = await response.text();
+      const fresh = response.headers.get("X-Fresh-Id");
+      // It is answered, also where it is refused: what is sent from here next is meant anew.
+      if (fresh && form.elements.key) form.elements.key.value = fresh;
       if (response.ok || !wrong || response.headers.has("X-Refresh")) toast(html);
       if (response.status === 409 && wrong) wrong.textContent = new DOMParser().parseFromString(html, "text/html").body.querySelector("span")?.textContent ?? "";
       if (response.ok) {
         for (const field of form.querySelectorAll("[data-keep]")) { sessionStorage.removeItem(kept(field)); field.value = ""; }
-        const fresh = response.headers.get("X-Fresh-Id");
-        const key = form.elements.message_id ?? form.elements.key;
-        if (fresh && key) key.value = fresh;
+        if (fresh && form.elements.message_id) form.elements.message_id.value = fresh;
         const sheet = form.closest("details");
         if (sheet) { sheet.open = false; sheet.querySelector("summary")?.focus(); }
       }
