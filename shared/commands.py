@@ -28,6 +28,11 @@ class Work:
         self.outcomes.writes += outcomes.writes
 
 
+def identity_of(what: str, caller: UUID | str, key: object) -> UUID:
+    """The id of a request, or of what it makes: the same for the same caller and key, a new one without a key."""
+    return uuid5(NAMESPACE, f"{what} {caller} {key}") if key else uuid4()
+
+
 def new_command(
     name: str,
     *,

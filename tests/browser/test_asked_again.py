@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, Page, expect
+from playwright.async_api import Browser, BrowserContext, Locator, Page, expect
 
 from tests.browser.conftest import Console, sign_in, until_live
 from tests.browser.population import LUCIA, Member
@@ -27,6 +27,14 @@ async def state(console: Console) -> tuple[str, str, int]:
         row = await connection.fetchrow("select status, priority, repeats from alerts")
     assert row
     return row["status"], row["priority"], row["repeats"]
+
+
+async def sent_by(form: Locator, console: Console) -> tuple[str, dict[str, str | float | bool]]:
+    """Where a form is sent to, and what it says besides what somebody chooses."""
+    fields: dict[str, str | float | bool] = {
+        name: await form.locator(f'[name="{name}"]').input_value() for name in ("form_token", "seen", "key")
+    }
+    return f"{console.url}{await form.get_attribute('action')}", fields
 
 
 async def without_live_updates(page: Page) -> None:
@@ -160,8 +168,8 @@ async def test_a_form_that_does_not_say_what_it_was_shown_with_does_nothing(
     page = await context.new_page()
     await open_alert(page, console, "Omar Haddad")
     form = page.locator('#detail form[data-key="a"]')
-    fields: dict[str, str | float | bool] = {"form_token": await form.locator('[name="form_token"]').input_value()}
-    address = f"{console.url}{await form.get_attribute('action')}"
+    address, fields = await sent_by(form, console)
+    del fields["seen"]
     answer = await page.request.post(address, form=fields, headers={"X-Console": "1"})
     assert answer.status == 409
     assert await state(console) == ("open", "urgent", 0)
@@ -174,10 +182,7 @@ async def test_a_form_that_is_sent_twice_acts_once(console: Console, context: Br
     page = await context.new_page()
     await open_alert(page, console, "Omar Haddad")
     form = page.locator('#detail form[data-key="a"]')
-    fields: dict[str, str | float | bool] = {
-        name: await form.locator(f'[name="{name}"]').input_value() for name in ("form_token", "seen", "key")
-    }
-    address = f"{console.url}{await form.get_attribute('action')}"
+    address, fields = await sent_by(form, console)
     await page.keyboard.press("a")
     await expect(page.locator("#toasts")).to_contain_text("Acknowledged")
     await page.keyboard.press("u")
@@ -201,10 +206,7 @@ async def test_who_learns_that_it_was_done_before_may_mean_something_else(
     await open_alert(page, console, "Omar Haddad")
     await page.locator('#detail [data-key="h"] summary').click()
     form = page.locator('#detail [data-key="h"] form')
-    fields: dict[str, str | float | bool] = {
-        name: await form.locator(f'[name="{name}"]').input_value() for name in ("form_token", "seen", "key")
-    }
-    address = f"{console.url}{await form.get_attribute('action')}"
+    address, fields = await sent_by(form, console)
     first = await page.request.post(address, form={**fields, "to_role": "coach"}, headers={"X-Console": "1"})
     assert first.status == 200
     await form.locator('[value="oncall"]').check()

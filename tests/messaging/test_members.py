@@ -5,7 +5,6 @@ from uuid import uuid4
 
 import pytest
 
-from services.messaging.domain.alert import Alert
 from services.messaging.domain.conversation import start_conversation
 from services.messaging.domain.people import MemberProfile
 from services.messaging.handlers.follow_activity import follow_activity
@@ -14,7 +13,6 @@ from services.messaging.handlers.follow_members import follow_members
 from services.messaging.handlers.follow_plans import follow_plans
 from services.messaging.handlers.handle_alerts import acknowledge
 from services.messaging.handlers.raise_safety_alerts import raise_safety_alerts
-from services.messaging.store.alerts import load_member_alerts
 from services.messaging.store.conversations import load_message_reads, save_conversations, save_message_reads
 from services.messaging.store.feed import load_feed_head, look_at_feed
 from services.messaging.store.members import load_care_teams, load_member_profiles, search_members
@@ -46,15 +44,11 @@ from tests.messaging.given import (
     team_assigned,
     usual_pain_changed,
 )
+from tests.messaging.test_alerts import the_alert
 
 
 def about(event: type[CloudEvent], data: object) -> CloudEvent:
     return event(id=str(uuid4()), source="urn:careloop:enrollment", time=NOW, subject=MEMBER, data=data)  # type: ignore[call-arg,arg-type]
-
-
-async def first_alert(clinic: Clinic) -> Alert:
-    async with clinic.database.acquire() as connection:
-        return (await load_member_alerts(connection, member_ids=[MEMBER]))[0]
 
 
 async def test_a_profile_follows_its_events_in_order(bare_clinic: Clinic) -> None:
@@ -222,7 +216,7 @@ async def test_what_is_read_before_its_members_team_asks_the_team_when_that_is_t
     assert (raised.data.owner, raised.data.owner_role) == (None, "oncall")
     clinic.now += MINUTE
     told = await clinic.take(follow_members, enrolled(), team_assigned())
-    alert = await first_alert(clinic)
+    alert = await the_alert(clinic)
     assert (alert.status, alert.owner.practitioner) == ("open", asked)
     if asked is None:
         assert (told, alert.respond_by) == ([], raised.data.respond_by), "who is on call is asked as before"
@@ -243,7 +237,7 @@ async def test_what_the_on_call_role_has_taken_on_or_let_pass_stays_theirs(bare_
         await clinic.command(acknowledge, alert_id=raised.data.alert_id, by=ONCALL, seen=0)
     else:
         await clinic.pass_time(load_alert_rules().respond_within["soon"] + MINUTE)
-    before = await first_alert(clinic)
+    before = await the_alert(clinic)
     assert await clinic.take(follow_members, enrolled(), team_assigned()) == []
-    assert await first_alert(clinic) == before
+    assert await the_alert(clinic) == before
     assert before.owner.role == "oncall"

@@ -1,6 +1,6 @@
 """A command about an alert that comes again, because its answer was lost or a copy was held up on its way."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -8,23 +8,13 @@ import pytest
 from services.messaging.domain.alert import Alert
 from services.messaging.handlers.handle_alerts import acknowledge, hand_over, resolve, snooze, undo_acknowledge
 from services.messaging.handlers.raise_safety_alerts import raise_safety_alerts
-from services.messaging.store.alerts import load_member_alerts
 from shared.outcomes import Refusal
 from tests.messaging.conftest import Clinic
-from tests.messaging.given import COACH, HOUR, MEMBER, MINUTE, NOW, PT, flagged
+from tests.messaging.given import COACH, HOUR, MINUTE, NOW, PT, flagged
+from tests.messaging.test_alerts import alerts, the_alert
 
 KEY = "the-same"
 NOBODY_DECIDED = ("open", None)
-
-
-async def alerts(clinic: Clinic) -> Sequence[Alert]:
-    async with clinic.database.acquire() as connection:
-        return await load_member_alerts(connection, member_ids=[MEMBER])
-
-
-async def the_alert(clinic: Clinic) -> Alert:
-    (alert,) = await alerts(clinic)
-    return alert
 
 
 async def steps(clinic: Clinic) -> list[str]:

@@ -1,7 +1,7 @@
 """Who may see whom, and how a refusal of the domain is answered."""
 
 from typing import Annotated, Final, NoReturn
-from uuid import UUID, uuid4, uuid5
+from uuid import UUID
 
 from fastapi import Depends, Header
 
@@ -9,7 +9,6 @@ from services.messaging.store.alerts import load_alerts
 from services.messaging.store.members import find_visible_members
 from services.messaging.store.visits import load_visits
 from shared.auth import Principal, require
-from shared.events.envelope import NAMESPACE
 from shared.events.vocabulary import Practitioner, PractitionerRole
 from shared.http import Problem
 from shared.outcomes import Refusal
@@ -24,11 +23,6 @@ IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", min_lengt
 
 MISSING: Final = frozenset({"no-such-alert", "no-such-visit", "no-such-message", "not-their-team"})
 INVALID: Final = frozenset({"not-ahead", "too-long", "too-soon", "too-far", "emergency"})
-
-
-def identity_of(what: str, caller: Principal, key: str | None) -> UUID:
-    """The id of a request, or of what it makes: the same for the same caller and key, else a new one."""
-    return uuid5(NAMESPACE, f"{what} {caller.subject} {key}") if key else uuid4()
 
 
 def refuse(refusal: Refusal) -> NoReturn:

@@ -11,7 +11,6 @@ from services.messaging.api.access import (
     IdempotencyKey,
     This,
     check_member,
-    identity_of,
     member_of_alert,
     practitioner_of,
     refuse,
@@ -36,7 +35,7 @@ from services.messaging.handlers.handle_alerts import (
 from services.messaging.store.alerts import load_alert_queue, load_alerts, load_member_alerts
 from services.messaging.store.timeline import load_chain
 from shared.auth import Principal
-from shared.commands import Work
+from shared.commands import Work, identity_of
 from shared.outcomes import Refusal
 from shared.service import Service
 
@@ -102,7 +101,8 @@ async def _handle(
     key: str | None,
     run: Callable[[Work], Awaitable[AlertHandled | Refusal]],
 ) -> AlertAnswer:
-    member_id, command_id = await member_of_alert(service, caller, alert_id), str(identity_of(name, caller, key))
+    member_id = await member_of_alert(service, caller, alert_id)
+    command_id = str(identity_of(name, caller.subject, key))
     async with service.command(name, member_ids=[member_id], request=request, command_id=command_id) as work:
         answer = await run(work)
         if isinstance(answer, Refusal):

@@ -10,7 +10,6 @@ from services.messaging.api.access import (
     IdempotencyKey,
     This,
     check_member,
-    identity_of,
     practitioner_of,
     refuse,
 )
@@ -21,6 +20,7 @@ from services.messaging.handlers.send_message import Sender, screen_words, send_
 from services.messaging.store.conversations import load_conversations, load_message_reads, load_messages
 from services.messaging.store.members import load_member_profiles
 from shared.auth import Principal
+from shared.commands import identity_of
 from shared.http import Problem
 from shared.outcomes import Refusal
 from shared.service import Service
@@ -63,7 +63,7 @@ async def post_message(
         raise Problem(422, "invalid-request", "Only the care team answers an alert.")
     if key and screen_words(sender, new.text):
         key = f"{key} {new.text}"  # words of a red flag are not refused for a key that other words used
-    message_id = identity_of("message", caller, key)
+    message_id = identity_of("message", caller.subject, key)
     async with service.command(
         "send-message", member_ids=[member_id], request=request, command_id=str(message_id)
     ) as work:

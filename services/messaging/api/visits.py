@@ -13,7 +13,6 @@ from services.messaging.api.access import (
     IdempotencyKey,
     This,
     check_member,
-    identity_of,
     member_of_visit,
     not_found,
     practitioner_of,
@@ -43,6 +42,7 @@ from services.messaging.handlers.plan_visits import (
 )
 from services.messaging.store.rules import load_visit_rules
 from services.messaging.store.visits import load_member_visits, save_absences, save_practitioner_hours
+from shared.commands import identity_of
 from shared.events.visits import VisitRecommendation
 from shared.http import Problem
 from shared.outcomes import Refusal
@@ -88,7 +88,7 @@ async def post_hold(
     is_member = await check_member(service, caller, member_id)
     if is_member and new.alert_id is not None:
         raise Problem(422, "invalid-request", "Only the care team books from an alert.")
-    hold_id = identity_of("hold", caller, key)
+    hold_id = identity_of("hold", caller.subject, key)
     async with service.command("hold-slot", member_ids=[member_id], request=request, command_id=str(hold_id)) as work:
         answer = await hold_slot(
             work.connection,
@@ -215,7 +215,7 @@ async def post_absence(
     absence: Absence, caller: Clinician, service: This, key: IdempotencyKey = None
 ) -> dict[str, UUID]:
     """The caller is away then: alerts ask the next in line, and no slot is offered."""
-    absence_id = identity_of("absence", caller, key)
+    absence_id = identity_of("absence", caller.subject, key)
     async with service.database.acquire() as connection:
         await save_absences(
             connection,

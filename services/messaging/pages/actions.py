@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated, Final, cast
-from uuid import UUID, uuid4, uuid5
+from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Depends, Form, Request
 from fastapi.responses import RedirectResponse, Response
@@ -28,9 +28,8 @@ from services.messaging.pages.sign_in import inside
 from services.messaging.pages.triage import OUTCOMES, render_triage
 from services.messaging.pages.viewer import Viewer, own_form
 from services.messaging.store.pages_queue import QueueRow, load_alert
-from shared.commands import Work
+from shared.commands import Work, identity_of
 from shared.events.conversations import AlertOutcome
-from shared.events.envelope import NAMESPACE
 from shared.events.vocabulary import PractitionerRole
 from shared.http import Problem
 from shared.outcomes import Refusal
@@ -90,7 +89,7 @@ class AlertForm:
     alert_id: UUID
     request: Request
     seen: int
-    key: UUID
+    key: UUID | None
     return_to: str
     viewer: Viewer
     service: Service
@@ -98,7 +97,7 @@ class AlertForm:
     async def handle(self, name: str, said: str, run: Run, *, typed: Mapping[str, str] | None = None) -> Response:
         """Carry out one command; `typed` is what the person must not lose where it is refused."""
         alert = await _alert_of(self.service, self.viewer, self.alert_id)
-        command_id = str(uuid5(NAMESPACE, f"{name} {self.viewer.practitioner_id} {self.key}"))
+        command_id = str(identity_of(name, self.viewer.practitioner_id, self.key))
         async with self.service.command(
             name, member_ids=[alert.member_id], request=self.request, command_id=command_id
         ) as work:
@@ -133,7 +132,7 @@ def form_of(
     service: Service = Depends(this_service),
 ) -> AlertForm:
     return AlertForm(
-        alert_id=alert_id, request=request, seen=seen, key=key or uuid4(), return_to=return_to, viewer=viewer,
+        alert_id=alert_id, request=request, seen=seen, key=key, return_to=return_to, viewer=viewer,
         service=service,
     )  # fmt: skip
 
