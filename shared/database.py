@@ -109,11 +109,11 @@ reached over TCP, as everything here is, does not fail so."""
 
 
 TOO_LONG: tuple[type[Exception], ...] = (
-    asyncpg.QueryCanceledError,
     asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.TransactionTimeoutError,
     TimeoutError,
 )
+"""That a statement was cancelled is not among them: an operator may have done it."""
 
 
 class TookTooLong(TimeoutError):
@@ -122,16 +122,24 @@ class TookTooLong(TimeoutError):
 
 class _Pool(asyncpg.Pool):
     """Where a connection ended while it was used, the server may have gone without a word, as one whose host failed
-    does: those that lie idle beside it would be found out one after another, each for as long as an answer may take."""
+    does: those that lie idle beside it would be found out one after another, each for as long as an answer may take.
+    Where it can only read, it may be with a host that has become a standby: to stay with that would be for ever."""
 
     async def release(self, connection: Any, *, timeout: float | None = None) -> None:
         try:
             ended = connection.is_closed() or connection._protocol._is_cancelling()  # that it answers is waited for
+            is_of_use = not ended and _may_write(connection)
         except asyncpg.InterfaceError:  # the pool took it back when it closed
-            ended = True
-        if ended:
+            is_of_use = False
+        if not is_of_use:
             await self.expire_connections()
         await super().release(connection, timeout=timeout)
+
+
+def _may_write(connection: Any) -> bool:
+    """As the server tells by itself whenever it changes."""
+    said = connection.get_settings()
+    return all(getattr(said, name, "off") == "off" for name in ("in_hot_standby", "default_transaction_read_only"))
 
 
 async def _prepare(connection: "asyncpg.Connection[asyncpg.Record]") -> None:

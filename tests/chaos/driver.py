@@ -18,6 +18,7 @@ from shared.clock import monotonic
 from shared.database import Connection
 from tests.chaos.faults import Fault, FaultKind, Service
 from tests.chaos.patience import connected
+from tests.chaos.refusing import refusing
 from tests.chaos.restoring import restore
 from tests.chaos.slow_disk import slow_disk, stopped
 from tests.chaos.victim import CLOCK_STEP
@@ -30,20 +31,21 @@ IN_TIME_S = 6.0
 CUT = """
 select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()
 """
-LOCK_OUTBOX = "lock table delivery.outbox in access exclusive mode"
-LOCK_LEASE = "lock table delivery.relay_lease in access exclusive mode"
+LOCK = "lock table delivery.{} in access exclusive mode"
 RECORDS_READ = "select coalesce(sum(records_read), 0)::int from delivery.positions"
 TIMERS_DUE = "select count(*) from delivery.timers where due_at <= $1"
 OUTBOX = "select count(*) from delivery.outbox"
 HANDED_OVER_S = 1.5
 """Within this the relay has handed over what lies in the outbox, several times if it forgets what it has."""
+SCALED_TO = 4
+"""Processes: one more than there are partitions."""
 TAKEN_OVER = 40
 """After so many records read by its successor a stopped process goes on."""
 STEPPED_S = 3.0
 
 
 HURTING_A_CREW: frozenset[FaultKind] = frozenset(
-    {"kill-at", "kill", "stop-at", "stop", "kill-in-rebalance", "deploy", "restore", "due-in-outage"}
+    {"kill-at", "kill", "stop-at", "stop", "kill-in-rebalance", "scale", "deploy", "restore", "due-in-outage"}
 )
 """What is done to processes of one service, one such fault at a time."""
 
@@ -68,9 +70,10 @@ class Driver:
         does: dict[FaultKind, Callable[[Fault], Awaitable[None]]] = {
             "kill-at": self._kill_at, "kill": self._kill, "stop-at": self._stop, "stop": self._stop,
             "kill-in-rebalance": self._kill_in_rebalance, "server": self._server, "cut": self._cut,
-            "slow-outbox": self._slow_outbox, "deploy": self._deploy, "clock": self._clock, "restore": self._restore,
+            "slow-table": self._slow_table, "deploy": self._deploy, "clock": self._clock, "restore": self._restore,
             "due-in-outage": self._due_in_outage, "slow-disk": self._slow_disk, "no-relay": self._no_relay,
-            "frozen": self._frozen, "vanish": self._vanish,
+            "frozen": self._frozen, "vanish": self._vanish, "read-only": self._refused, "crowded": self._refused,
+            "cancelled": self._refused, "scale": self._scale,
         }  # fmt: skip
         if fault.kind in HURTING_A_CREW:
             assert fault.service
@@ -185,6 +188,18 @@ class Driver:
         self.world.withdraw(process)
         crew.processes.remove(process)
 
+    async def _scale(self, fault: Fault) -> None:
+        """So many processes that one has no partition, and then the newest alone: every partition moves, at the same
+        moment as those of the others."""
+        assert fault.service
+        crew = self.world.crews[fault.service]
+        for process in await asyncio.gather(*(self.world.start(fault.service) for _ in range(1, SCALED_TO))):
+            await self.world.ready(process)
+        await asyncio.sleep(fault.hold_s)
+        *others, _ = crew.processes
+        await asyncio.gather(*(process.terminate(within=READY_S) for process in others))
+        del crew.processes[:-1]
+
     async def _deploy(self, fault: Fault) -> None:
         """Two releases after each other, each with a migration that is interrupted once; the new process is there
         before the old one goes, then the other way round."""
@@ -289,15 +304,22 @@ class Driver:
         await asyncio.sleep(fault.hold_s)
         line.tell()
 
-    async def _slow_outbox(self, fault: Fault) -> None:
-        """Nobody writes to the outbox or reads it for a while."""
+    async def _refused(self, fault: Fault) -> None:
+        """A service's database answers, and says no."""
         assert fault.service
-        await self._tell_database(fault.service, LOCK_OUTBOX, hold_s=fault.hold_s)
+        name = self.world.crews[fault.service].database_url.rpartition("/")[2]
+        async with self._servers, refusing(fault.kind, self.world.stage.urls.postgres_url, name, str(fault)):
+            await asyncio.sleep(fault.hold_s)
+
+    async def _slow_table(self, fault: Fault) -> None:
+        """Nobody writes to a table or reads it for a while, as under a migration or an operator that locks it."""
+        assert fault.service
+        await self._tell_database(fault.service, LOCK.format(fault.table), hold_s=fault.hold_s)
 
     async def _no_relay(self, fault: Fault) -> None:
         """Nobody can take a service's lease or keep it: what is decided piles up in the outbox."""
         assert fault.service
-        await self._tell_database(fault.service, LOCK_LEASE, hold_s=fault.hold_s)
+        await self._tell_database(fault.service, LOCK.format("relay_lease"), hold_s=fault.hold_s)
 
     async def _tell_database(self, service: Service, statement: str, *, hold_s: float = 0.0) -> None:
         """One transaction; where the database is away, its servers' own fault comes first."""

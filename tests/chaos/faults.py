@@ -16,9 +16,12 @@ Point = Literal[
 ]  # fmt: skip
 """Named places in a service process at which it can be hurt (tests/chaos/points.py)."""
 FaultKind = Literal[
-    "kill-at", "kill", "stop-at", "stop", "kill-in-rebalance", "server", "cut", "slow-outbox", "deploy", "clock",
-    "restore", "due-in-outage", "slow-disk", "no-relay", "frozen", "vanish",
+    "kill-at", "kill", "stop-at", "stop", "kill-in-rebalance", "scale", "server", "cut", "slow-table", "deploy",
+    "clock", "restore", "due-in-outage", "slow-disk", "no-relay", "frozen", "vanish", "read-only", "crowded",
+    "cancelled",
 ]  # fmt: skip
+Table = Literal["outbox", "inbox", "positions", "member_locks", "held_events", "timers"]
+"""Of those that delivery rests on in each service's database."""
 KILL_POINTS: tuple[Point, ...] = (
     "before-commit", "after-commit", "before-publish", "after-publish", "after-delete", "before-take",
     "accepted", "command-undone", "command-done",
@@ -39,14 +42,19 @@ SPACING_S = {
     "restore": 9.0,
     "due-in-outage": 9.0,
     "frozen": 9.0,
+    "scale": 9.0,
 }
 SPACING_REST_S = 2.5
 HOLDS_S: dict[FaultKind, tuple[float, float]] = {
     "stop": (7.5, 10),
-    "slow-outbox": (1, 4),
+    "slow-table": (1, 4),
     "no-relay": (6, 9),
     "frozen": (7, 14),
     "vanish": (27, 32),
+    "read-only": (2, 6),
+    "crowded": (2, 6),
+    "cancelled": (2, 6),
+    "scale": (2, 5),
 }
 """How long at least and at most."""
 LONG_S, LONG_KINDS = 120.0, frozenset[FaultKind]({"restore", "vanish"})
@@ -70,13 +78,14 @@ class Fault:
     nth: int = 1
     """How often the point is passed first."""
     server: Server | None = None
+    table: Table | None = None
     hold_s: float = 0.0
     """How long it lasts: a server is away, a disk slow, a process stopped, a lock held."""
     by_s: float = 0.0
     """How far a clock is moved."""
 
     def __str__(self) -> str:
-        named = (self.service, self.server, f"at {self.point} {self.nth}" if self.point else None)
+        named = (self.service, self.server, self.table, f"at {self.point} {self.nth}" if self.point else None)
         lasts = f"for {self.hold_s:.1f} s" if self.hold_s else None
         by = f"by {self.by_s:+.0f} s" if self.by_s else None
         return f"{self.at_s:5.1f} s " + " ".join(filter(None, (self.kind, *named, lasts, by)))
@@ -115,14 +124,16 @@ def draw_faults(seed: int, *, seconds: float) -> list[Fault]:
 
 
 def _draw(chance: random.Random, at: float, kind: FaultKind) -> Fault:
-    service = chance.choice(CONSUMERS if kind in ("stop-at", "kill-in-rebalance") else SERVICES)
+    service = chance.choice(CONSUMERS if kind in ("stop-at", "kill-in-rebalance", "scale") else SERVICES)
     match kind:
         case "kill-at":
             return _draw_kill_at(chance, at, service)
         case "stop-at":
             point: Point = chance.choice(("before-take", "before-commit"))
             return Fault(at, kind, service, point, chance.randint(1, 3), hold_s=chance.uniform(8, 10))
-        case "stop" | "slow-outbox" | "no-relay" | "vanish":
+        case "slow-table":
+            return Fault(at, kind, service, table=chance.choice(get_args(Table)), hold_s=chance.uniform(*HOLDS_S[kind]))
+        case "stop" | "no-relay" | "scale" | "vanish" | "read-only" | "crowded" | "cancelled":
             return Fault(at, kind, service, hold_s=chance.uniform(*HOLDS_S[kind]))
         case "kill-in-rebalance":
             return Fault(at, kind, service, chance.choice(("revoked", "assigned")))

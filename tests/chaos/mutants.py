@@ -167,7 +167,7 @@ LIST: Sequence[Mutant] = (
         "the relay reads the newest rows first",
         (53, 56),
         (Edit(RELAY, "READ", "order by outbox_id limit", "order by outbox_id desc limit"),),
-        (Fault(3, "slow-outbox", "plans", hold_s=3.0), Fault(8, "server", server="kafka", hold_s=1.0)),
+        (Fault(3, "slow-table", "plans", table="outbox", hold_s=3.0), Fault(8, "server", server="kafka", hold_s=1.0)),
         ("order", "plans", "alerts"),
         seconds=20.0,
     ),

@@ -92,6 +92,24 @@ async def test_a_process_that_stops_inside_a_transaction_holds_nothing_for_long(
     pool.terminate()
 
 
+async def test_a_pool_leaves_a_server_that_can_only_be_read(database: DatabaseFactory) -> None:
+    """Given connections to a host that had become a standby, when its name means one that takes writes again, then the
+    pool writes, although nobody has ended a connection."""
+    url = await database(None)
+    owner = await asyncpg.connect(url)
+    name = await owner.fetchval("select current_database()")
+    await owner.execute("create table written (number int)")
+    await owner.execute(f'alter database "{name}" set default_transaction_read_only = on')
+    pool = await open_database(url, connections=3, application="test")
+    with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
+        await pool.execute("insert into written values (1)")
+    await owner.execute(f'alter database "{name}" reset default_transaction_read_only')
+    for number in range(2, 9):
+        await pool.execute("insert into written values ($1)", number)
+    await pool.close()
+    await owner.close()
+
+
 def test_nothing_changes_a_session_for_longer_than_its_transaction() -> None:
     """A connection goes back to its pool as it is: what lasted longer would be the next user's."""
     root = Path(__file__).parents[2]

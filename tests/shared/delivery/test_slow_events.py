@@ -37,8 +37,7 @@ def make_slow(books: Books, tries: list[int], meanwhile: Deed, *, group: str = G
         if any(event.data.score == SLOW for event in events) and len(tries) < times:
             tries.append(len(events))
             await meanwhile()
-            await connection.execute("set local statement_timeout = '20ms'")
-            await connection.execute("select pg_sleep(1)")
+            await connection.execute("select pg_sleep(1)", timeout=0.02)
         return await run(connection, events, now=now)
 
     reader = replace(books.readers[group], subscription=replace(books.subscription(group), run=take_long))
@@ -133,6 +132,26 @@ async def test_what_waited_too_long_for_a_lock_is_blamed_for_nothing(
         await eventually(lambda: len(tries) == 4 * BLAMED_MAX, within=20, what="it was tried often")
         await taking
     assert (await books.effects(member), await books.held()) == ([SLOW], [])
+
+
+async def test_what_an_operator_cancels_is_blamed_for_nothing(books: Books, no_pauses: None) -> None:
+    """Somebody ends whatever runs, again and again, and this event is what runs each time."""
+    member, tries = uuid4(), list[int]()
+    run = books.subscription(GROUP).run
+
+    async def be_cancelled(connection: Connection, events: Sequence[Any], /, *, now: Any) -> Outcomes:
+        if len(tries) < 4 * BLAMED_MAX:
+            tries.append(len(events))
+            await others_get_on(books)
+            await connection.execute("select pg_cancel_backend(pg_backend_pid()), pg_sleep(1)")
+        return await run(connection, events, now=now)
+
+    slow = books.taker()
+    slow.subscription = replace(books.subscription(GROUP), run=be_cancelled)
+    slow.reader = replace(books.readers[GROUP], subscription=slow.subscription)
+    await take_one(slow, books.write(pain(member, SLOW)))
+    assert (await books.effects(member), await books.held()) == ([SLOW], [])
+    assert len(tries) == 4 * BLAMED_MAX
 
 
 async def test_a_handler_that_waits_for_what_never_comes_is_given_up(

@@ -27,9 +27,17 @@ def pool(books: Books) -> Database:
     return books.pool
 
 
+STATEMENT_S = 0.02
+
+
 async def take_too_long(connection: Connection, outcomes: Outcomes, timer: Timer) -> None:
-    await connection.execute("set local statement_timeout = '20ms'")
+    await connection.execute(f"set local statement_timeout = '{STATEMENT_S * 1000:.0f}ms'")
     await connection.execute("select pg_sleep(1)")
+
+
+async def be_cancelled(connection: Connection, outcomes: Outcomes, timer: Timer) -> None:
+    """By an operator."""
+    await connection.execute("select pg_cancel_backend(pg_backend_pid()), pg_sleep(1)")
 
 
 async def time_out(connection: Connection, outcomes: Outcomes, timer: Timer) -> None:
@@ -71,6 +79,7 @@ async def test_a_timer_that_always_takes_too_long_is_found_and_counted_while_the
     pool: Database, no_pauses: None, monkeypatch: pytest.MonkeyPatch, misdeed: Misdeed
 ) -> None:
     monkeypatch.setattr("shared.timers.HANGS_S", 0.2)
+    monkeypatch.setattr("shared.database.LONG_S", STATEMENT_S)
     journal, caution = Journal(), Caution()
     journal.misdeeds = {"slow": misdeed}
     await save(pool, timer(uuid4(), "slow"), *(timer(uuid4(), f"t{place}") for place in range(12)))
@@ -103,13 +112,14 @@ def nothing_is_left(pool: Database) -> Callable[[], Awaitable[bool]]:
     return nothing
 
 
+@pytest.mark.parametrize("misfortune", [lose_the_connection, be_cancelled], ids=lambda one: one.__name__)
 async def test_what_the_world_did_counts_against_no_timer_and_all_run_when_it_is_over(
-    pool: Database, no_pauses: None, monkeypatch: pytest.MonkeyPatch
+    pool: Database, no_pauses: None, monkeypatch: pytest.MonkeyPatch, misfortune: Misdeed
 ) -> None:
     journal, caution, count = Journal(), Caution(), 40
     monkeypatch.setattr(runtime, "FAILURES_MAX", 2)
     keys = [f"t{place:02}" for place in range(count)]
-    journal.misdeeds = dict.fromkeys(keys, lose_the_connection)
+    journal.misdeeds = dict.fromkeys(keys, misfortune)
     await save(pool, *(timer(uuid4(), key) for key in keys))
 
     async def many_are_suspect() -> bool:
