@@ -23,7 +23,7 @@ from shared.ending import end_tasks
 from shared.gathering import ALONE_MS, Gathering, phase_of
 from shared.isolating import describe_bug
 from shared.kafka import load_spans
-from shared.lanes import Lane
+from shared.lanes import CHUNK_BYTES, Lane
 from shared.one_in_hand import OneInHand
 from shared.outcomes import Answer
 from shared.panics import is_panic
@@ -113,8 +113,9 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         """Machine time since which an assigned partition is not open."""
         self._subscriber: Any = None
         self.gathering: Gathering | None = None
-        self._high = settings.chunk_records * 6
-        self._low = settings.chunk_records * 2
+        # Records and bytes with which a lane's partition is paused, and with less than which it goes on.
+        self._high = settings.chunk_records * 6, CHUNK_BYTES * 3
+        self._low = settings.chunk_records * 2, CHUNK_BYTES
 
     def subscribe(self, broker: KafkaBroker) -> None:
         """Declare the subscription on the broker; it runs when the broker starts."""
@@ -181,7 +182,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             elif offered == "ask":
                 self.consumer.pause(partition)
                 self._background.add(asyncio.create_task(self._judge_gap(partition, lane, batch)))
-            elif lane.waiting >= self._high:
+            elif lane.holds(*self._high):
                 self.consumer.pause(partition)  # a slow partition stops only itself
             for other in self.others:
                 other.hear_of(partition, batch)
@@ -344,7 +345,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
                 raise
             lane.taken, lane.in_hand_since = chunk.end, None
             singles = max(0, singles - 1)
-            if lane.waiting <= self._low and lane.partition in self.consumer.paused():
+            if not lane.holds(*self._low) and lane.partition in self.consumer.paused():
                 self.consumer.resume(lane.partition)
 
     def _patience(self) -> float:

@@ -4,10 +4,12 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Literal
 
 from aiokafka import ConsumerRecord, TopicPartition
 
+from shared.events.codec import HEADERS
 from shared.parking import Full
 from shared.subscriptions import Patience, nothing
 
@@ -29,6 +31,9 @@ Offered = Literal["taken", "again", "ask"]
 
 MANY = 100
 """Records that wait are company enough."""
+CHUNK_BYTES = 1 << 20
+"""A chunk has no more, unless its one record has: a session has less than a thousandth of it, the largest event a
+sixteenth."""
 
 
 class Lane:
@@ -54,6 +59,8 @@ class Lane:
         self._doubted: int | None = None
         """First offset of records that do not continue this lane."""
         self._records: list[ConsumerRecord] = []
+        self.bytes = 0
+        """Of the records queued."""
         self._base = start
         """End of the last chunk handed out."""
         self._filled = asyncio.Event()
@@ -79,9 +86,10 @@ class Lane:
             return "ask" if seen_before else "again"
         self._doubted = None
         self._records += fresh
+        self.bytes += sum(map(_size, fresh))
         self.end = fresh[-1].offset + 1
         self._filled.set()
-        hurry_end = self.end if self.waiting >= MANY else self._end_of_hurried(fresh)
+        hurry_end = self.end if self.holds(MANY, CHUNK_BYTES) else self._end_of_hurried(fresh)
         if hurry_end is not None:
             self._hurry_end = hurry_end
             self._hurried.set()
@@ -102,7 +110,7 @@ class Lane:
         while not self._records:
             self._filled.clear()
             await self._filled.wait()
-        is_short = self.waiting < min(limit, MANY)
+        is_short = not self.holds(min(limit, MANY), CHUNK_BYTES)
         if is_short and not self._hurried.is_set() and (wait_s := patience()) > 0:
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
@@ -110,7 +118,11 @@ class Lane:
         base, records, hurried = self._base, self._records[:limit], self._hurried.is_set()
         if hurried and records[-1].offset >= self._hurry_end:
             records = [record for record in records if record.offset < self._hurry_end]
+        if self.bytes > CHUNK_BYTES:
+            ends = accumulate(map(_size, records))
+            records = records[: max(1, sum(end <= CHUNK_BYTES for end in ends))]
         del self._records[: len(records)]
+        self.bytes -= sum(map(_size, records))
         self._base = records[-1].offset + 1
         if self._base >= self._hurry_end:
             self._hurried.clear()
@@ -121,7 +133,18 @@ class Lane:
         """Records queued."""
         return len(self._records)
 
+    def holds(self, records: int, size: int) -> bool:
+        """Whether so many records wait, or so many bytes."""
+        return self.waiting >= records or self.bytes >= size
+
     @property
     def idle(self) -> bool:
         """Whether everything accepted is committed."""
         return self.taken >= self.end
+
+
+def _size(record: ConsumerRecord) -> int:
+    size = len(record.value or b"") + len(record.key or b"")
+    if record.headers and record.headers != HEADERS:
+        size += sum(len(name) + len(content or b"") for name, content in record.headers)
+    return size

@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 from aiokafka import TopicPartition
 
-from shared.lanes import MANY, Lane
+from shared.lanes import CHUNK_BYTES, MANY, Lane
 from shared.subscriptions import Patience, nothing
 
 LONG_S = 3600.0
@@ -17,6 +17,8 @@ LONG_S = 3600.0
 class Logged:
     offset: int
     value: bytes | None = b"some"
+    key: bytes | None = None
+    headers: tuple[tuple[str, bytes | None], ...] = ()
 
 
 def records(*offsets: int) -> Any:
@@ -140,3 +142,34 @@ async def test_who_is_behind_does_not_wait_between_chunks() -> None:
 def test_a_lane_misses_what_may_not_wait_from_its_end_on(offset: int, value: bytes, missed: bool) -> None:
     one = lane(7, patient=is_calm)
     assert one.misses(cast(Any, [Logged(offset, value)])) is missed
+
+
+HALF = b"x" * (CHUNK_BYTES // 2)
+
+
+async def test_a_chunk_has_no_more_bytes_than_it_may_but_one_record_whatever_it_has() -> None:
+    one = lane(0)
+    one.offer([Logged(0, HALF), Logged(1, HALF), Logged(2, b"some"), Logged(3, HALF * 3), Logged(4, None)])
+    assert [await offsets_taken(one) for _ in range(4)] == [[0, 1], [2], [3], [4]]
+    assert one.bytes == 0
+
+
+@pytest.mark.parametrize(
+    "large",
+    [Logged(0, HALF), Logged(0, None, key=HALF), Logged(0, None, headers=(("name", HALF), ("without", None)))],
+    ids=["value", "key", "headers"],
+)
+async def test_a_lane_counts_all_that_a_record_brings(large: Logged) -> None:
+    one = lane(0)
+    one.offer([large, *records(1)])
+    assert one.holds(9, len(HALF))
+    assert await offsets_taken(one) == [0, 1]
+    assert not one.holds(1, 1)
+
+
+async def test_as_many_bytes_as_a_chunk_may_have_are_company_enough() -> None:
+    one = lane(0, patient=is_calm)
+    one.offer([Logged(0, b"calm" + HALF)])
+    assert await is_kept_waiting(one)
+    one.offer([Logged(1, b"calm" + HALF)])
+    assert await offsets_taken(one) == [0]

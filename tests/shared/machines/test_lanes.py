@@ -8,17 +8,26 @@ from aiokafka import TopicPartition
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from shared.lanes import Lane
+from shared.lanes import CHUNK_BYTES, Lane
+
+LARGE = b" " * (CHUNK_BYTES * 2 // 5)
 
 
 @dataclass(frozen=True)
 class Logged:
     offset: int
+    key = None
+    headers = ()
 
     @property
     def value(self) -> bytes:
-        """Every other one may wait for company."""
-        return b"calm" if self.offset % 2 else b"hurried"
+        """Every other one may wait for company; of every third there is room for two in a chunk."""
+        said = b"calm" if self.offset % 2 else b"hurried"
+        return said if self.offset % 3 else said + LARGE
+
+
+def is_calm(value: bytes) -> bool:
+    return value.startswith(b"calm")
 
 
 class Reading(RuleBasedStateMachine):
@@ -67,10 +76,14 @@ class Reading(RuleBasedStateMachine):
     @precondition(lambda self: self.lane.waiting)
     @rule(limit=st.integers(1, 4), patience_s=st.sampled_from((0.0, 0.0005)))
     def take(self, limit: int, patience_s: float) -> None:
+        waited = self.lane.bytes
         chunk = self.runner.run(self.lane.next_chunk(limit, patience=lambda: patience_s))
-        assert chunk.hurried or all(record.value == b"calm" for record in chunk.records)
-        if chunk.hurried and len(chunk.records) < limit:
-            assert chunk.records[-1].value != b"calm", "who hurries does not wait for what is behind it"
+        assert chunk.hurried or all(is_calm(record.value) for record in chunk.records)
+        if chunk.hurried and len(chunk.records) < limit and waited <= CHUNK_BYTES:
+            assert not is_calm(chunk.records[-1].value), "who hurries does not wait for what is behind it"
+        size = sum(len(record.value) for record in chunk.records)
+        assert size <= CHUNK_BYTES
+        assert self.lane.bytes == waited - size
         assert chunk.base == self.base, "each chunk begins where the one before it ended"
         assert 1 <= len(chunk.records) <= limit
         assert chunk.end == chunk.records[-1].offset + 1
@@ -118,7 +131,7 @@ class Reading(RuleBasedStateMachine):
         self.taken = []
 
     def _open(self, start: int) -> Lane:
-        return Lane(TopicPartition("t", 0), start=start, cautious=False, patient=lambda value: b"calm" in value)
+        return Lane(TopicPartition("t", 0), start=start, cautious=False, patient=is_calm)
 
     def _records(self, offsets: list[int]) -> Any:
         return cast(Any, [Logged(offset) for offset in offsets])
