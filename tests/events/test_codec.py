@@ -155,7 +155,7 @@ def test_one_byte_too_many() -> None:
     "value",
     [
         b"", b"{", b"[]", b"7", b'"text"', b"null", b"\xff\xfe{}", b"\x00", b'{"a":1}{"b":2}',
-        b"\xef\xbb\xbf{}", '{"specversion":"1.0"}'.encode("utf-16"), b"[" * 5000, b'{"a":' * 5000,
+        b"\xef\xbb\xbf{}", '{"specversion":"1.0"}'.encode("utf-16"), b"[" * 1500, b'{"a":' * 1500,
         b'{"specversion":"\\ud800"}',
     ],
 )  # fmt: skip

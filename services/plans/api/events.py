@@ -1,5 +1,6 @@
 """The ingress of the apps: publish what a member did and felt, and ask what became of it."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,7 +17,7 @@ from shared.arrivals import AGE_MAX, AHEAD_MAX
 from shared.auth import Principal, require
 from shared.events import CloudEvent, PainReported, SessionCompleted
 from shared.events.catalogue import TOPIC_OF
-from shared.events.codec import HEADERS, REJECTED_HEADERS, Decoder, Undecodable, body_digest
+from shared.events.codec import HEADERS, REJECTED_HEADERS, Decoder, Undecodable, body_digest, to_json
 from shared.events.envelope import EVENT_SIZE_MAX
 from shared.http import Problem
 from shared.inbox import Found, find_outcomes
@@ -116,9 +117,11 @@ async def publish_events(request: Request) -> Response:
     is_batch, items = await read_events(request)
     now = service.clock.now()
     traceparent = traceparent_of(request.headers)
-    entries = [
-        _check(index, _in_trace(item, traceparent), principal=principal, now=now) for index, item in enumerate(items)
-    ]
+    entries = []
+    for index, item in enumerate(items):
+        entries.append(_check(index, item, principal=principal, now=now, traceparent=traceparent))
+        if entries[-1].event is None:  # to say what is wrong takes long, and others come first
+            await asyncio.sleep(0)
     _refuse_conflicts(entries)
     await _refuse_known(entries, known)
     await _publish(entries, publisher=publisher)
@@ -175,14 +178,14 @@ def _in_trace(item: Any, traceparent: str | None) -> Any:
     if traceparent is None or not isinstance(item, dict) or item.get(TRACEPARENT) is not None:
         return item
     traced = {**item, TRACEPARENT: traceparent}
-    return traced if len(orjson.dumps(traced)) <= EVENT_SIZE_MAX else item
+    return traced if len(to_json(traced)) <= EVENT_SIZE_MAX else item
 
 
-def _check(index: int, item: Any, *, principal: Principal, now: datetime) -> Entry:
+def _check(index: int, item: Any, *, principal: Principal, now: datetime, traceparent: str | None = None) -> Entry:
     named = item if isinstance(item, dict) else {}
     entry = Entry(index, _text(named.get("id")), _text(named.get("source")))
     try:
-        entry.value = orjson.dumps(item)
+        entry.value = to_json(_in_trace(item, traceparent))
         entry.event = DECODER.decode(entry.value, ())
     except Undecodable as error:
         status = 413 if error.reason == "oversized" else 422

@@ -1,0 +1,70 @@
+"""Given bytes that are made to cost their reader much, then they are refused at once, and only they are."""
+
+from time import perf_counter
+from typing import Any
+
+import orjson
+import pytest
+
+from deploy.contracts.examples import EXAMPLES
+from shared.events.catalogue import TOPICS
+from shared.events.codec import HEADERS, VALUES_MAX, Decoder, Undecodable, encode
+from shared.events.envelope import EVENT_SIZE_MAX, CloudEvent, event_type
+
+BINARY = [("content-type", b"application/json"), ("ce_specversion", b"1.0")]
+FIELDS = [
+    (Decoder(topic), event, name)
+    for topic in TOPICS
+    for event in topic.events
+    for name in event.model_fields["data"].annotation.model_fields  # type: ignore[union-attr]
+]
+AT_ONCE_S = 0.15
+"""Several times what it takes, for a busy machine; without a limit it takes up to half a second."""
+
+
+def with_extra(event: CloudEvent, extra: bytes) -> bytes:
+    return encode(event)[:-1] + b',"later":' + extra + b"}"
+
+
+def refusal(decoder: Decoder, value: bytes, headers: Any = HEADERS) -> str:
+    with pytest.raises(Undecodable) as caught:
+        decoder.decode(value, headers)
+    return f"{caught.value.reason}: {caught.value.detail}"
+
+
+@pytest.mark.parametrize("item", [b"0", b"{}", b"[]", b'""', b'{"a":0}'])
+def test_very_many_values_are_refused_before_anybody_says_what_is_wrong_with_each(item: bytes) -> None:
+    for decoder, event, name in FIELDS:
+        raw = {"specversion": "1.0", "type": event_type(event), "data": {name: ...}}
+        before, after = orjson.dumps(raw, default=lambda _: "here").split(b'"here"')
+        many = b",".join([item] * ((EVENT_SIZE_MAX - len(before) - len(after) - 2) // (len(item) + 1)))
+        began = perf_counter()
+        assert refusal(decoder, before + b"[" + many + b"]" + after) == f"oversized: more than {VALUES_MAX} JSON values"
+        assert perf_counter() - began < AT_ONCE_S
+
+
+@pytest.mark.parametrize("text", [b"[{," * 5_000, b'\\"[' * 5_000, b'\\\\\\",' * 3_000])
+def test_what_is_in_a_text_is_no_value(text: bytes) -> None:
+    event = EXAMPLES["org.careloop.pain.reported.v1"]
+    decoder = next(decoder for decoder, cls, _ in FIELDS if cls is type(event))
+    assert decoder.decode(with_extra(event, b'"' + text + b'"'), HEADERS).id == event.id
+    assert "JSON values" in refusal(decoder, with_extra(event, b'["' + text + b'"' + b",0" * VALUES_MAX + b"]"))
+
+
+@pytest.mark.parametrize("value", [b'"\\"' + b'\\"' * 30_000, b'"' * 65_001, b'"a",' * 15_000, b'"' + b"\\" * 60_000])
+def test_texts_that_never_end_are_passed_over_once(value: bytes) -> None:
+    began = perf_counter()
+    refusal(FIELDS[0][0], b"[{," * 1_000 + value)
+    assert perf_counter() - began < AT_ONCE_S
+
+
+@pytest.mark.parametrize("deep", [150, 210, 260, 1_000, 1_500])
+@pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"a":', b"}")])
+def test_no_depth_raises_anything_but_undecodable(deep: int, opening: bytes, closing: bytes) -> None:
+    event = EXAMPLES["org.careloop.pain.reported.v1"]
+    decoder = next(decoder for decoder, cls, _ in FIELDS if cls is type(event))
+    nested = opening * deep + b"0" + closing * deep
+    if deep > 200:
+        refusal(decoder, with_extra(event, nested))
+    refusal(decoder, with_extra(event, nested).replace(b'"specversion":"1.0",', b""))
+    refusal(decoder, nested, BINARY)

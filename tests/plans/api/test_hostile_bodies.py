@@ -1,0 +1,41 @@
+"""Given a body that is made to cost the ingress much, then it is refused, and nobody else waits for that."""
+
+import asyncio
+from time import perf_counter
+from uuid import uuid4
+
+import orjson
+
+from tests.fixtures.services import RunningService
+from tests.fixtures.tokens import Tokens
+from tests.plans.api.test_plans_service import BATCH, as_json, now, post
+from tests.plans.given import pain_reported
+
+WAIT_S = 2.0
+"""For others' answers, on a busy machine. Where each value is looked at, the body below takes half a minute."""
+
+
+async def test_a_batch_of_very_many_values_keeps_nobody_waiting(plans: RunningService, tokens: Tokens) -> None:
+    kind = {"specversion": "1.0", "type": "org.careloop.session.completed.v1"}
+    event = orjson.dumps({**kind, "data": {"exercises": [{}] * 21_000}})
+    batch = b"[" + b",".join([event] * 120) + b"]"
+    hostile = asyncio.create_task(post(plans, tokens.member(uuid4()), batch, content_type=BATCH))
+    longest, began = 0.0, perf_counter()
+    while not hostile.done():
+        assert (await plans.client.get("/health/live")).status_code == 200
+        await asyncio.sleep(0.005)
+        longest, began = max(longest, perf_counter() - began), perf_counter()
+    answer = await hostile
+    assert answer.status_code == 413
+    assert {one["problem"]["type"] for one in answer.json()["results"]} == {"urn:careloop:problem:oversized"}
+    assert longest < WAIT_S
+
+
+async def test_an_event_that_is_nested_too_deeply_costs_itself(plans: RunningService, tokens: Tokens) -> None:
+    member_id = uuid4()
+    good, deep = (as_json(pain_reported(member_id, at=now(), score=score)) for score in (3, 4))
+    batch = orjson.dumps([good, {**deep, "later": "here"}]).replace(b'"here"', b"[" * 500 + b"]" * 500)
+    answer = await post(plans, tokens.member(member_id), batch, content_type=BATCH)
+    assert answer.status_code == 202
+    assert [one["status"] for one in answer.json()["results"]] == ["accepted", "rejected"]
+    await plans.settled()
