@@ -1,5 +1,6 @@
 """HTTP manners: RFC 9457 problem details for every refusal, a limit on every body."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,8 +15,11 @@ from structlog.contextvars import bind_contextvars, unbind_contextvars
 
 from shared.trace_context import TRACEPARENT, trace_id_of, traceparent_of
 
-BODY_SIZE_MAX = 8 * 1024 * 1024
-"""Bytes of a request body, unless a route sets its own (the roster import streams)."""
+BODY_SIZE_MAX = 128 * 1024
+"""Bytes of a request body: several times the longest text that anybody may send. The framework reads a body whole, and
+as JSON, before it asks who sends it."""
+READ_BY_ROUTE = re.compile(r"/v1/(?:events|sponsors/[^/]+/imports)")
+"""Paths whose routes read the body themselves, in pieces, to a limit of their own, and only from whom they know."""
 TRACEPARENT_HEADER = TRACEPARENT.encode()
 
 
@@ -113,7 +117,7 @@ class BodyLimit:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or "/imports" in scope["path"]:
+        if scope["type"] != "http" or READ_BY_ROUTE.fullmatch(scope["path"]):
             await self._app(scope, receive, send)
             return
         headers = dict(scope["headers"])

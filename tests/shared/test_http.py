@@ -27,6 +27,10 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
     async def answer(answers: Answers) -> dict[str, int]:
         return {"pain": answers.pain}
 
+    @app.post("/v1/members/{member_id}/answers")
+    async def answer_of(member_id: str, answers: Answers) -> dict[str, int]:
+        return {"pain": answers.pain}
+
     @app.get("/refused")
     async def refuse() -> None:
         raise Problem(409, "taken", "It is taken.", headers={"Retry-After": "3"}, holder="somebody")
@@ -69,6 +73,23 @@ async def test_a_body_over_the_limit_is_refused(client: httpx.AsyncClient, in_pi
     answer = await client.post("/answers", content=content, headers={"content-type": "application/json"})
     assert answer.status_code == 413
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("name", ["imports", "events", "v1%2Fevents"])
+async def test_no_name_in_a_path_lifts_the_limit(client: httpx.AsyncClient, name: str) -> None:
+    """A route that reads no body by itself has all of it read before anybody is asked who sends it."""
+    sent = 0
+
+    async def pieces() -> AsyncIterator[bytes]:
+        nonlocal sent
+        for _ in range(1_000):
+            sent += 1
+            yield b" " * 65_536
+
+    path = f"/v1/members/{name}/answers"
+    answer = await client.post(path, content=pieces(), headers={"content-type": "application/json"})
+    assert answer.status_code in (404, 413)
+    assert sent <= BODY_SIZE_MAX // 65_536 + 1
 
 
 async def test_a_body_within_the_limit_is_read_whole(client: httpx.AsyncClient) -> None:

@@ -7,12 +7,14 @@ import orjson
 from fastapi import Request
 
 from shared.events.envelope import EVENT_SIZE_MAX
-from shared.http import BODY_SIZE_MAX, Problem
+from shared.http import Problem
 
 SINGLE: Final = "application/cloudevents+json"
 BATCH: Final = "application/cloudevents-batch+json"
 EVENTS_MAX: Final = 500
 """Events of one batch."""
+BATCH_SIZE_MAX: Final = 8 * 1024 * 1024
+"""Bytes of one batch."""
 
 
 async def read_events(request: Request) -> tuple[bool, list[Any]]:
@@ -20,7 +22,7 @@ async def read_events(request: Request) -> tuple[bool, list[Any]]:
     body as a whole cannot be read."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type == BATCH:
-        events = _json(await _read(request, limit=BODY_SIZE_MAX))
+        events = _json(await _read(request, limit=BATCH_SIZE_MAX))
         if not isinstance(events, list):
             raise Problem(422, "malformed", "A batch is a JSON array of events.")
         if not 0 < len(events) <= EVENTS_MAX:
