@@ -9,6 +9,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import accumulate
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
@@ -31,12 +32,20 @@ on conflict (consumer_group, topic, partition, record_offset, record_at) do noth
 returning identity
 """
 
+# Of each queue as much as $5 bytes let take, the first event whatever it has, and the one behind that.
 LOAD_QUEUES = """
 select q.* from unnest($1::uuid[]) as wanted(member_id) cross join lateral (
     select held_id, consumer_group, topic, partition, record_offset, record_key, member_id, blocks, state, reason,
-        detail, identity, source, event_id, value, headers, record_at, expires_at, replays
-    from delivery.held_events h
-    where blocks and h.member_id = wanted.member_id and consumer_group = $2 and topic = $3 order by held_id limit $4
+        detail, identity, source, event_id, value, headers, record_at, expires_at, replays, size
+    from (
+        select *, sum(size) over (order by held_id rows between unbounded preceding and 2 preceding) as before_last
+        from (
+            select *, coalesce(octet_length(value), 0) + octet_length(headers::text) as size
+            from delivery.held_events h
+            where blocks and h.member_id = wanted.member_id and consumer_group = $2 and topic = $3
+            order by held_id limit $4
+        ) as page
+    ) as sized where before_last is null or before_last < $5 order by held_id
 ) as q order by q.member_id, q.held_id
 """
 
@@ -122,6 +131,8 @@ class HeldEvent:
     consumer_group: str = ""
     topic: str = ""
     replays: int = 0
+    size: int = 0
+    """Bytes of value and headers, where it was read with its queue."""
 
 
 def _pack_headers(headers: Sequence[tuple[str, bytes | None]]) -> str:
@@ -169,13 +180,19 @@ def _held(row: Any) -> HeldEvent:
 
 
 async def load_queues(
-    connection: Connection, *, member_ids: Sequence[UUID], group: str, topic: str, limit: int
+    connection: Connection, *, member_ids: Sequence[UUID], group: str, topic: str, limit: int, size: int = 1
 ) -> dict[UUID, list[HeldEvent]]:
-    """The heads of these members' queues, `limit` events of each, oldest first. The caller holds their locks."""
+    """The heads of these members' queues, `limit` events of each, oldest first: as many as come before `size` bytes are
+    full, and the one behind those. The caller holds their locks."""
     queues: dict[UUID, list[HeldEvent]] = {member_id: [] for member_id in member_ids}
-    for row in await connection.fetch(LOAD_QUEUES, list(queues), group, topic, limit):
+    for row in await connection.fetch(LOAD_QUEUES, list(queues), group, topic, limit, size):
         queues[row["member_id"]].append(_held(row))
     return queues
+
+
+def many_within(size: int, rows: Sequence[HeldEvent]) -> int:
+    """How many of these, read with their queue, come before so many bytes are full; one at least."""
+    return 1 + sum(end < size for end in accumulate(row.size for row in rows))
 
 
 async def load_held(connection: Connection, held_id: int, *, lock: bool = False) -> HeldEvent | None:

@@ -24,6 +24,7 @@ from shared.held_events import (
     exchange_identities,
     load_awaited,
     load_queues,
+    many_within,
     mark_held,
     release_held,
 )
@@ -34,6 +35,8 @@ from shared.subscriptions import Subscription
 
 QUEUE_PAGE = 1_000
 """Rows of one queue taken in one transaction: twice a consumer's chunk, so a queue shrinks faster than it grows."""
+PAGE_BYTES = 8 << 20
+"""Of all queues that are taken in one transaction; of each at least one event. A thousand plain ones have a quarter."""
 SHARE_MIN = 20
 """Where many queues are taken in one transaction they share a page, but each gets as many rows as this."""
 ROUNDS_MAX = 5
@@ -187,10 +190,11 @@ async def _drain(
 ) -> tuple[list[Drained], int]:
     """Drain the queues of these members, a `page` of each; what became of each, and how many events that published."""
     subscription = reader.subscription
+    size = PAGE_BYTES // max(1, len(member_ids))
     rows = await load_queues(
-        connection, member_ids=member_ids, group=subscription.group, topic=subscription.topic, limit=page + 1
+        connection, member_ids=member_ids, group=subscription.group, topic=subscription.topic, limit=page + 1, size=size
     )
-    queues = [_read(reader, held, page, replay_head) for held in rows.values()]
+    queues = [_read(reader, held, min(page, many_within(size, held)), replay_head) for held in rows.values()]
     told = await _take_late(connection, queues, subscription)
     items = [item for queue in queues for item in queue.items]
     to_run = [item.event for item in items if item.fault is None and item.late != "duplicate"]
