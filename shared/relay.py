@@ -28,8 +28,8 @@ from shared.settings import ServiceSettings
 from shared.telemetry import BUGS, RELAY_BACKOFF, RELAY_FAILURES, RELAYED, TASK_RESTARTS, logger
 from shared.topics import topic_name
 
-READ_MAX = 4_000
-"""Rows read in one round."""
+READ_MAX, READ_BYTES = 4_000, 16 << 20
+"""Rows read in one round, and bytes after which no more are: as many plain rows have less than half of it."""
 IDLE_S = 0.25
 """How often an idle relay looks although nobody woke it."""
 PATIENCE_S = 0.2
@@ -60,8 +60,10 @@ delete from delivery.outbox where outbox_id = any($1::bigint[])
 """
 
 READ = """
-select outbox_id, topic, member_id, value, created_at, key_hash from delivery.outbox as o
-where {kind} {but} order by outbox_id limit $1
+select outbox_id, topic, member_id, value, created_at, key_hash from (
+    select *, sum(octet_length(value)) over (order by outbox_id rows unbounded preceding) - octet_length(value) as bytes
+    from (select * from delivery.outbox as o where {kind} {but} order by outbox_id limit $1) as oldest
+) as sized where bytes < {most} order by outbox_id
 """
 # As a condition of its own, not as a join: a join could end the reading in the order of the index. Only where something
 # is away: with it, the statement would be planned again in each round.
@@ -162,7 +164,8 @@ class Outflow:
             return
         self._may_find, self._read_at = False, monotonic()  # what is committed while it runs is read next time
         rows = await self._read(away)
-        if len(rows) == READ_MAX or away.members or away.topics or away.places:
+        is_full = len(rows) == READ_MAX or sum(len(row["value"]) for row in rows) >= READ_BYTES
+        if is_full or away.members or away.topics or away.places:
             self._may_find = True
         if not rows or not await self._connect():
             await self._idle(IDLE_S)
@@ -194,7 +197,7 @@ class Outflow:
             places = [(t, self._partitions[t], number) for t, number in away.places if t in self._partitions]
             but = BUT
             arguments = [list(away.members), list(away.topics), *([one[at] for one in places] for at in range(3))]
-        statement = READ.format(kind=self._kind, but=but)
+        statement = READ.format(kind=self._kind, but=but, most=READ_BYTES)
         rows: list[asyncpg.Record] = await self._database.fetch(statement, READ_MAX, *arguments)
         return rows
 
