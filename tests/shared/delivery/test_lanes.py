@@ -156,8 +156,13 @@ async def test_a_chunk_has_no_more_bytes_than_it_may_but_one_record_whatever_it_
 
 @pytest.mark.parametrize(
     "large",
-    [Logged(0, HALF), Logged(0, None, key=HALF), Logged(0, None, headers=(("name", HALF), ("without", None)))],
-    ids=["value", "key", "headers"],
+    [
+        Logged(0, HALF),
+        Logged(0, None, key=HALF),
+        Logged(0, None, headers=(("name", HALF), ("without", None))),
+        Logged(0, None, headers=(("", None),) * (len(HALF) // 64)),
+    ],
+    ids=["value", "key", "headers", "empty headers"],
 )
 async def test_a_lane_counts_all_that_a_record_brings(large: Logged) -> None:
     one = lane(0)

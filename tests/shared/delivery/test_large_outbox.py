@@ -1,5 +1,5 @@
-"""Given an outbox of large rows, when the relay hands them over, then a round reads as many bytes as it may: the end of an
-outage of Kafka does not fill the memory of who relays."""
+"""Given an outbox of large rows, when the relay hands them over, then a round reads as many bytes as it may: the end of
+an outage of Kafka does not fill the memory of who relays."""
 
 from typing import Any
 from uuid import uuid4
