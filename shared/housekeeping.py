@@ -26,7 +26,7 @@ from shared.held_events import (
     mark_held,
 )
 from shared.hosting import Host
-from shared.inbox import forget_taken, record_outcomes
+from shared.inbox import find_apart, forget_taken, record_outcomes
 from shared.lag import Waits, load_all_positions
 from shared.member_locks import claim_members
 from shared.outbox import load_outbox_age
@@ -60,6 +60,8 @@ EXPIRED_MAX = 100
 FORGET_EVERY_S = 600.0
 FORGET_PAUSE_S = 0.1
 """Between two steps, so that a large clean-up stays behind the work."""
+FORGET_STEPS = 100
+"""After which it is looked again what must be remembered."""
 FORGET_ATTEMPTS = (
     "delete from delivery.attempts a using delivery.positions p where a.consumer_group = p.consumer_group"
     " and a.topic = p.topic and a.partition = p.partition and a.record_offset < p.next_offset"
@@ -252,6 +254,11 @@ async def forget_old(service: Host) -> None:
     """Delete inbox rows past retention, in small steps, and attempts that ended."""
     while True:
         async with service.database.acquire(timeout=30) as connection:
-            forgotten = await forget_taken(connection)
             await connection.execute(FORGET_ATTEMPTS)
-        await asyncio.sleep(FORGET_PAUSE_S if forgotten else FORGET_EVERY_S)
+            apart = await find_apart(connection)
+        for _ in range(FORGET_STEPS):
+            async with service.database.acquire(timeout=30) as connection:
+                forgotten = await forget_taken(connection, apart)
+            await asyncio.sleep(FORGET_PAUSE_S if forgotten else FORGET_EVERY_S)
+            if not forgotten:
+                break

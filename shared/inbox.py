@@ -59,8 +59,8 @@ FIND = "select identity, outcome, detail, digest from delivery.inbox where ident
 
 # Those that may still be replayed although nothing keeps their own identity: they are held under that of their place.
 FIND_APART = """
-select consumer_group, source, event_id from delivery.held_events
-where state = 'dead' and not blocks and event_id is not null
+select held_id, consumer_group, source, event_id from delivery.held_events
+where state = 'dead' and not blocks and event_id is not null and held_id > $1 order by held_id limit $2
 """
 # By a time that stands still for the statement: an index can only be asked for such a one.
 FORGET = """
@@ -68,7 +68,9 @@ delete from delivery.inbox where identity = any(array(
     select identity from delivery.inbox i
     where taken_at < statement_timestamp() - make_interval(days => $1)
       and not exists (select from delivery.held_events h where h.identity = i.identity)
-      and not exists (select from unnest($3::bytea[]) as apart(identity) where apart.identity = i.identity)
+      and not exists (
+          select from generate_series(1, octet_length($3::bytea), 16) as start where substr($3, start, 16) = i.identity
+      )
     order by taken_at limit $2
 ))
 """
@@ -78,6 +80,8 @@ RETENTION_DAYS = 35
 """Longer than any topic's retention plus the oldest accepted event has been under way."""
 FORGET_MAX = 5_000
 """Rows that are deleted at once."""
+APART_PAGE = 2_000
+"""Dead letters that are read at once: a bug in a safety group can make millions, and others come in between."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,10 +193,19 @@ async def find_outcomes(
     return {wanted[row["identity"]]: Found(row["outcome"], row["detail"], row["digest"]) for row in rows}
 
 
-async def forget_taken(connection: Connection) -> int:
+async def find_apart(connection: Connection) -> bytes:
+    """The identities of all dead letters that stand alone, one after the other."""
+    apart = bytearray()
+    after = 0
+    while rows := await connection.fetch(FIND_APART, after, APART_PAGE):
+        for row in rows:
+            apart += inbox_identity(row["consumer_group"], row["source"], row["event_id"])
+        after = rows[-1]["held_id"]
+    return bytes(apart)
+
+
+async def forget_taken(connection: Connection, apart: bytes) -> int:
     """Delete rows past their retention, some thousands at once; how many. Held events keep theirs, and one that stands
-    alone that of the copy that was published rightly: else a late replay would apply the event again."""
-    rows = await connection.fetch(FIND_APART)
-    apart = [inbox_identity(row["consumer_group"], row["source"], row["event_id"]) for row in rows]
+    `apart` that of the copy that was published rightly: else a late replay would apply the event again."""
     status = await connection.execute(FORGET, RETENTION_DAYS, FORGET_MAX, apart)
     return int(status.rsplit(" ", 1)[1])

@@ -17,7 +17,7 @@ from shared.consuming import BehindBase, Chunk, PositionMissing, Taken, take_chu
 from shared.database import Database, open_database
 from shared.events.catalogue import RETENTION_DAYS_MAX, TOPIC_OF
 from shared.events.codec import HEADERS, Decoder, encode
-from shared.inbox import FORGET, RETENTION_DAYS, forget_taken
+from shared.inbox import FORGET, RETENTION_DAYS, find_apart, forget_taken
 from shared.member_locks import lock_members
 from shared.positions import ensure_positions
 from shared.replaying import Reader, drain_queue
@@ -152,9 +152,9 @@ async def test_only_what_is_past_retention_and_not_held_is_forgotten(books: Data
     age = "update delivery.inbox set taken_at = clock_timestamp() - make_interval(days => $1)"
     async with books.acquire() as connection:
         await connection.execute(age, RETENTION_DAYS - 1)
-        assert await forget_taken(connection) == 0
+        assert await forget_taken(connection, await find_apart(connection)) == 0
         await connection.execute(age, RETENTION_DAYS + 1)
-        assert await forget_taken(connection) == 2
+        assert await forget_taken(connection, await find_apart(connection)) == 2
         assert await connection.fetchval("select outcome from delivery.inbox") == "waiting"
 
 
@@ -177,7 +177,7 @@ async def test_forgetting_reads_what_is_old_and_nothing_else(books: Database) ->
         await connection.execute("analyze delivery.inbox")
         for old in (0, 3):
             await connection.execute(fill, RETENTION_DAYS + 1, old)
-            apart = [uuid4().bytes for _ in range(100)]
+            apart = b"".join(uuid4().bytes for _ in range(100))
             rows = await connection.fetch(f"explain (analyze, timing off) {FORGET}", RETENTION_DAYS, 5_000, apart)
             plan = "\n".join(row[0] for row in rows)
             assert "Index Cond: (taken_at <" in plan, plan

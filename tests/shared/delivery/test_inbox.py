@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any, cast
 from uuid import uuid4
 
 import orjson
@@ -10,9 +11,10 @@ import pytest
 
 from deploy.reconciliation.books import Disagreeing, count_disagreeing
 from shared.clock import wall_now
+from shared.database import Connection
 from shared.dead_letters import Bench, discard, replay
 from shared.events.codec import encode
-from shared.inbox import LateConflict, forget_taken, take_late
+from shared.inbox import IDENTITY_BYTES, LateConflict, find_apart, forget_taken, take_late
 from tests.shared.delivery.books import Books
 from tests.shared.delivery.operating import OLD_PAIN, old_pain, readers, upcast_pain
 from tests.shared.delivery.probe import pain
@@ -84,7 +86,7 @@ async def forget_all_that_is_old(books: Books) -> int:
     """As if all had been taken 36 days ago."""
     await books.pool.execute("update delivery.inbox set taken_at = taken_at - interval '36 days'")
     async with books.transaction() as connection:
-        return await forget_taken(connection)
+        return await forget_taken(connection, await find_apart(connection))
 
 
 async def replay_the_one_held(books: Books, *, after: timedelta = timedelta(0)) -> list[str]:
@@ -94,6 +96,30 @@ async def replay_the_one_held(books: Books, *, after: timedelta = timedelta(0)) 
         bench = Bench(readers=books.readers, service="probe", now=wall_now() + after)
         step = await replay(connection, row["held_id"], bench)
     return [fate.outcome for fate in step.fates]
+
+
+async def test_very_many_that_stand_alone_are_read_page_by_page(books: Books, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bug in a safety group can make millions: of all of them at once the process would stand still."""
+    monkeypatch.setattr("shared.inbox.APART_PAGE", 2)
+    events = [pain(uuid4(), 3) for _ in range(5)]
+    await books.take(*(books.write(event, key=uuid4()) for event in events))
+    await books.take(*(books.write(event) for event in [*events, pain(uuid4(), 3)]))
+    read = list[int]()
+
+    class Counted:
+        def __init__(self, connection: Connection) -> None:
+            self._connection = connection
+
+        async def fetch(self, *asked: Any) -> Any:
+            rows = await self._connection.fetch(*asked)
+            read.append(len(rows))
+            return rows
+
+    async with books.transaction() as connection:
+        apart = await find_apart(cast(Any, Counted(connection)))
+    assert read == [2, 2, 1, 0]
+    assert len(apart) == len(events) * IDENTITY_BYTES
+    assert await forget_all_that_is_old(books) == 1
 
 
 @pytest.mark.parametrize("fault", ["wrong-key", "time-ahead", "wrong-key, and unreadable"])
