@@ -20,6 +20,8 @@ BODY_SIZE_MAX = 128 * 1024
 as JSON, before it asks who sends it."""
 READ_BY_ROUTE = re.compile(r"/v1/(?:events|sponsors/[^/]+/imports)")
 """Paths whose routes read the body themselves, in pieces, to a limit of their own, and only from whom they know."""
+REQUESTS_MAX = 2_000
+"""Under way at once, streams among them. Whether the process lives is answered beside them."""
 TRACEPARENT_HEADER = TRACEPARENT.encode()
 
 
@@ -91,6 +93,7 @@ def install_problems(app: FastAPI) -> None:
     app.add_exception_handler(StarletteHTTPException, of_http)
     app.add_exception_handler(Exception, of_bug)
     app.add_middleware(BodyLimit)
+    app.add_middleware(RequestLimit)
     app.add_middleware(TraceInLogs)
 
 
@@ -108,6 +111,27 @@ class TraceInLogs:
         if traceparent is not None:
             bind_contextvars(trace_id=trace_id_of(traceparent))
         await self._app(scope, receive, send)
+
+
+class RequestLimit:
+    """Answers 503 while too many requests are under way. The server's own limit counts connections that ask for
+    nothing, and would say of the process, too, that it does not live: whoever opens enough of them has it restarted."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app, self._under_way = app, 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] == "/health/live":
+            await self._app(scope, receive, send)
+        elif self._under_way >= REQUESTS_MAX:
+            busy = Problem(503, "busy", "Too many requests are under way; try again.", headers={"Retry-After": "1"})
+            await busy.response()(scope, receive, send)
+        else:
+            self._under_way += 1
+            try:
+                await self._app(scope, receive, send)
+            finally:
+                self._under_way -= 1
 
 
 class BodyLimit:

@@ -383,5 +383,4 @@ def run(service: Service) -> None:
         access_log=False,
         timeout_graceful_shutdown=3,
         server_header=False,
-        limit_concurrency=2_000,
     )

@@ -1,7 +1,8 @@
 """Refusals are problem details that name fields and hold no values; bodies have a limit."""
 
+import asyncio
 from collections.abc import AsyncIterator
-from typing import Annotated
+from typing import Annotated, Any
 
 import asyncpg
 import httpx
@@ -10,7 +11,7 @@ from fastapi import APIRouter, FastAPI
 from pydantic import BaseModel, Field, SecretStr
 
 from shared.http import BODY_SIZE_MAX, Problem, install_problems
-from shared.service import Service
+from shared.service import Service, run
 from shared.settings import ServiceSettings
 
 
@@ -100,6 +101,39 @@ async def test_a_body_within_the_limit_is_read_whole(client: httpx.AsyncClient) 
 
     answer = await client.post("/answers", content=pieces(), headers={"content-type": "application/json"})
     assert answer.json() == {"pain": 7}
+
+
+async def test_while_too_many_requests_are_under_way_the_process_still_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does a connection that asks for nothing count, as it does for the server's own limit: whoever opens enough of
+    them would have the process restarted, and with it all that it takes from Kafka."""
+    monkeypatch.setattr("shared.http.REQUESTS_MAX", 2)
+    going_on = asyncio.Event()
+    router = APIRouter()
+
+    @router.get("/waits")
+    async def wait() -> None:
+        await going_on.wait()
+
+    settings = ServiceSettings(database_url=SecretStr("postgresql://nobody"), port=0)
+    service = Service(name="probe", settings=settings, routers=[router])
+    transport = httpx.ASGITransport(app=service.app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://service.test") as asking:
+        waiting = [asyncio.create_task(asking.get("/waits")) for _ in range(2)]
+        await asyncio.sleep(0.05)
+        refused = await asking.get("/waits")
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+        assert refused.json()["type"] == "urn:careloop:problem:busy"
+        assert (await asking.get("/health/live")).status_code == 200
+        going_on.set()
+        assert [(await one).status_code for one in waiting] == [200, 200]
+        assert (await asking.get("/waits")).status_code == 200
+    served: dict[str, Any] = {}
+    monkeypatch.setattr("uvicorn.run", lambda _, **options: served.update(options))
+    monkeypatch.setattr("shared.service.configure_logs", lambda *_, **__: None)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    run(service)
+    assert served["port"] == 0
+    assert "limit_concurrency" not in served
 
 
 @pytest.mark.parametrize(
