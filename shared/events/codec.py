@@ -28,8 +28,8 @@ Header = tuple[str, bytes | None]
 Reason = Literal["null-value", "oversized", "malformed", "unknown-type", "invalid"]
 
 ERRORS_MAX: Final = 5
-VALUES_MAX: Final = 2_000
-"""JSON values in one event, several times as many as the largest of ours has. The validator keeps what it was given
+VALUES_MAX: Final = 4_000
+"""JSON values in one event: more than any contract has room for. The validator keeps what it was given
 with each error: to say what is wrong with 20,000 takes it half a second, in which the process does nothing else."""
 _TEXT: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 _CLASS_OF_TYPE: Final = {event_type(e): e for topic in TOPIC_OF_TYPE.values() for e in topic.events}

@@ -166,7 +166,7 @@ LIST: Sequence[Mutant] = (
         "newest-first",
         "the relay reads the newest rows first",
         (53, 56),
-        (Edit(RELAY, "READ", "order by outbox_id limit", "order by outbox_id desc limit"),),
+        (Edit(RELAY, "READ", "{most} order by outbox_id", "{most} order by outbox_id desc"),),
         (Fault(3, "slow-table", "plans", table="outbox", hold_s=3.0), Fault(8, "server", server="kafka", hold_s=1.0)),
         ("order", "plans", "alerts"),
         seconds=20.0,
