@@ -3,18 +3,20 @@
 from faststream.kafka import KafkaBroker
 from faststream.security import BaseSecurity, SASLScram512
 
-from shared.kafka import client_options, notice_vanished_brokers
+from shared.kafka import client_options, look_after_brokers
 from shared.settings import ServiceSettings
 from shared.tolerant_records import tolerate_header_names
 
 LONGER_S = 5
 """Than a rebalance, which is done when the last member has come or its session has ended, an answer may take."""
+TOPICS_MS = 5_000
+"""How soon a topic is seen again of which no broker told for a moment. Its partitions are nobody's until then."""
 
 
 def build_broker(settings: ServiceSettings) -> KafkaBroker:
     """A broker for subscriptions. It publishes nothing: events leave through the outbox."""
     tolerate_header_names()
-    notice_vanished_brokers()
+    look_after_brokers()
     options = client_options(settings)
     security: BaseSecurity | None = None
     if settings.kafka_security != "PLAINTEXT":
@@ -33,6 +35,7 @@ def build_broker(settings: ServiceSettings) -> KafkaBroker:
         client_id=options["client_id"],
         security=security,
         request_timeout_ms=(settings.session_timeout_s + LONGER_S) * 1000,
+        metadata_max_age_ms=TOPICS_MS,
         apply_types=False,
         logger=None,
         graceful_timeout=6.0,

@@ -22,7 +22,7 @@ from shared.database import Database, is_transient
 from shared.ending import end_tasks
 from shared.gathering import ALONE_MS, Gathering, phase_of
 from shared.isolating import describe_bug
-from shared.kafka import load_spans
+from shared.kafka import join_again, load_spans
 from shared.lanes import CHUNK_BYTES, Lane
 from shared.one_in_hand import OneInHand
 from shared.outcomes import Answer
@@ -159,6 +159,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         except Exception as error:
             self._seek_again()
             if isinstance(error, KafkaError):
+                join_again(self.consumer)
                 raise
             BUGS.labels(self.subscription.group).inc()
             log.error("a poll failed", group=self.subscription.group, error=describe_bug(error))

@@ -4,9 +4,12 @@ import asyncio
 import os
 import socket
 from collections.abc import Sequence
+from copy import copy
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition, conn
+from aiokafka.client import AIOKafkaClient
+from aiokafka.cluster import ClusterMetadata
 from aiokafka.errors import KafkaError
 
 from shared.settings import ServiceSettings
@@ -46,10 +49,40 @@ class _Protocol(conn.AIOKafkaProtocol):  # type: ignore[misc]  # aiokafka has no
         notice_vanished(transport)
 
 
-def notice_vanished_brokers() -> None:
-    """From now on every Kafka client of this process does. Its own limit on a request, which has to be longer than a
-    rebalance, is what a fetch would wait for."""
+def look_after_brokers() -> None:
+    """From now on every Kafka client of this process notices brokers that vanish: its own limit on a request, which has
+    to be longer than a rebalance, is what a fetch would wait for. And it finds those that have moved."""
     conn.AIOKafkaProtocol = _Protocol
+    AIOKafkaClient._metadata_update = _update_metadata
+
+
+_ask_known_brokers = AIOKafkaClient._metadata_update
+
+
+async def _update_metadata(client: AIOKafkaClient, cluster: ClusterMetadata, topics: Any) -> bool:
+    """In the place of the client's own, which asks those brokers alone of which it has been told last: where all of
+    them have other addresses now, it would ask nobody else for ever."""
+    if await _ask_known_brokers(client, cluster, topics):
+        return True
+    asking = copy(client)
+    asking.cluster, asking._conns = ClusterMetadata(), {}
+    try:
+        await asking.bootstrap()
+    except KafkaError:
+        return False
+    for connection in asking._conns.values():  # of a broker that tells of none
+        connection.close()
+    client.cluster._brokers = asking.cluster._brokers or client.cluster._brokers
+    return bool(await _ask_known_brokers(client, cluster, topics))
+
+
+def join_again(consumer: AIOKafkaConsumer) -> None:
+    """Where what the client does beside the poll has ended, as it does for good when its group's rights are denied for
+    a moment: each poll would fail with that for ever. To join the group again begins it anew."""
+    coordinator = consumer._coordinator
+    beside = coordinator._heartbeat_task, coordinator._commit_refresh_task
+    if any(task is not None and task.done() for task in beside):
+        coordinator.request_rejoin()
 
 
 async def load_spans(
