@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -27,6 +27,7 @@ from aiokafka.errors import (
     UnknownTopicOrPartitionError,
 )
 
+from shared.clock import wall_now
 from shared.ending import end_tasks
 from shared.events.codec import HEADERS
 from shared.kafka import client_options, new_producer
@@ -51,6 +52,9 @@ REFUSALS = (
 UNKNOWN_MAX = 3
 """After so many records refused for a reason that the client does not know, and none taken, no more are tried. Where
 none is taken at all it is the partition that refuses, not its records."""
+AHEAD_MAX = timedelta(minutes=5)
+"""A row that is further ahead was written while the database's clock was. It goes out now: Kafka would refuse it until
+that time has come."""
 RECORD_HEADERS = list(HEADERS)
 log = logger("relay")
 
@@ -320,14 +324,14 @@ async def _deliver(producer: AIOKafkaProducer, place: TopicPartition, batch: Any
 
 def _fill(producer: AIOKafkaProducer, rows: Sequence[asyncpg.Record]) -> tuple[Any, int]:
     """A batch of the first rows, and how many fit."""
-    batch, count = producer.create_batch(), 0
-    while count < len(rows) and _append(batch, rows[count]):
+    batch, count, latest = producer.create_batch(), 0, wall_now() + AHEAD_MAX
+    while count < len(rows) and _append(batch, rows[count], latest):
         count += 1
     return batch, count
 
 
-def _append(batch: Any, row: asyncpg.Record) -> bool:
-    created: datetime = row["created_at"]
+def _append(batch: Any, row: asyncpg.Record, latest: datetime) -> bool:
+    created: datetime = min(row["created_at"], latest)
     appended = batch.append(
         timestamp=int(created.timestamp() * 1000),
         key=str(row["member_id"]).encode(),

@@ -1,6 +1,7 @@
 """The relay's producers: a record that is refused costs its member alone, and none is kept that nobody uses."""
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -97,6 +98,18 @@ async def test_where_nobody_is_taken_it_is_the_partition_that_refuses(
     with pytest.raises(UnknownError):
         await sender.send(place, [row(member) for member in members], sent, apart=False, suspects=set())
     assert (sent.acknowledged, sent.refused) == ([], {})
+
+
+async def test_a_row_of_a_database_whose_clock_was_ahead_goes_out_at_once(
+    sender: Sender, place: TopicPartition
+) -> None:
+    """Given rows that were written while the database's clock was days ahead, when it is right again, then Kafka takes
+    them: nobody waits for days, and no red flag."""
+    sent = Sent()
+    ahead: Any = {**row(uuid4()), "created_at": wall_now() + timedelta(days=3)}
+    await sender.send(place, [ahead, row(uuid4())], sent, apart=False, suspects=set())
+    assert len(sent.acknowledged) == 2
+    assert sent.refused == {}
 
 
 async def test_a_producer_whose_own_task_has_failed_is_replaced_and_closed(

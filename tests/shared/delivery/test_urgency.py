@@ -124,7 +124,7 @@ async def test_a_flag_does_not_wait_for_what_kafka_refuses_of_its_member(
     """Kafka takes no record that is more than an hour ahead."""
     member = uuid4()
     await fill(pool, [member], 1)
-    await pool.execute("update delivery.outbox set created_at = created_at + interval '1 day'")
+    await pool.execute("update delivery.outbox set created_at = created_at - interval '40 days'")
     async with relaying(settings, pool):
         await eventually(lambda: RELAY_BACKOFF._value.get() == 1)
         await raise_flag(pool, member)
@@ -139,7 +139,7 @@ async def test_who_no_longer_leads_alarms_of_no_member(settings: ServiceSettings
     leads = asyncio.Event()
     leads.set()
     await fill(pool, [uuid4()], 1)
-    await pool.execute("update delivery.outbox set created_at = created_at + interval '1 day'")
+    await pool.execute("update delivery.outbox set created_at = created_at - interval '40 days'")
     outflow = Outflow(settings, pool, urgent=False, is_leading=leads.is_set)
     task = asyncio.create_task(outflow.run())
     try:
