@@ -241,18 +241,20 @@ class Service:
         delay = 0.1
         url = self.settings.database_url.get_secret_value()
         while True:
+            database: Database | None = None
             try:
                 database = await open_database(url, connections=connections, application=f"careloop {self.name}")
                 async with database.acquire() as connection:
                     missing = await missing_migrations(connection, service=self.name)
                 if not missing:
                     return database
-                await database.close()
                 self.health.why = f"waits for {len(missing)} migrations"
             except Exception as error:
                 if not is_transient(error) and not isinstance(error, asyncpg.PostgresError):
                     raise
                 self.health.why = f"database: {type(error).__name__}"
+            if database is not None:
+                database.terminate()  # its connections would stay open, and so would those of each attempt
             log.warning("not started yet", why=self.health.why)
             await asyncio.sleep(delay)
             delay = min(delay * 2, 2.0)
