@@ -59,8 +59,9 @@ class Watch:
                 self._intake.gathering.note(0)
             offsets = {p: lane.taken for p, lane in self._intake.lanes.items() if told.get(p) != lane.taken}
             if offsets:
-                with suppress(KafkaError, RuntimeError):
-                    await self._intake.consumer.commit(offsets)
+                with suppress(KafkaError, RuntimeError, TimeoutError):
+                    async with asyncio.timeout(POSITION_S):  # the client would try for as long as its group has no home
+                        await self._intake.consumer.commit(offsets)
                     told |= offsets
             if monotonic() - checked > CHECK_S:
                 checked = monotonic()
