@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 from uuid import UUID
 
+from shared.clock import wall_now
 from shared.database import Connection
 
 Outcome = Literal["applied", "ignored", "refused", "parked", "waiting", "dead", "discarded"]
@@ -63,10 +64,12 @@ select held_id, consumer_group, source, event_id from delivery.held_events
 where state = 'dead' and not blocks and event_id is not null and held_id > $1 order by held_id limit $2
 """
 # By a time that stands still for the statement: an index can only be asked for such a one.
+# What is old by the database's clock and by ours: one of them may be far ahead for a moment, and nothing brings back
+# what was forgotten then.
 FORGET = """
 delete from delivery.inbox where identity = any(array(
     select identity from delivery.inbox i
-    where taken_at < statement_timestamp() - make_interval(days => $1)
+    where taken_at < least(statement_timestamp(), $4::timestamptz) - make_interval(days => $1)
       and not exists (select from delivery.held_events h where h.identity = i.identity)
       and not exists (
           select from generate_series(1, octet_length($3::bytea), 16) as start where substr($3, start, 16) = i.identity
@@ -207,5 +210,5 @@ async def find_apart(connection: Connection) -> bytes:
 async def forget_taken(connection: Connection, apart: bytes) -> int:
     """Delete rows past their retention, some thousands at once; how many. Held events keep theirs, and one that stands
     `apart` that of the copy that was published rightly: else a late replay would apply the event again."""
-    status = await connection.execute(FORGET, RETENTION_DAYS, FORGET_MAX, apart)
+    status = await connection.execute(FORGET, RETENTION_DAYS, FORGET_MAX, apart, wall_now())
     return int(status.rsplit(" ", 1)[1])

@@ -158,6 +158,24 @@ async def test_only_what_is_past_retention_and_not_held_is_forgotten(books: Data
         assert await connection.fetchval("select outcome from delivery.inbox") == "waiting"
 
 
+@pytest.mark.parametrize("ahead", ["the database's clock", "ours"])
+async def test_a_clock_that_is_weeks_ahead_forgets_nothing(
+    books: Database, monkeypatch: pytest.MonkeyPatch, ahead: str
+) -> None:
+    """What is forgotten once takes effect again when it is repeated, long after the clock is right."""
+    far = timedelta(days=RETENTION_DAYS + 1)
+    now = wall_now()
+    async with books.acquire() as connection:
+        await ensure_positions(connection, GROUP, ACTIVITY, {0: 0})
+        await take(books, Chunk(0, 0, 1, arrivals(Logged(0, 1))))
+        if ahead == "ours":
+            monkeypatch.setattr("shared.inbox.wall_now", lambda: now + far)
+        else:  # seen from the other side: what it has just written is weeks ago by now, and we say that it is not
+            await connection.execute("update delivery.inbox set taken_at = $1", now - far)
+            monkeypatch.setattr("shared.inbox.wall_now", lambda: now - far)
+        assert await forget_taken(connection, b"") == 0
+
+
 async def test_forgetting_reads_what_is_old_and_nothing_else(books: Database) -> None:
     """An inbox of many weeks is not read from end to end for the few rows that are old, or for none."""
     fill = """
@@ -178,7 +196,9 @@ async def test_forgetting_reads_what_is_old_and_nothing_else(books: Database) ->
         for old in (0, 3):
             await connection.execute(fill, RETENTION_DAYS + 1, old)
             apart = b"".join(uuid4().bytes for _ in range(100))
-            rows = await connection.fetch(f"explain (analyze, timing off) {FORGET}", RETENTION_DAYS, 5_000, apart)
+            rows = await connection.fetch(
+                f"explain (analyze, timing off) {FORGET}", RETENTION_DAYS, 5_000, apart, wall_now()
+            )
             plan = "\n".join(row[0] for row in rows)
             assert "Index Cond: (taken_at <" in plan, plan
             assert "Index Cond: (identity = ANY" in plan, plan
