@@ -18,6 +18,8 @@ from shared.vanishing import notice_vanished
 
 LOOK_S = 3.0
 """How long a broker may take to say what it holds of partitions."""
+FIND_S = 10.0
+"""How long brokers are looked for where the settings say, before those are asked again that were there last."""
 
 
 def client_options(settings: ServiceSettings) -> dict[str, Any]:
@@ -67,8 +69,9 @@ async def _update_metadata(client: AIOKafkaClient, cluster: ClusterMetadata, top
     asking = copy(client)
     asking.cluster, asking._conns = ClusterMetadata(), {}
     try:
-        await asking.bootstrap()
-    except KafkaError:
+        async with asyncio.timeout(FIND_S):
+            await asking.bootstrap()
+    except (KafkaError, TimeoutError):
         return False
     for connection in asking._conns.values():  # of a broker that tells of none
         connection.close()
