@@ -88,6 +88,9 @@ TRANSIENT: tuple[type[Exception], ...] = (
     # A migration changed a table under a statement that was prepared before; the driver prepares it again.
     asyncpg.InvalidCachedStatementError,
     asyncpg.OutdatedSchemaCacheError,
+    # What was prepared is with another server, behind a pooler that has changed it between two statements.
+    asyncpg.InvalidSQLStatementNameError,
+    asyncpg.DuplicatePreparedStatementError,
     FromNextRelease,
     asyncpg.InterfaceError,
     ConnectionError,

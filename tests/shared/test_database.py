@@ -42,6 +42,7 @@ select number, 'careloop.plans', gen_random_uuid(), '', $2 from generate_series(
         (asyncpg.DiskFullError(), True),
         (asyncpg.PostgresIOError(), True),
         (asyncpg.InvalidCachedStatementError(), True),
+        (asyncpg.InvalidSQLStatementNameError(), True),
         (ssl.SSLCertVerificationError(), True),
         (asyncpg.UndefinedTableError(), False),
         (asyncpg.CheckViolationError(), False),

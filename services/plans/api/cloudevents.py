@@ -1,5 +1,6 @@
 """A request's body as CloudEvents: one in structured or binary mode, or a batch."""
 
+import asyncio
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -15,11 +16,14 @@ EVENTS_MAX: Final = 500
 """Events of one batch."""
 BATCH_SIZE_MAX: Final = 8 * 1024 * 1024
 """Bytes of one batch."""
+READ_S: Final = 60.0
+"""How long a body may take: a thousand bytes a second are enough for a day of sessions. What has come of one is kept as
+long as it comes."""
 
 
 async def read_events(request: Request) -> tuple[bool, list[Any]]:
-    """Whether the body is a batch, and its events as JSON values, not checked yet. Problem 413, 415 or 422 where the
-    body as a whole cannot be read."""
+    """Whether the body is a batch, and its events as JSON values, not checked yet. Problem 408, 413, 415 or 422 where
+    the body as a whole cannot be read."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type == BATCH:
         events = _json(await _read(request, limit=BATCH_SIZE_MAX))
@@ -47,12 +51,16 @@ def _from_binary(request: Request, data: Any) -> dict[str, Any]:
 
 
 async def _read(request: Request, *, limit: int) -> bytes:
-    """The body, read no further than the limit, whatever its length claims to be."""
+    """The body, read no further than the limit, whatever its length claims to be, and no longer than it may take."""
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
-            raise Problem(413, "too-large", f"The body is larger than {limit} bytes.")
+    try:
+        async with asyncio.timeout(READ_S):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > limit:
+                    raise Problem(413, "too-large", f"The body is larger than {limit} bytes.")
+    except TimeoutError:
+        raise Problem(408, "too-slow", f"The body did not come within {READ_S:.0f} seconds.") from None
     return bytes(body)
 
 

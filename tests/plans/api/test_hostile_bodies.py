@@ -2,10 +2,15 @@
 
 import asyncio
 from time import perf_counter
+from typing import Any
 from uuid import uuid4
 
 import orjson
+import pytest
+from fastapi import Request
 
+from services.plans.api.cloudevents import read_events
+from shared.http import Problem
 from tests.fixtures.services import RunningService
 from tests.fixtures.tokens import Tokens
 from tests.plans.api.test_plans_service import BATCH, as_json, now, post
@@ -39,3 +44,19 @@ async def test_an_event_that_is_nested_too_deeply_costs_itself(plans: RunningSer
     assert answer.status_code == 202
     assert [one["status"] for one in answer.json()["results"]] == ["accepted", "rejected"]
     await plans.settled()
+
+
+async def test_a_body_that_does_not_come_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has come of it is kept meanwhile: up to 8 MiB of each member who sends slowly."""
+    monkeypatch.setattr("services.plans.api.cloudevents.READ_S", 0.1)
+    pieces: list[Any] = [{"type": "http.request", "body": b"[", "more_body": True}]
+
+    async def receive() -> Any:
+        if pieces:
+            return pieces.pop()
+        return await asyncio.Event().wait()
+
+    scope = {"type": "http", "method": "POST", "path": "/v1/events", "headers": [(b"content-type", BATCH.encode())]}
+    with pytest.raises(Problem) as refused:
+        await read_events(Request(scope, receive))
+    assert (refused.value.status, refused.value.code) == (408, "too-slow")
