@@ -62,7 +62,10 @@ delete from delivery.outbox where outbox_id = any($1::bigint[])
 READ = """
 select outbox_id, topic, member_id, value, created_at, key_hash from (
     select *, sum(octet_length(value)) over (order by outbox_id rows unbounded preceding) - octet_length(value) as bytes
-    from (select * from delivery.outbox as o where {kind} {but} order by outbox_id limit $1) as oldest
+    from (
+        select outbox_id, topic, member_id, value, created_at, key_hash from delivery.outbox as o
+        where {kind} {but} order by outbox_id limit $1
+    ) as oldest
 ) as sized where bytes < {most} order by outbox_id
 """
 # As a condition of its own, not as a join: a join could end the reading in the order of the index. Only where something

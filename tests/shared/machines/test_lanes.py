@@ -42,6 +42,8 @@ class Reading(RuleBasedStateMachine):
         self.fetches_from = 0
         self.taken: list[int] = []
         self.base = 0
+        self.much_until = 0
+        """Up to here so much came that none of it waits for company."""
 
     @initialize(start=st.integers(0, 4), holes=st.lists(st.booleans(), min_size=4, max_size=12))
     def begin(self, start: int, holes: list[bool]) -> None:
@@ -79,7 +81,7 @@ class Reading(RuleBasedStateMachine):
         waited = self.lane.bytes
         chunk = self.runner.run(self.lane.next_chunk(limit, patience=lambda: patience_s))
         assert chunk.hurried or all(is_calm(record.value) for record in chunk.records)
-        if chunk.hurried and len(chunk.records) < limit and waited <= CHUNK_BYTES:
+        if chunk.hurried and len(chunk.records) < limit and waited <= CHUNK_BYTES and chunk.end > self.much_until:
             assert not is_calm(chunk.records[-1].value), "who hurries does not wait for what is behind it"
         size = sum(len(record.value) for record in chunk.records)
         assert size <= CHUNK_BYTES
@@ -119,6 +121,8 @@ class Reading(RuleBasedStateMachine):
                 self._reopen()
             else:
                 self.lane.offer(self._records(offsets), gap_judged=True)
+        if self.lane.bytes >= CHUNK_BYTES:
+            self.much_until = self.lane.end
         if self.lane.end > before:
             skipped = [offset for offset in self.log if before <= offset < self.lane.end and offset not in offsets]
             assert not skipped, f"accepted {offsets} after {before}, and skipped {skipped}"
@@ -128,7 +132,7 @@ class Reading(RuleBasedStateMachine):
         self.lane = self._open(self.first)
         self.fetches_from = self.base = self.start = self.first
         self.may_be_stale = True
-        self.taken = []
+        self.taken, self.much_until = [], 0
 
     def _open(self, start: int) -> Lane:
         return Lane(TopicPartition("t", 0), start=start, cautious=False, patient=is_calm)
