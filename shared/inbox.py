@@ -7,6 +7,7 @@ row is written before anything is decided and lies outside every savepoint.
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import add
 from typing import Literal
 from uuid import UUID
 
@@ -16,25 +17,30 @@ from shared.database import Connection
 Outcome = Literal["applied", "ignored", "refused", "parked", "waiting", "dead", "discarded"]
 Late = Literal["taken", "duplicate", "conflict"]
 
-# The inbox is read as it was before this statement, so `known` holds only events taken by earlier chunks.
+# The inbox is read as it was before this statement, so `known` holds only events taken by earlier chunks. Identities
+# and digests come one after the other in one value: the driver takes half the time that it takes for two arrays.
 TAKE = """
-with arrived as (select identity, digest from unnest($1::bytea[], $2::bytea[]) as a(identity, digest)),
-taken as (
+with arrived as materialized (
+    select substr($1, start, 16) as identity, substr($1, start + 16, 16) as digest
+    from generate_series(1, octet_length($1::bytea), 32) as start
+), taken as (
     insert into delivery.inbox (identity, digest) select identity, digest from arrived order by identity
     on conflict (identity) do nothing returning identity
 )
 select
     (select count(*) from taken) as taken,
-    case when (select count(*) from taken) < cardinality($1::bytea[])
-        then array(select identity || digest from delivery.inbox where identity = any($1::bytea[])) else '{}'
+    case when (select count(*) from taken) < (select count(*) from arrived)
+        then array(
+            select identity || digest from delivery.inbox where identity = any(array(select identity from arrived))
+        ) else '{}'
     end as known,
     array(
         select distinct member_id from delivery.held_events
-        where blocks and member_id = any($3::uuid[]) and consumer_group = $4 and topic = $5
+        where blocks and member_id = any($2::uuid[]) and consumer_group = $3 and topic = $4
     ) as blocked,
     exists (
         select from delivery.held_events
-        where blocks and (state = 'waiting' or reason = 'waited-too-long') and member_id = any($3::uuid[])
+        where blocks and (state = 'waiting' or reason = 'waited-too-long') and member_id = any($2::uuid[])
     ) as awaited
 """
 
@@ -119,7 +125,8 @@ async def take_into_inbox(
     member_ids: Sequence[UUID],
 ) -> Findings:
     """Take events (each identity once) and read, after the members' locks, what diverts them. One statement."""
-    row = await connection.fetchrow(TAKE, identities, digests, member_ids, group, topic)
+    arrived = b"".join(map(add, identities, digests))
+    row = await connection.fetchrow(TAKE, arrived, member_ids, group, topic)
     assert row is not None
     known = {both[:IDENTITY_BYTES]: both[IDENTITY_BYTES:] for both in row["known"]}
     if row["taken"] + len(known) < len(identities):

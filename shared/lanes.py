@@ -61,6 +61,7 @@ class Lane:
         self._doubted: int | None = None
         """First offset of records that do not continue this lane."""
         self._records: list[ConsumerRecord] = []
+        self._sizes: list[int] = []
         self.bytes = 0
         """Of the records queued."""
         self._base = start
@@ -87,8 +88,10 @@ class Lane:
             seen_before, self._doubted = self._doubted == first, first
             return "ask" if seen_before else "again"
         self._doubted = None
+        sizes = list(map(_size, fresh))
         self._records += fresh
-        self.bytes += sum(map(_size, fresh))
+        self._sizes += sizes
+        self.bytes += sum(sizes)
         self.end = fresh[-1].offset + 1
         self._filled.set()
         hurry_end = self.end if self.holds(MANY, CHUNK_BYTES) else self._end_of_hurried(fresh)
@@ -121,10 +124,10 @@ class Lane:
         if hurried and records[-1].offset >= self._hurry_end:
             records = [record for record in records if record.offset < self._hurry_end]
         if self.bytes > CHUNK_BYTES:
-            ends = accumulate(map(_size, records))
+            ends = accumulate(self._sizes[: len(records)])
             records = records[: max(1, sum(end <= CHUNK_BYTES for end in ends))]
-        del self._records[: len(records)]
-        self.bytes -= sum(map(_size, records))
+        self.bytes -= sum(self._sizes[: len(records)])
+        del self._records[: len(records)], self._sizes[: len(records)]
         self._base = records[-1].offset + 1
         if self._base >= self._hurry_end:
             self._hurried.clear()

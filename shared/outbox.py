@@ -23,11 +23,12 @@ _CAUSE: TypeAdapter[tuple[str, str, str, str | None]] = TypeAdapter(
     tuple[SourceUri, EventId, EventId, Traceparent | None]
 )
 
+# The values as lines of one text: for an array of as many bytes the driver asks for memory again at every kilobyte.
 INSERT = """
 insert into delivery.outbox (topic, member_id, value, key_hash, urgent)
-select topic, member_id, value, key_hash, place = any($5::bigint[])
-from unnest($1::text[], $2::uuid[], $3::bytea[], $4::int[])
-    with ordinality as o(topic, member_id, value, key_hash, place)
+select topic, member_id, convert_to(value, 'UTF8'), key_hash, place = any($5::bigint[])
+from rows from (unnest($1::text[], $2::uuid[], $4::int[]), string_to_table(convert_from($3, 'UTF8'), E'\\n'))
+    with ordinality as o(topic, member_id, key_hash, value, place)
 order by place
 """
 
@@ -41,6 +42,7 @@ class OutboxRow(NamedTuple):
     topic: str
     member_id: UUID
     value: bytes
+    """JSON in one line: in a text a line break is written as two signs."""
     key_hash: int
     """Kafka's hash of the member's key: by it the relay passes over the rows of a partition in its statement."""
     urgent: bool = False
@@ -101,7 +103,7 @@ def inserting_rows(rows: Sequence[OutboxRow]) -> Write | None:
         return None
     topics, members, values, key_hashes, urgent = zip(*rows, strict=True)
     places = [place for place, hurries in enumerate(urgent, 1) if hurries]  # few, or all: a flag each would cost more
-    return Write(INSERT, [topics, members, values, key_hashes, places])
+    return Write(INSERT, [topics, members, b"\n".join(values), key_hashes, places])
 
 
 async def load_outbox_age(connection: Connection) -> float:

@@ -135,9 +135,9 @@ async def contest(stage: Stage, job: str) -> dict[str, Any]:
     def middle(module: str, field: str = "records_per_s") -> float:
         return float(statistics.median(getattr(measured, field) for measured in results[module]))
 
-    def ratio(module: str) -> float:
+    def ratios(module: str) -> list[float]:
         pairs = zip(results[OURS], results[module], strict=True)
-        return statistics.median(ours.records_per_s / theirs.records_per_s for ours, theirs in pairs)
+        return [ours.records_per_s / theirs.records_per_s for ours, theirs in pairs]
 
     row: dict[str, Any] = {
         "name": job,
@@ -145,8 +145,12 @@ async def contest(stage: Stage, job: str) -> dict[str, Any]:
         "ours": round(middle(OURS)),
         "beside": {"batch_loop": round(middle(LOOP)), "message_transaction": round(middle(MESSAGE))},
         "mark": MARKS[job],
-        "ratio_to_batch_loop": round(ratio(LOOP), 2),
-        "ratio_to_message_transaction": round(ratio(MESSAGE), 1),
+        "ratio_to_batch_loop": round(statistics.median(ratios(LOOP)), 2),
+        "ratio_to_message_transaction": round(statistics.median(ratios(MESSAGE)), 1),
+        "ratios_of_rounds": {
+            "batch_loop": [round(one, 2) for one in ratios(LOOP)],
+            "message_transaction": [round(one, 1) for one in ratios(MESSAGE)],
+        },
         "ours_cpu_us": round(middle(OURS, "worker_us"), 1),
         "batch_loop_cpu_us": round(middle(LOOP, "worker_us"), 1),
         "cpu_s_per_million": round(middle(OURS, "worker_us") + middle(OURS, "servers_us")),

@@ -28,7 +28,9 @@ from tests.bench.job import TOPIC, follow_sessions
 
 GROUP = "bench.loop"
 TAKE = """
-insert into delivery.inbox (identity, digest) select * from unnest($1::bytea[], $2::bytea[])
+insert into delivery.inbox (identity, digest)
+select substr($1, start, 16), substr($1, start + 16, 16)
+from generate_series(1, octet_length($1::bytea), 32) as start
 on conflict (identity) do nothing returning identity
 """
 ADVANCE = """
@@ -55,8 +57,8 @@ async def take(
         event = decoder.decode(record.value, record.headers)
         by_identity.setdefault(inbox_identity(GROUP, event.source, event.id), event)
     async with connection.transaction():
-        digests = [body_digest(event) for event in by_identity.values()]
-        rows = await connection.fetch(TAKE, list(by_identity), digests)
+        arrived = b"".join([identity + body_digest(event) for identity, event in by_identity.items()])
+        rows = await connection.fetch(TAKE, arrived)
         fresh = {row[0] for row in rows}
         events = [event for identity, event in by_identity.items() if identity in fresh]
         await connection.fetch(lock, list({event.subject for event in events}))

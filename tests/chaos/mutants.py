@@ -232,8 +232,8 @@ LIST: Sequence[Mutant] = (
             Edit(
                 "shared.inbox",
                 "TAKE",
-                "where blocks and member_id = any($3::uuid[]) and consumer_group = $4 and topic = $5",
-                "where blocks and member_id = any($3::uuid[]) and consumer_group = $4 and topic = $5\n"
+                "where blocks and member_id = any($2::uuid[]) and consumer_group = $3 and topic = $4",
+                "where blocks and member_id = any($2::uuid[]) and consumer_group = $3 and topic = $4\n"
                 "            and state = 'waiting'",
             ),
         ),

@@ -62,6 +62,7 @@ def test_the_bytes_are_those_of_the_model(draft: Draft, now: datetime) -> None:
     rows = finish_events([draft, draft], service="plans", scope=SCOPE, now=now)
     for ordinal, row in enumerate(rows):
         assert row.value == encode(as_model(draft, ordinal=ordinal, now=now))
+        assert b"\n" not in row.value  # the statement takes a value a line
         assert row.topic == TOPIC_OF_CLASS[draft.event].name
         assert (row.member_id, row.key_hash) == (draft.member_id, key_of(draft.member_id).hash)
 
