@@ -16,11 +16,13 @@ NO_TIMERS: Final[Mapping[UUID, tuple[int | None, Cause]]] = MappingProxyType({})
 
 LOAD = "select member_id, plan_id, version, status, state from care_plans where member_id = any($1::uuid[])"
 
+# A state a line, as the outbox takes its values.
 SAVE = """
 insert into care_plans (member_id, plan_id, version, status, state)
-select member_id, plan_id, version, status, state
-from unnest($1::uuid[], $2::uuid[], $3::int[], $4::text[], $5::bytea[])
-    as p(member_id, plan_id, version, status, state)
+select member_id, plan_id, version, status, convert_to(state, 'UTF8')
+from rows from (
+    unnest($1::uuid[], $2::uuid[], $3::int[], $4::text[]), string_to_table(convert_from($5, 'UTF8'), E'\\n')
+) as p(member_id, plan_id, version, status, state)
 on conflict (member_id) do update set plan_id = excluded.plan_id, version = excluded.version,
     status = excluded.status, state = excluded.state
 """
@@ -55,7 +57,7 @@ def saving_care_plans(
         [plan.plan_id for plan in chosen],
         [plan.version for plan in chosen],
         [plan.status for plan in chosen],
-        [pack_plan(plan) for plan in chosen],
+        b"\n".join([pack_plan(plan) for plan in chosen]),
     ]
     saving = Write(SAVE, columns) if chosen else None
     return [saving, saving_plan_revisions(revisions), *saving_lapse_timers(timers)]
