@@ -98,7 +98,7 @@ class _Answers:
         return {"taken": len(values[0]) // 32, "known": [], "blocked": [], "awaited": False}
 
     async def fetch(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
-        if "delivery.positions" in statement:
+        if "with held" in statement:  # the positions, as they are locked
             return [(partition, 0, values[3]) for partition in values[2]]
         if "delivery.inbox" in statement:
             return [(values[0][start : start + 16],) for start in range(0, len(values[0]), 32)]
