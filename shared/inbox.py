@@ -18,7 +18,7 @@ Outcome = Literal["applied", "ignored", "refused", "parked", "waiting", "dead", 
 Late = Literal["taken", "duplicate", "conflict"]
 
 # The inbox is read as it was before this statement, so `known` holds only events taken by earlier chunks. Identities
-# and digests come one after the other in one value: the driver takes half the time that it takes for two arrays.
+# and digests come one after the other in one value, which the driver is quicker to write than two arrays.
 TAKE = """
 with arrived as materialized (
     select substr($1, start, 16) as identity, substr($1, start + 16, 16) as digest
