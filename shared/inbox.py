@@ -20,7 +20,7 @@ Late = Literal["taken", "duplicate", "conflict"]
 # The inbox is read as it was before this statement, so `known` holds only events taken by earlier chunks. Identities
 # and digests come one after the other in one value, which the driver is quicker to write than two arrays.
 TAKE = """
-with arrived as materialized (
+with arrived as (
     select substr($1, start, 16) as identity, substr($1, start + 16, 16) as digest
     from generate_series(1, octet_length($1::bytea), 32) as start
 ), taken as (
