@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from msgspec.structs import replace
+
 from deploy.reconciliation import reconcile as reconciliation
 from services.messaging.domain.people import CareTeam
 from services.messaging.store.alerts import ESCALATION, FOLLOW_UP, SNOOZE, load_member_alerts
@@ -186,7 +188,7 @@ class Judge:
             timers = await _timers(connection, "plan.lapse")
             self.findings.same("plans", "members with a plan", len(plans.ways), len(there))
             for member_id, plan in there.items():
-                bare = plan._replace(lapse=None, lapse_timer_s=None)
+                bare = replace(plan, lapse=None, lapse_timer_s=None)
                 possible = plans.ways[member_id].plans if member_id in plans.ways else [None]
                 if bare not in possible:
                     self.findings.same("plans", "a member's plan", possible[0], bare)

@@ -7,6 +7,7 @@ from datetime import date, timedelta
 from uuid import uuid4
 
 import pytest
+from msgspec import structs
 
 from services.plans.domain.announcements import decision_of, plan_revised
 from services.plans.domain.care_plan import CarePlan
@@ -124,7 +125,8 @@ def test_what_nobody_knows_of_may_have_been_done_or_not() -> None:
 def session(plan: CarePlan) -> tuple[CarePlan, list[Derived]]:
     """One from which nothing follows but that an exercise was done well: an edit makes nothing of that."""
     first, *others = plan.items
-    return plan._replace(items=(first._replace(good=(*first.good, ("app", "calm"))), *others)), []
+    calm = structs.replace(first, good=(*first.good, ("app", "calm")))
+    return structs.replace(plan, items=(calm, *others)), []
 
 
 def session_of(number: int) -> CloudEvent:

@@ -4,6 +4,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+from msgspec.structs import replace
+
 from services.plans.domain.activity import Session
 from services.plans.domain.care_plan import CarePlan, PainLevel
 from services.plans.domain.plan_issue import Intake, issue_plan
@@ -50,7 +52,7 @@ def plan(*, member_id: UUID = MEMBER, **intake: Any) -> CarePlan:
 
 def usual_pain_of(care_plan: CarePlan, usual: int) -> CarePlan:
     """The same plan with six readings at this level."""
-    return care_plan._replace(pain=PainLevel(usual=float(usual), exercise=(usual,) * 6))
+    return replace(care_plan, pain=PainLevel(usual=float(usual), exercise=(usual,) * 6))
 
 
 def good_results(care_plan: CarePlan) -> tuple[ExerciseResult, ...]:

@@ -1,11 +1,12 @@
 """What one event of an app does to a member's plan: the rules of progression, pain and adherence, in one place."""
 
 from datetime import timedelta
-from typing import NamedTuple
 from uuid import UUID
 
+from msgspec.structs import replace
+
 from services.plans.domain.adherence import count_session, reach_milestones
-from services.plans.domain.care_plan import CarePlan, Item, PainKind, Ref
+from services.plans.domain.care_plan import CarePlan, Item, PainKind, Ref, Value
 from services.plans.domain.ladder import Change, step_back
 from services.plans.domain.pain_baseline import UsualPain, pain_baseline, tell_usual_pain, usual_pain
 from services.plans.domain.pain_episode import PainReading, PainStep, follow_pain
@@ -21,7 +22,7 @@ KIND_OF: dict[PainContext, PainKind] = {"now": "daily", "average-24h": "daily", 
 """Readings that count towards pain; what is `usual` is no reading, and the next morning belongs to a session."""
 
 
-class Session(NamedTuple):
+class Session(Value, frozen=True):
     event: Ref
     at_s: int
     session_id: int
@@ -35,7 +36,7 @@ class Session(NamedTuple):
     """Correlation id of the event, if it came with one."""
 
 
-class PainReport(NamedTuple):
+class PainReport(Value, frozen=True):
     event: Ref
     at_s: int
     score: int
@@ -43,7 +44,7 @@ class PainReport(NamedTuple):
     disposition: Disposition
 
 
-class Taken(NamedTuple):
+class Taken(Value, frozen=True):
     """The plan after an event, and what there is to tell."""
 
     plan: CarePlan
@@ -79,7 +80,8 @@ def take_session(*, plan: CarePlan, session: Session, library: Library) -> Taken
         if not late
         else (plan.items, [], None)
     )
-    after = plan._replace(
+    after = replace(
+        plan,
         items=items,
         pain=pain.level,
         adherence=adherence,
@@ -88,7 +90,7 @@ def take_session(*, plan: CarePlan, session: Session, library: Library) -> Taken
     plan, usual = tell_usual_pain(plan=after, rules=library.pain)
     milestones = reach_milestones(plan=plan, rule=library.engagement.milestones, baseline=library.pain.baseline)
     if milestones:
-        plan = plan._replace(adherence=adherence._replace(milestones=(*adherence.milestones, *milestones)))
+        plan = replace(plan, adherence=replace(adherence, milestones=(*adherence.milestones, *milestones)))
     return _asked(
         plan=plan, changes=changes, review=pain.review or review, pain=pain, usual=usual, milestones=milestones
     )
@@ -107,7 +109,7 @@ def take_pain_report(*, plan: CarePlan, report: PainReport, library: Library) ->
             red_flag=report.disposition in BLOCKING,
             rules=library.pain,
         )
-        plan, usual = tell_usual_pain(plan=plan._replace(pain=pain.level), rules=library.pain)
+        plan, usual = tell_usual_pain(plan=replace(plan, pain=pain.level), rules=library.pain)
         return _asked(plan=plan, changes=[], review=pain.review, pain=pain, usual=usual)
     if report.context != "next-morning" or not _is_next_morning(plan=plan, at_s=report.at_s):
         return Taken(plan=plan)
@@ -121,7 +123,7 @@ def take_pain_report(*, plan: CarePlan, report: PainReport, library: Library) ->
         baseline=usual_pain(level=plan.pain, rule=library.pain.baseline),
         library=library,
     )
-    return _asked(plan=plan._replace(items=items), changes=changes, review=None)
+    return _asked(plan=replace(plan, items=items), changes=changes, review=None)
 
 
 def _refusal(*, plan: CarePlan, session: Session) -> str | None:
@@ -140,7 +142,7 @@ def _flag(*, plan: CarePlan, disposition: Disposition, event: Ref) -> CarePlan:
         return plan
     if plan.safety is not None and URGENCY.index(plan.safety[0]) >= URGENCY.index(disposition):
         return plan
-    return plan._replace(safety=(disposition, event))
+    return replace(plan, safety=(disposition, event))
 
 
 def _progress(
@@ -158,7 +160,7 @@ def _progress(
                 items=plan.items, exercises=library.exercises, rule=rules.gap, says=says, evidence=(session.event,)
             )
             # What was done at the old step does not count at the new one, up or down.
-            items = tuple(item._replace(last_sign="regressed", good=(), incomplete=0) for item in items)
+            items = tuple(replace(item, last_sign="regressed", good=(), incomplete=0) for item in items)
             return items, changes, review
         if review is not None:
             return plan.items, [], review
@@ -239,9 +241,9 @@ def _asked(
 ) -> Taken:
     """With the review noted, and one version more where there is a revision to tell."""
     if review is not None:
-        plan = plan._replace(review=review.id)
+        plan = replace(plan, review=review.id)
     if plan.version > 0 and (changes or review is not None):
-        plan = plan._replace(version=plan.version + 1)
+        plan = replace(plan, version=plan.version + 1)
     else:
         changes, review = [], None
     return Taken(plan=plan, changes=tuple(changes), review=review, pain=pain, usual=usual, milestones=milestones)

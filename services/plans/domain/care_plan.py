@@ -1,10 +1,9 @@
-"""What plans knows of a member: the plan, its items, pain, adherence. Values only; times are Unix seconds.
+"""What plans knows of a member: the plan, its items, pain, adherence. Values only; times are Unix seconds."""
 
-Named tuples, because they are made, compared and copied for every event: four times as fast as frozen dataclasses.
-"""
-
-from typing import Literal, NamedTuple
+from typing import Literal
 from uuid import UUID
+
+from msgspec import Struct
 
 from shared.events.vocabulary import Disposition, Exercise, PlanAction
 
@@ -18,7 +17,13 @@ Sign = Literal["none", "good", "hold", "regressed"]
 """What a session said of an exercise before the next morning is known."""
 
 
-class Reason(NamedTuple):
+class Value(Struct, frozen=True, gc=False, array_like=True):
+    """Made, copied, compared, written and read for every event (decision 16). It holds values only, never what could
+    lead back to it: the collector does not look at it. Written as an array: a new member comes last, with a default,
+    and with a new layout number (services/plans/store/packing.py)."""
+
+
+class Reason(Value, frozen=True):
     """Why an item moved: the decision, its rule, its evidence. Kept with the version that it led to."""
 
     action: PlanAction
@@ -28,7 +33,7 @@ class Reason(NamedTuple):
     evidence: tuple[Ref, ...] = ()
 
 
-class Item(NamedTuple):
+class Item(Value, frozen=True):
     """One exercise of a plan at one step of its ladder."""
 
     exercise: Exercise
@@ -48,7 +53,7 @@ class Item(NamedTuple):
     proposed_s: int | None = None
 
 
-class Episode(NamedTuple):
+class Episode(Value, frozen=True):
     """A time of raised pain. Kept after it settled: its last alert still cools down."""
 
     id: UUID
@@ -71,7 +76,7 @@ class Episode(NamedTuple):
     calm_since_s: int = 0
 
 
-class PainLevel(NamedTuple):
+class PainLevel(Value, frozen=True):
     """The personal pain level. `usual` is what was said at intake, or what a review re-anchored it to."""
 
     usual: float
@@ -87,7 +92,7 @@ class PainLevel(NamedTuple):
     """Usual pain as it was last told; None while that is what was said at intake."""
 
 
-class Week(NamedTuple):
+class Week(Value, frozen=True):
     """What is planned: ISO weekdays at the member's own time."""
 
     weekdays: tuple[int, ...]
@@ -96,7 +101,7 @@ class Week(NamedTuple):
     time_zone: str
 
 
-class Adherence(NamedTuple):
+class Adherence(Value, frozen=True):
     sessions: int = 0
     last_session_s: int | None = None
     last_session: Ref | None = None
@@ -112,7 +117,7 @@ class Adherence(NamedTuple):
     """Correlation id that the last session came with, if any."""
 
 
-class Lapse(NamedTuple):
+class Lapse(Value, frozen=True):
     """A rung of the lapse ladder that has not been reached yet."""
 
     rung_d: int
@@ -121,7 +126,7 @@ class Lapse(NamedTuple):
     due_s: int
 
 
-class CarePlan(NamedTuple):
+class CarePlan(Value, frozen=True):
     member_id: UUID
     plan_id: UUID
     version: int

@@ -4,6 +4,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
+from msgspec.structs import replace
+
 from services.plans.domain.care_plan import CarePlan, Item, Ref
 from services.plans.domain.ladder import Change, because, move, step_back
 from services.plans.domain.pain_baseline import UsualPain, tell_usual_pain
@@ -53,7 +55,8 @@ def override_item(*, plan: CarePlan, override: Override, event: Ref, library: Li
         moved, change = move(
             item=item, to_step=item.step if override.step is None else override.step, rule=exercise, reason=reason
         )
-        after = moved._replace(
+        after = replace(
+            moved,
             sets=override.sets or moved.sets,
             reps=override.reps or moved.reps,
             hold_s=override.hold_s or moved.hold_s,
@@ -69,7 +72,7 @@ def override_item(*, plan: CarePlan, override: Override, event: Ref, library: Li
     ):
         return Revision(plan=plan, rule=rule, refused="nothing-to-change")
     items = tuple(after if one.exercise == item.exercise else one for one in plan.items)
-    return Revision(plan=plan._replace(items=items, version=plan.version + 1), rule=rule, changes=(change,))
+    return Revision(plan=replace(plan, items=items, version=plan.version + 1), rule=rule, changes=(change,))
 
 
 def follow_visit(
@@ -111,7 +114,8 @@ def follow_visit(
         ]
         changed, changes = tuple(item for item, _ in pairs), [change for _, change in pairs]
     by_name = {item.exercise: item for item in changed}
-    cleared = plan._replace(
+    cleared = replace(
+        plan,
         items=tuple(by_name.get(item.exercise, item) for item in plan.items),
         pain=level,
         safety=None,
@@ -127,4 +131,4 @@ def follow_visit(
 def _lock(*, item: Item, locked: bool, rule: Rule, says: str, event: Ref) -> tuple[Item, Change]:
     reason = because(action="lock" if locked else "unlock", rule=rule, says=says, evidence=(event,))
     change = Change(exercise=item.exercise, action=reason.action, from_step=item.step, to_step=item.step, reason=reason)
-    return item._replace(locked=locked, good=(), incomplete=0), change
+    return replace(item, locked=locked, good=(), incomplete=0), change

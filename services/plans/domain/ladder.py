@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from msgspec.structs import replace
+
 from services.plans.domain.care_plan import Item, Reason, Ref
 from services.plans.domain.rules import ExerciseRule, Rule
 from shared.events.vocabulary import Exercise, PlanAction
@@ -34,7 +36,8 @@ def prescribe(*, exercise: Exercise, rule: ExerciseRule, step: int, days_per_wee
 def move(*, item: Item, to_step: int, rule: ExerciseRule, reason: Reason) -> tuple[Item, Change]:
     """The item at another step of its ladder, its counters at zero. Sets that someone cut or raised are kept."""
     before, dose = rule.ladder[item.step], rule.ladder[to_step]
-    moved = item._replace(
+    moved = replace(
+        item,
         step=to_step,
         sets=dose.sets if item.sets == before.sets else item.sets,
         reps=dose.reps,

@@ -6,19 +6,17 @@ sessions then cost neither a calculation nor a write.
 """
 
 from datetime import date, timedelta
-from typing import NamedTuple
+from typing import TypeAlias
+
+from msgspec.structs import replace
 
 from services.plans.domain.care_plan import CarePlan, Lapse
 from services.plans.domain.rules import DAY_S, LapseRule
 from services.plans.domain.schedule import local_date, local_midnight_s, next_planned_date
 
-
-class LapseStep(NamedTuple):
-    """The plan with its coming rung, and what becomes of the member's timer."""
-
-    plan: CarePlan
-    changed: bool = False
-    """Whether the timer is to be set to `plan.lapse_timer_s`, or cancelled where that is None."""
+LapseStep: TypeAlias = tuple[CarePlan, bool]
+"""The plan with its coming rung, and whether the member's timer is to be set to its `lapse_timer_s`, or cancelled where
+that is None."""
 
 
 def follow_session(*, plan: CarePlan, now_s: int, rule: LapseRule) -> LapseStep:
@@ -28,7 +26,7 @@ def follow_session(*, plan: CarePlan, now_s: int, rule: LapseRule) -> LapseStep:
     soonest_d = rule.rungs_d[0]
     recent = last_s is not None and now_s - last_s < soonest_d * DAY_S
     if recent and last_s is not None and timer_s is not None and timer_s <= last_s + soonest_d * DAY_S:
-        return LapseStep(plan if plan.lapse is None else plan._replace(lapse=None))
+        return plan if plan.lapse is None else replace(plan, lapse=None), False
     return expect_lapse(plan=plan, lapse=coming_lapse(plan=plan, now_s=now_s, rule=rule))
 
 
@@ -60,10 +58,10 @@ def expect_lapse(*, plan: CarePlan, lapse: Lapse | None) -> LapseStep:
     """The plan with this rung to come. The timer is moved only where it would be too late."""
     timer_s = plan.lapse_timer_s
     if lapse is None:
-        return LapseStep(plan._replace(lapse=None, lapse_timer_s=None), timer_s is not None)
+        return replace(plan, lapse=None, lapse_timer_s=None), timer_s is not None
     if timer_s is None or lapse.due_s < timer_s:
-        return LapseStep(plan._replace(lapse=lapse, lapse_timer_s=lapse.due_s), True)
-    return LapseStep(plan._replace(lapse=lapse))
+        return replace(plan, lapse=lapse, lapse_timer_s=lapse.due_s), True
+    return replace(plan, lapse=lapse), False
 
 
 def _rung(*, plan: CarePlan, missed_since: date, rung_d: int) -> Lapse:

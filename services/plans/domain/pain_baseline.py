@@ -1,8 +1,8 @@
 """Usual pain: the median of the last non-spike readings of a kind, so that a spike does not poison it."""
 
-from typing import NamedTuple
+from msgspec.structs import replace
 
-from services.plans.domain.care_plan import CarePlan, PainKind, PainLevel
+from services.plans.domain.care_plan import CarePlan, PainKind, PainLevel, Value
 from services.plans.domain.rules import BaselineRule, PainRules
 
 
@@ -17,7 +17,7 @@ def usual_pain(*, level: PainLevel, rule: BaselineRule) -> float:
     return pain_baseline(level=level, kind="exercise", rule=rule)
 
 
-class UsualPain(NamedTuple):
+class UsualPain(Value, frozen=True):
     """Usual pain and what it was when it was told last."""
 
     now: float
@@ -30,7 +30,7 @@ def tell_usual_pain(*, plan: CarePlan, rules: PainRules) -> tuple[CarePlan, Usua
     before = plan.intake_usual if told is None else told
     if abs(now - before) < rules.told.moved_by:
         return plan, None
-    return plan._replace(pain=plan.pain._replace(told=now)), UsualPain(now, before)
+    return replace(plan, pain=replace(plan.pain, told=now)), UsualPain(now, before)
 
 
 def median(scores: tuple[int, ...]) -> float:

@@ -4,10 +4,11 @@ no episode --spike--> open --3 calm readings over 5 days--> settled --spike with
                       open --6 readings or 14 days--> review asked --reviewed--> re-anchored, settled
 """
 
-from typing import NamedTuple
 from uuid import uuid5
 
-from services.plans.domain.care_plan import Episode, PainKind, PainLevel, Ref
+from msgspec.structs import replace
+
+from services.plans.domain.care_plan import Episode, PainKind, PainLevel, Ref, Value
 from services.plans.domain.pain_baseline import median, pain_baseline
 from services.plans.domain.pain_spike import detect_pain_spike
 from services.plans.domain.rules import DAY_S, HOUR_S, PainRules, ReAnchorRule, Rule
@@ -16,14 +17,14 @@ from shared.events.envelope import NAMESPACE
 SCORE_MAX = 10
 
 
-class PainReading(NamedTuple):
+class PainReading(Value, frozen=True):
     at_s: int
     score: int
     kind: PainKind
     event: Ref
 
 
-class PainStep(NamedTuple):
+class PainStep(Value, frozen=True):
     """What one reading led to."""
 
     level: PainLevel
@@ -80,13 +81,14 @@ def re_anchor(*, level: PainLevel, rule: ReAnchorRule) -> PainLevel:
     if episode is None or not episode.open or not episode.review_asked or not episode.recent:
         return level
     recent = episode.recent[-rule.readings_max :]
-    return level._replace(
+    return replace(
+        level,
         usual=median(tuple(score for _, score in recent)),
         exercise=tuple(score for kind, score in recent if kind == "exercise"),
         daily=tuple(score for kind, score in recent if kind == "daily"),
         last_exercise=None,
         last_daily=None,
-        episode=episode._replace(open=False),
+        episode=replace(episode, open=False),
     )
 
 
@@ -100,8 +102,8 @@ def _remember(
         kept = rules.baseline.readings_max + 1  # one more: the last may turn out to be the first of a pair
         readings = (*readings, reading.score)[-kept:]
     if reading.kind == "exercise":
-        return level._replace(exercise=readings, last_exercise=last, latest_s=reading.at_s)
-    return level._replace(daily=readings, last_daily=last, latest_s=reading.at_s)
+        return replace(level, exercise=readings, last_exercise=last, latest_s=reading.at_s)
+    return replace(level, daily=readings, last_daily=last, latest_s=reading.at_s)
 
 
 def _open(
@@ -118,7 +120,8 @@ def _open(
     cooling = before is not None and reading.at_s - before.alert_s < rules.repeat.cooldown_d * DAY_S
     if before is not None and cooling:
         louder = reading.score >= before.alert_score + rules.repeat.above_last_alert
-        again = before._replace(
+        again = replace(
+            before,
             open=True,
             quiet=not louder,
             review_asked=False,
@@ -130,7 +133,7 @@ def _open(
         if louder:
             again = _alerted(episode=again, reading=reading)
         return PainStep(
-            level=level._replace(episode=again),
+            level=replace(level, episode=again),
             baseline=baseline,
             alert=rules.repeat if louder else None,
             repeated=louder,
@@ -143,7 +146,7 @@ def _open(
         first_ten_s=reading.at_s if reading.score == SCORE_MAX else None,
         recent=recent,
     )
-    return PainStep(level=level._replace(episode=episode), baseline=baseline, alert=spike)
+    return PainStep(level=replace(level, episode=episode), baseline=baseline, alert=spike)
 
 
 def _without_first_of_pair(
@@ -154,8 +157,8 @@ def _without_first_of_pair(
     if previous is None or alone is not None:
         return level
     if reading.kind == "exercise":
-        return level._replace(exercise=level.exercise[:-1])
-    return level._replace(daily=level.daily[:-1])
+        return replace(level, exercise=level.exercise[:-1])
+    return replace(level, daily=level.daily[:-1])
 
 
 def _within(
@@ -173,10 +176,10 @@ def _within(
         episode = _count(episode=episode, reading=reading, baseline=baseline, rules=rules)
         settle = rules.settle
         if episode.calm >= settle.readings_min and reading.at_s - episode.calm_since_s >= settle.span_d * DAY_S:
-            over = episode._replace(open=False)
+            over = replace(episode, open=False)
             alert = rules.red_flag if red_flag else None
             return PainStep(
-                level=level._replace(episode=over),
+                level=replace(level, episode=over),
                 baseline=baseline,
                 settled=settle,
                 alert=alert,
@@ -186,18 +189,19 @@ def _within(
     if alert is not None:
         episode = _alerted(episode=episode, reading=reading)
     elif reading.score == SCORE_MAX and episode.first_ten_s is None:
-        episode = episode._replace(first_ten_s=reading.at_s)
+        episode = replace(episode, first_ten_s=reading.at_s)
     review = None
     if not episode.review_asked and _stays_up(episode=episode, reading=reading, rules=rules):
-        episode, review = episode._replace(review_asked=True), rules.new_level
+        episode, review = replace(episode, review_asked=True), rules.new_level
     return PainStep(
-        level=level._replace(episode=episode), baseline=baseline, alert=alert, repeated=alert is not None, review=review
+        level=replace(level, episode=episode), baseline=baseline, alert=alert, repeated=alert is not None, review=review
     )
 
 
 def _count(*, episode: Episode, reading: PainReading, baseline: float, rules: PainRules) -> Episode:
     calm = episode.calm + 1 if reading.score <= baseline + rules.settle.above_max else 0
-    return episode._replace(
+    return replace(
+        episode,
         readings=episode.readings + 1,
         recent=(*episode.recent, (reading.kind, reading.score))[-rules.re_anchor.readings_max :],
         calm=calm,
@@ -224,7 +228,8 @@ def _repeats(
 
 def _alerted(*, episode: Episode, reading: PainReading) -> Episode:
     at_ceiling = reading.score == SCORE_MAX
-    return episode._replace(
+    return replace(
+        episode,
         alert_s=max(episode.alert_s, reading.at_s),
         alert_score=reading.score,
         first_ten_s=reading.at_s if at_ceiling else None,

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from uuid import UUID
 
+from msgspec.structs import replace
+
 from services.plans.domain.care_plan import CarePlan, Item, PainLevel, Ref
 from services.plans.domain.ladder import Change, because, prescribe
 from services.plans.domain.rules import Library, Rule
@@ -87,7 +89,7 @@ def sign_phase(
         for item in items
     )
     status = "active" if plan.status == "awaiting-phase" else plan.status
-    signed = plan._replace(version=plan.version + 1, status=status, items=items, started_s=at_s, review=None)
+    signed = replace(plan, version=plan.version + 1, status=status, items=items, started_s=at_s, review=None)
     return signed, changes
 
 

@@ -5,15 +5,17 @@ comes, at the latest with the next session. Only a session that was good both ti
 answer holds. One event moves an exercise at most once, and a step down wins.
 """
 
-from typing import Literal, NamedTuple
+from typing import Literal
 
-from services.plans.domain.care_plan import Item, Ref
+from msgspec.structs import replace
+
+from services.plans.domain.care_plan import Item, Ref, Value
 from services.plans.domain.ladder import Change, because, move
 from services.plans.domain.rules import DAY_S, ExerciseRule, ProgressionRules
 from shared.events.activity import ExerciseResult
 
 
-class Morning(NamedTuple):
+class Morning(Value, frozen=True):
     """The morning after a session: its answer (None: not given) against usual pain."""
 
     score: int | None
@@ -21,7 +23,7 @@ class Morning(NamedTuple):
     session: Ref | None
 
 
-class Setting(NamedTuple):
+class Setting(Value, frozen=True):
     """What holds for all exercises of a member while one event is taken."""
 
     at_s: int
@@ -33,7 +35,7 @@ class Setting(NamedTuple):
     """False while a red flag or a review after a long gap is open."""
 
 
-class Verdict(NamedTuple):
+class Verdict(Value, frozen=True):
     """What a session says of one exercise by itself, and how many sessions in a row were incomplete."""
 
     word: Literal["good", "hold", "regress", "propose"]
@@ -85,7 +87,7 @@ def follow_exercise(
     moved, change = _up(item=after, setting=setting, exercise=exercise, rules=rules)
     if change is not None and change.action == "progress":
         # What was done at the step below does not count towards the next one.
-        moved = moved._replace(last_sign="hold")
+        moved = replace(moved, last_sign="hold")
     return moved, change
 
 
@@ -140,7 +142,7 @@ def _with(
 ) -> Item:
     if good == item.good and incomplete == item.incomplete and last_sign == item.last_sign:
         return item
-    return item._replace(good=good, incomplete=incomplete, last_sign=last_sign)
+    return replace(item, good=good, incomplete=incomplete, last_sign=last_sign)
 
 
 def _up(*, item: Item, setting: Setting, exercise: ExerciseRule, rules: ProgressionRules) -> tuple[Item, Change | None]:
@@ -155,7 +157,7 @@ def _up(*, item: Item, setting: Setting, exercise: ExerciseRule, rules: Progress
     says = f"{why} and calm mornings: up to {exercise.ladder[to_step].name}."
     reason = because(action="progress", rule=rules.progress, says=says, evidence=_evidence(item.good, setting))
     moved, change = move(item=item, to_step=to_step, rule=exercise, reason=reason)
-    return moved._replace(progressed_s=setting.at_s), change
+    return replace(moved, progressed_s=setting.at_s), change
 
 
 def _down(
@@ -186,7 +188,7 @@ def _propose(
     says = f"Your physical therapist is asked about {exercise.ladder[to_step].name}, because of this: {why}."
     reason = because(action="propose", rule=rule, says=says, evidence=_evidence(item.good, setting))
     change = Change(exercise=item.exercise, action="propose", from_step=item.step, to_step=to_step, reason=reason)
-    return item._replace(proposed_s=setting.at_s), change
+    return replace(item, proposed_s=setting.at_s), change
 
 
 def _evidence(sessions: tuple[Ref, ...], setting: Setting) -> tuple[Ref, ...]:

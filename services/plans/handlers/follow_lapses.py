@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from datetime import date, datetime
 from uuid import UUID, uuid5
 
+from msgspec.structs import replace
+
 from services.plans.domain.announcements import decision_of, member_lapsed, plan_revised
 from services.plans.domain.care_plan import CarePlan, Lapse
 from services.plans.domain.ladder import Change, step_back
@@ -30,10 +32,10 @@ async def follow_lapses(connection: Connection, timers: Sequence[Timer], /, *, n
         plan = plans.get(timer.member_id)
         if plan is None:
             continue
-        plan, cause = plan._replace(lapse_timer_s=None), timer.cause
+        plan, cause = replace(plan, lapse_timer_s=None), timer.cause
         reached = None if plan.safety is not None else reached_lapse(plan=plan, rule=rule)
         if reached is None or plan.status != "active":
-            saved[plan.member_id] = plan._replace(lapse=None)
+            saved[plan.member_id] = replace(plan, lapse=None)
             continue
         coming: Lapse | None = reached
         if reached.due_s > now_s:
@@ -82,4 +84,4 @@ def _ease(
     items, changes = step_back(items=plan.items, exercises=library.exercises, rule=rule, says=says, evidence=evidence)
     if not changes:
         return plan, []
-    return plan._replace(items=items, stepped_back_for_gap=True, version=plan.version + 1), changes
+    return replace(plan, items=items, stepped_back_for_gap=True, version=plan.version + 1), changes

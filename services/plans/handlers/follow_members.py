@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID, uuid5
 
+from msgspec.structs import replace
+
 from services.plans.domain.announcements import plan_issued
 from services.plans.domain.care_plan import CarePlan, Status
 from services.plans.domain.lapse import coming_lapse, expect_lapse
@@ -96,10 +98,10 @@ def _move(*, event: MemberPaused | MemberResumed | MemberDisenrolled, before: Ca
     if before is None:
         return "no-plan"
     if isinstance(event, MemberDisenrolled):
-        return before._replace(status="ended")
+        return replace(before, status="ended")
     if before.status == "ended":
         return "care-ended"
     if isinstance(event, MemberPaused):
-        return before._replace(status="paused")
+        return replace(before, status="paused")
     resumed: Status = "active" if before.items else "awaiting-phase"
-    return before._replace(status=resumed, started_s=int(event.time.timestamp()))
+    return replace(before, status=resumed, started_s=int(event.time.timestamp()))

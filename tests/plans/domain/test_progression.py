@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from services.plans.domain.activity import PainReport, Session, Taken, take_pain_report, take_session
 from services.plans.domain.care_plan import CarePlan
@@ -63,7 +64,7 @@ def test_the_answer_of_the_next_morning_settles_it_without_waiting_for_a_session
     )
     taken = take_pain_report(plan=second.plan, report=report, library=LIBRARY)
     assert set(actions(taken).values()) == {"progress"}
-    other_day = report._replace(at_s=report.at_s + DAY_S)
+    other_day = replace(report, at_s=report.at_s + DAY_S)
     assert not take_pain_report(plan=second.plan, report=other_day, library=LIBRARY).changes
 
 
@@ -133,12 +134,12 @@ def test_an_amber_session_stops_a_step_up_that_was_earned_before() -> None:
 
 def test_a_locked_item_and_one_at_an_end_of_its_ladder_stay() -> None:
     care_plan = plan()
-    locked = care_plan._replace(items=tuple(item._replace(locked=True) for item in care_plan.items))
+    locked = replace(care_plan, items=tuple(replace(item, locked=True) for item in care_plan.items))
     assert not any(taken.changes for taken in run(locked, 0, 2, 4, 7, 11))
     assert not any(taken.changes for taken in run(locked, 0, 2, pain=9))
-    top = care_plan._replace(items=tuple(i._replace(step=LIBRARY.exercises[i.exercise].top) for i in care_plan.items))
+    top = replace(care_plan, items=tuple(replace(i, step=LIBRARY.exercises[i.exercise].top) for i in care_plan.items))
     assert not any(taken.changes for taken in run(top, 0, 2, 4, 7, 11))
-    bottom = care_plan._replace(items=tuple(item._replace(step=0) for item in care_plan.items))
+    bottom = replace(care_plan, items=tuple(replace(item, step=0) for item in care_plan.items))
     assert not any(taken.changes for taken in run(bottom, 0, 2, pain=9))
 
 
@@ -170,7 +171,7 @@ def test_a_gap_of_two_weeks_goes_one_step_back_and_of_four_asks_for_a_review() -
 
 
 def test_who_was_eased_while_away_is_not_eased_again_by_the_review_of_a_long_gap() -> None:
-    eased = run(plan(), 0)[-1].plan._replace(stepped_back_for_gap=True)
+    eased = replace(run(plan(), 0)[-1].plan, stepped_back_for_gap=True)
     taken = take(eased, session(eased, at=MONDAY + 28 * DAY))
     assert taken.review is not None
     assert taken.review.id == "progression.gap-review"
@@ -181,7 +182,7 @@ def test_nothing_goes_up_while_the_review_after_a_gap_is_open() -> None:
     back = run(plan(), 0, 28)[-1].plan
     taken = run(back, 30, 32, 35, 37)
     assert not any(one.changes for one in taken)
-    reviewed = back._replace(review=None)
+    reviewed = replace(back, review=None)
     assert any(one.changes for one in run(reviewed, 30, 32, 35, 37))
 
 
@@ -192,7 +193,7 @@ def test_nothing_goes_up_while_a_red_flag_is_open() -> None:
 
 
 def test_after_surgery_a_step_up_is_proposed_and_red_starts_at_five() -> None:
-    care_plan = plan()._replace(pathway="post-surgical")
+    care_plan = replace(plan(), pathway="post-surgical")
     third = run(care_plan, 0, 2, 4)[-1]
     assert set(actions(third).values()) == {"propose"}
     assert steps(third.plan) == steps(care_plan)
@@ -209,12 +210,12 @@ def test_a_late_session_counts_and_moves_nothing() -> None:
 
 def test_the_same_session_under_another_event_id_is_refused() -> None:
     once = run(plan(), 0)[-1].plan
-    again = session(once, at=MONDAY + DAY)._replace(session_id=seconds(MONDAY))
+    again = replace(session(once, at=MONDAY + DAY), session_id=seconds(MONDAY))
     assert take(once, again).refused == "session-already-taken"
-    assert take(once, again._replace(session_id=7, plan_id=EPISODE)).refused is None
-    foreign = again._replace(session_id=7, plan_id=plan().member_id)
+    assert take(once, replace(again, session_id=7, plan_id=EPISODE)).refused is None
+    foreign = replace(again, session_id=7, plan_id=plan().member_id)
     assert take(once, foreign).refused == "not-the-members-plan"
-    assert take(once._replace(status="ended"), again._replace(session_id=7)).refused == "care-ended"
+    assert take(replace(once, status="ended"), replace(again, session_id=7)).refused == "care-ended"
 
 
 ANSWERS = st.fixed_dictionaries(
@@ -312,7 +313,7 @@ def test_the_most_urgent_red_flag_stays_until_a_clinician_clears_it() -> None:
     milder = take(flagged, session(flagged, at=MONDAY + DAY, disposition="clinician-72h")).plan
     assert milder.safety == flagged.safety
     worse = take(
-        plan()._replace(safety=("clinician-72h", (APP, "x"))), session(plan(), at=MONDAY, disposition="same-day")
+        replace(plan(), safety=("clinician-72h", (APP, "x"))), session(plan(), at=MONDAY, disposition="same-day")
     )
     assert worse.plan.safety is not None
     assert worse.plan.safety[0] == "same-day"

@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from services.plans.domain.adherence import count_session, reach_milestones
 from services.plans.domain.care_plan import Adherence, CarePlan, Lapse, PainLevel
@@ -23,7 +24,7 @@ SESSIONS = st.integers(1, 7).map(lambda days: sessions_per_week(days_per_week=da
 
 
 def last_done(at: datetime) -> CarePlan:
-    return plan()._replace(adherence=Adherence(sessions=1, last_session_s=seconds(at)))
+    return replace(plan(), adherence=Adherence(sessions=1, last_session_s=seconds(at)))
 
 
 def rung(care_plan: CarePlan, *, now: datetime) -> Lapse:
@@ -88,7 +89,7 @@ def test_a_monday_wednesday_friday_member_never_lapses_on_a_monday(done: datetim
 @given(MOMENTS, ZONES, SESSIONS)
 def test_rungs_come_in_order_and_end_after_twenty_one_days(done: datetime, zone: str, sessions: int) -> None:
     week = plan_week(sessions=sessions, local_time="18:00", time_zone=zone, rule=FREQUENCY)
-    care_plan = last_done(done)._replace(week=week, started_s=0)
+    care_plan = replace(last_done(done), week=week, started_s=0)
     reached: Lapse | None = rung(care_plan, now=done)
     rungs: list[Lapse] = []
     while reached is not None:
@@ -103,10 +104,10 @@ def test_rungs_come_in_order_and_end_after_twenty_one_days(done: datetime, zone:
 def test_nobody_who_is_asked_for_nothing_lapses() -> None:
     now_s = seconds(MONDAY)
     for care_plan in (
-        plan()._replace(status="paused"),
-        plan()._replace(status="ended"),
-        plan()._replace(items=()),
-        plan()._replace(safety=("emergency", ("urn:app", "x"))),
+        replace(plan(), status="paused"),
+        replace(plan(), status="ended"),
+        replace(plan(), items=()),
+        replace(plan(), safety=("emergency", ("urn:app", "x"))),
     ):
         assert coming_lapse(plan=care_plan, now_s=now_s, rule=LAPSE) is None
 
@@ -119,30 +120,30 @@ def test_an_old_session_sent_late_does_not_tell_passed_rungs_again() -> None:
 
 def test_who_comes_back_from_a_pause_is_asked_for_nothing_of_before_it() -> None:
     """Given sessions before a pause, then the missed session is the first planned one after its end."""
-    care_plan = last_done(MONDAY)._replace(started_s=seconds(MONDAY + 30 * DAY))
+    care_plan = replace(last_done(MONDAY), started_s=seconds(MONDAY + 30 * DAY))
     first = rung(care_plan, now=MONDAY + 30 * DAY)
     assert first.rung_d == 3
     assert date.fromordinal(first.missed_since) > (MONDAY + 30 * DAY).date()
 
 
 def test_the_timer_moves_only_where_it_would_be_too_late() -> None:
-    first = expect_lapse(plan=plan(), lapse=Lapse(3, 1, 1000))
-    assert (first.changed, first.plan.lapse_timer_s) == (True, 1000)
-    later = expect_lapse(plan=first.plan, lapse=Lapse(3, 2, 2000))
-    assert (later.changed, later.plan.lapse_timer_s) == (False, 1000)
-    assert later.plan.lapse == Lapse(3, 2, 2000)
-    sooner = expect_lapse(plan=later.plan, lapse=Lapse(3, 1, 500))
-    assert (sooner.changed, sooner.plan.lapse_timer_s) == (True, 500)
-    none = expect_lapse(plan=sooner.plan, lapse=None)
-    assert (none.changed, none.plan.lapse_timer_s) == (True, None)
-    assert not expect_lapse(plan=none.plan, lapse=None).changed
+    first, moved = expect_lapse(plan=plan(), lapse=Lapse(3, 1, 1000))
+    assert (moved, first.lapse_timer_s) == (True, 1000)
+    later, moved = expect_lapse(plan=first, lapse=Lapse(3, 2, 2000))
+    assert (moved, later.lapse_timer_s) == (False, 1000)
+    assert later.lapse == Lapse(3, 2, 2000)
+    sooner, moved = expect_lapse(plan=later, lapse=Lapse(3, 1, 500))
+    assert (moved, sooner.lapse_timer_s) == (True, 500)
+    none, moved = expect_lapse(plan=sooner, lapse=None)
+    assert (moved, none.lapse_timer_s) == (True, None)
+    assert expect_lapse(plan=none, lapse=None) == (none, False)
 
 
 def done(care_plan: CarePlan, *days: int) -> CarePlan:
     for day in days:
         at_s = seconds(MONDAY + day * DAY)
         adherence = count_session(plan=care_plan, at_s=at_s, session_id=day, event=("urn:app", f"e{day}"))
-        care_plan = care_plan._replace(adherence=adherence)
+        care_plan = replace(care_plan, adherence=adherence)
     return care_plan
 
 
@@ -166,7 +167,7 @@ def test_milestones_are_reached_once() -> None:
     four_weeks = done(plan(), *[week * 7 + day for week in range(4) for day in (0, 2, 4)])
     assert "streak-4-weeks" in milestones(four_weeks)
     assert "sessions-10" in milestones(four_weeks)
-    told = four_weeks._replace(adherence=four_weeks.adherence._replace(milestones=milestones(four_weeks)))
+    told = replace(four_weeks, adherence=replace(four_weeks.adherence, milestones=milestones(four_weeks)))
     assert milestones(told) == ()
 
 
@@ -177,5 +178,5 @@ def test_milestones_are_reached_once() -> None:
 def test_usual_pain_halved_needs_six_readings_and_pain_to_begin_with(
     intake: int, readings: tuple[int, ...], halved: bool
 ) -> None:
-    care_plan = plan(usual_pain=intake)._replace(pain=PainLevel(usual=float(intake), exercise=readings))
+    care_plan = replace(plan(usual_pain=intake), pain=PainLevel(usual=float(intake), exercise=readings))
     assert ("pain-halved" in milestones(care_plan)) is halved
