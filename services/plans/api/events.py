@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
@@ -114,17 +115,18 @@ async def publish_events(request: Request) -> Response:
     # Asked for here: what the framework injects costs it ten microseconds or twenty each, in a route that takes 400.
     principal = await CALLER(request)
     service, publisher, known = await this_service(request), await publisher_of(request), await known_events_of(request)
-    is_batch, items = await read_events(request)
-    now = service.clock.now()
-    traceparent = traceparent_of(request.headers)
-    entries = []
-    for index, item in enumerate(items):
-        entries.append(_check(index, item, principal=principal, now=now, traceparent=traceparent))
-        if entries[-1].event is None:  # to say what is wrong takes long, and others come first
-            await asyncio.sleep(0)
-    _refuse_conflicts(entries)
-    await _refuse_known(entries, known)
-    await _publish(entries, publisher=publisher)
+    with ExitStack() as held:
+        is_batch, items = await read_events(request, held)
+        now = service.clock.now()
+        traceparent = traceparent_of(request.headers)
+        entries = []
+        for index, item in enumerate(items):
+            entries.append(_check(index, item, principal=principal, now=now, traceparent=traceparent))
+            if entries[-1].event is None:  # to say what is wrong takes long, and others come first
+                await asyncio.sleep(0)
+        _refuse_conflicts(entries)
+        await _refuse_known(entries, known)
+        await _publish(entries, publisher=publisher)
     status = _status_of(entries)
     if is_batch:
         return _json_answer({"results": [entry.answer() for entry in entries]}, status)
