@@ -122,8 +122,9 @@ async def settle_waiting(
         taken = 0
         waiting: dict[str, list[UUID]] = {}
         for queue, *_ in await load_awaited(connection, member_ids):
-            member_id, group, _topic = queue
-            if group in readers and queue not in left:
+            member_id, group, topic = queue
+            # A queue of a topic that the group read in another release is left to an operator.
+            if group in readers and topic == readers[group].subscription.topic and queue not in left:
                 waiting.setdefault(group, []).append(member_id)
         for group, members in waiting.items():
             page = max(SHARE_MIN, QUEUE_PAGE // len(members))

@@ -20,7 +20,7 @@ from shared.settings import ServiceSettings
 from shared.telemetry import RECORDS
 from tests.fixtures.eventually import eventually
 from tests.fixtures.services import Publish, RunningService, RunService
-from tests.shared.delivery.books import GROUP, Books
+from tests.shared.delivery.books import GROUP, JOINING, Books
 from tests.shared.delivery.conftest import effects_are, effects_of, held
 from tests.shared.delivery.probe import ACTIVITY, MEMBERS, build, follow_activity, pain, paused
 
@@ -312,3 +312,16 @@ async def test_what_fails_holds_up_no_expired_event_behind_it(
     assert rows[good] == ("dead", "waited-too-long")
     assert rows[long] != ("waiting", "long-queue")
     assert {rows[member] for member in bad} == {("waiting", "member")}, "and is blamed for nothing"
+
+
+async def test_what_waits_under_a_topic_that_its_group_no_longer_reads_holds_up_nobody(books: Books) -> None:
+    """Given a member of whom something waits under a topic of a release before, and something under today's, when what
+    both need comes, then what its group reads today is taken, and the rest is an operator's."""
+    member, before = uuid4(), "careloop.before"
+    await books.take(books.write(pain(member, 8)))
+    await books.pool.execute("update delivery.held_events set topic = $1", before)
+    await books.take(books.write(pain(member, 8)))
+    assert [(row["topic"], row["state"]) for row in await books.held()] == [(before, "waiting"), (ACTIVITY, "waiting")]
+    await books.take(books.write(paused(member), topic=MEMBERS), group=JOINING)
+    assert await books.effects(member) == [8]
+    assert [(row["topic"], row["state"]) for row in await books.held()] == [(before, "waiting")]
