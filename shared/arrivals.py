@@ -120,7 +120,8 @@ def read_arrivals(
         try:
             event = decoder.decode(record.value, record.headers)
         except Undecodable as error:
-            arrivals.append(_unreadable(record, error, group=group, topic=topic))
+            fault = Fault(error.reason, error.detail, blocks=error.reason in REPAIRABLE)
+            arrivals.append(unread(record, fault, group=group, topic=topic))
             continue
         identity, key = inbox_identity(group, event.source, event.id), key_of(event.subject)
         arrival = Arrival(record, key, event, None, identity, body_digest(event))
@@ -138,18 +139,6 @@ def read_arrivals(
     return arrivals
 
 
-def _unreadable(record: RawRecord, error: Undecodable, *, group: str, topic: str) -> Arrival:
-    key = _key_of(record)
-    coordinates = identity_of_place(record, group=group, topic=topic)
-    blocks = key is not None and error.reason in REPAIRABLE
-    return Arrival(record, key, None, Fault(error.reason, error.detail, blocks), coordinates, coordinates)
-
-
-def _key_of(record: RawRecord) -> Key | None:
-    member_id = read_key(record.key)
-    return key_of(member_id) if member_id is not None else None
-
-
 def _is_too_old(time: datetime, record: RawRecord, *, now: datetime, wall: datetime) -> bool:
     """What was accepted in time stays accepted although its record had to wait in the log."""
     waited = max(wall - record_time(record), timedelta(0))
@@ -162,9 +151,9 @@ def record_time(record: RawRecord) -> datetime:
 
 
 def unread(record: RawRecord, fault: Fault, *, group: str, topic: str) -> Arrival:
-    """A record that is condemned without being read, under the identity of its place."""
-    place = identity_of_place(record, group=group, topic=topic)
-    return Arrival(record, _key_of(record), None, fault, place, place)
+    """A record that nobody can read, or that is condemned without being read, under the identity of its place."""
+    member_id, place = read_key(record.key), identity_of_place(record, group=group, topic=topic)
+    return Arrival(record, None if member_id is None else key_of(member_id), None, fault, place, place)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from shared.arrivals import IDENTITY_CONFLICT, KILLER, REJECTED, Arrival, identi
 from shared.database import LOCK_TIMEOUT, Connection
 from shared.events.envelope import CloudEvent
 from shared.held_events import HeldEvent, HeldState, hold_events
-from shared.inbox import Findings, Outcome, give_back, record_outcomes, take_by_place, take_into_inbox
+from shared.inbox import Findings, Outcome, give_back, record_outcomes, take_into_inbox, take_late
 from shared.isolating import ref_of, run_isolated
 from shared.outbox import finish_events, inserting_rows, write_outcomes
 from shared.outcomes import Answer, Outcomes, Write
@@ -123,9 +123,9 @@ async def take_chunks(
     """
     group, topic = subscription.group, subscription.topic
     partitions = [chunk.partition for chunk in chunks]
-    members = list({raw: key.member_id for chunk in chunks for raw, key in chunk.keys.items()}.values())
-    to_lock = () if subscription.stateless else members  # a red flag waits for nobody's lock
-    positions = await lock_positions(connection, group, topic, partitions, members=to_lock, lock_timeout=lock_timeout)
+    keys = {raw: key.member_id for chunk in chunks for raw, key in chunk.keys.items()}
+    members = [] if subscription.stateless else list(keys.values())  # a red flag waits for nobody's lock or queue
+    positions = await lock_positions(connection, group, topic, partitions, members=members, lock_timeout=lock_timeout)
     fresh = _fresh(chunks, positions, group)
     first = {arrival.identity: arrival for arrival in reversed(fresh)}
     at = now()  # whatever was decided about these members before is committed, and earlier
@@ -141,12 +141,11 @@ async def take_chunks(
     _sort_all(work, fresh, first, inbox)
     taken = Taken(work.counts)
     left = await _run(connection, work, taken, isolated=isolated, service=service)
-    settles = inbox.awaited and not subscription.stateless  # it may only be done under the members' locks
-    more_follows = settles or bool(work.conflicts or work.again)
+    more_follows = inbox.awaited or bool(work.conflicts or work.again)
     if more_follows:  # what they lead to comes behind
         left = await write_early(connection, left)
-    if work.conflicts:
-        await take_by_place(connection, [arrival.identity for arrival in work.conflicts])
+    # By their places: another body has their own identity.
+    await take_late(connection, [(arrival.identity, arrival.identity) for arrival in work.conflicts])
     await _run_again(connection, work, taken, service=service)
     await record_outcomes(connection, work.outcomes)
     # A queue is in log order, whichever way each record came to be held.
@@ -155,7 +154,7 @@ async def take_chunks(
         taken.held_bytes = await require_room(connection, room, group=group, topic=topic, held=held)
     # Held under the identity of its place, and read once more since it can be read: it takes its own at a replay.
     await give_back(connection, await hold_events(connection, group=group, topic=topic, held=held))
-    if settles:
+    if inbox.awaited:
         taken.published += await settle_waiting(connection, members, at)
     advances = [(chunk.partition, chunk.end, work.counts[chunk.partition]) for chunk in chunks]
     answer = await write(connection, [*left, advancing_positions(group, topic, advances)])
@@ -182,7 +181,7 @@ def _fresh(chunks: Sequence[Chunk], positions: Mapping[int, int], group: str) ->
 def _sort_all(work: _Sorted, fresh: list[Arrival], first: Mapping[bytes, Arrival], inbox: Findings) -> None:
     """Where each record goes; `first` is the first one under each identity."""
     subscription = work.subscription
-    blocked = set() if subscription.stateless else set(inbox.blocked)
+    blocked = set(inbox.blocked)
     # Nearly every chunk: there is nothing to sort.
     is_plain = not (inbox.known or blocked or subscription.events or len(first) < len(fresh))
     if is_plain and all(arrival.fault is None for arrival in fresh):
@@ -304,8 +303,7 @@ def _apply_outcomes(outcomes: Outcomes, work: _Sorted) -> None:
             waiting.add(arrival.member_id)
             work.hold(arrival, "waiting", outcomes.waiting[ref], None, blocks=True)
         elif ref in outcomes.refused:
-            refusal = outcomes.refused[ref]
             work.count(arrival).refused += 1
-            work.outcomes[arrival.identity] = ("refused", refusal.reason)
+            work.outcomes[arrival.identity] = ("refused", outcomes.refused[ref])
         else:
             work.count(arrival).new += 1

@@ -25,7 +25,7 @@ from shared.held_events import (
     release_held,
 )
 from shared.inbox import Late, Outcome, give_back, inbox_identity, record_outcomes, take_late
-from shared.isolating import Isolated, ref_of, run_isolated
+from shared.isolating import Isolated, how_it_ended, ref_of, run_isolated
 from shared.member_locks import lock_members
 from shared.outbox import write_outcomes
 from shared.replaying import Drained, Fate, QueueKey, Reader, drain_queue, settle_waiting
@@ -157,7 +157,8 @@ def place_of(row: HeldEvent) -> dict[str, Any]:
 async def _head_of(connection: Connection, row: HeldEvent) -> int | None:
     if not row.blocks or row.member_id is None:
         return None
-    return await find_head(connection, member_id=row.member_id, group=row.consumer_group, topic=row.topic)
+    head = await find_head(connection, member_id=row.member_id, group=row.consumer_group, topic=row.topic)
+    return None if head is None else head.held_id
 
 
 async def _replay_queue(connection: Connection, seen: HeldEvent, reader: Reader, bench: Bench) -> Step:
@@ -224,7 +225,7 @@ async def _replay_alone(connection: Connection, seen: HeldEvent, reader: Reader,
     if not subscription.stateless:
         head = await find_head(connection, member_id=event.subject, group=subscription.group, topic=subscription.topic)
         if head is not None:  # or it would overtake what is parked
-            return Step(row, "kept", BEHIND.format(head=head))
+            return Step(row, "kept", BEHIND.format(head=head.held_id))
     return await _Alone(connection, row, event, reader, bench).run()
 
 
@@ -311,14 +312,9 @@ class _Alone:
             now=self.bench.now,
             urgent=self.reader.subscription.stateless,
         )
-        refusal = isolated.outcomes.refused.get(ref_of(self.event))
-        if refusal is not None:
-            fate = Fate(held_id=row.held_id, outcome="refused", reason=refusal.reason)
-            step = await self._release("refused", refusal.reason, fate, identity)
-        elif wanted:
-            step = await self._release("applied", None, Fate(held_id=row.held_id, outcome="applied"), identity)
-        else:
-            step = await self._release("ignored", None, Fate(held_id=row.held_id, outcome="ignored"), identity)
+        outcome, reason = how_it_ended(self.event, self.reader.subscription, isolated.outcomes)
+        fate = Fate(held_id=row.held_id, outcome=outcome, reason=reason)
+        step = await self._release(outcome, reason, fate, identity)
         step.published = published
         if not self.reader.subscription.stateless:
             step.published += await settle_waiting(

@@ -55,11 +55,6 @@ select held_id, consumer_group, topic, partition, record_offset, record_key, mem
 from delivery.held_events where held_id = $1
 """
 
-FIND_HEAD = """
-select held_id from delivery.held_events
-where blocks and member_id = $1 and consumer_group = $2 and topic = $3 order by held_id limit 1
-"""
-
 LOAD_AWAITED = """
 select member_id, consumer_group, topic, held_id, identity, state from (
     select distinct on (member_id, consumer_group, topic) member_id, consumer_group, topic, held_id, identity, state,
@@ -202,10 +197,10 @@ async def load_held(connection: Connection, held_id: int, *, lock: bool = False)
     return None if row is None else _held(row)
 
 
-async def find_head(connection: Connection, *, member_id: UUID, group: str, topic: str) -> int | None:
+async def find_head(connection: Connection, *, member_id: UUID, group: str, topic: str) -> HeldEvent | None:
     """The first event of a queue, or None where there is no queue. The caller holds the member's lock."""
-    head: int | None = await connection.fetchval(FIND_HEAD, member_id, group, topic)
-    return head
+    queues = await load_queues(connection, member_ids=[member_id], group=group, topic=topic, limit=1)
+    return next(iter(queues[member_id]), None)
 
 
 class Awaited(NamedTuple):
@@ -280,9 +275,8 @@ async def release_held(connection: Connection, held_ids: Sequence[int]) -> None:
         await connection.execute(RELEASE, held_ids)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Mark:
-    """Why a row is held from now on."""
+class Mark(NamedTuple):
+    """Why a row is held from now on, in the order of the statement."""
 
     held_id: int
     state: HeldState
@@ -302,16 +296,4 @@ class Mark:
 async def mark_held(connection: Connection, marks: Sequence[Mark]) -> None:
     """Change why rows are held. One statement."""
     if marks:
-        await connection.execute(
-            MARK,
-            [m.held_id for m in marks],
-            [m.state for m in marks],
-            [m.reason for m in marks],
-            [m.detail for m in marks],
-            [m.expires_at for m in marks],
-            [m.tried for m in marks],
-            [m.blocks for m in marks],
-            [m.member_id for m in marks],
-            [m.source for m in marks],
-            [m.event_id for m in marks],
-        )
+        await connection.execute(MARK, *zip(*marks, strict=True))

@@ -22,7 +22,7 @@ from shared.held_events import (
     HeldState,
     Mark,
     find_expired,
-    load_queues,
+    find_head,
     mark_held,
 )
 from shared.hosting import Host
@@ -30,7 +30,7 @@ from shared.inbox import find_apart, forget_taken, record_outcomes
 from shared.lag import Waits, load_all_positions
 from shared.member_locks import claim_members
 from shared.outbox import load_outbox_age
-from shared.replaying import QUEUE_PAGE, Reader, drain_queue
+from shared.replaying import QUEUE_PAGE, drain_queue
 from shared.slow_events import Suspicion
 from shared.telemetry import (
     HELD_BYTES,
@@ -163,7 +163,7 @@ async def _expire_queue(
     if attempts is None and suspicion is None:
         drained = await drain(page=page)
     else:
-        head = await _find_head(connection, reader, member_id)
+        head = await find_head(connection, member_id=member_id, group=group, topic=reader.subscription.topic)
         if head is None:
             return 0  # somebody has taken it meanwhile
         if suspicion is not None:
@@ -178,7 +178,7 @@ async def _expire_queue(
                 return 0
             drained = await drain(page=1)
     if drained.stopped == "waiting":
-        head = await _find_head(connection, reader, member_id)
+        head = await find_head(connection, member_id=member_id, group=group, topic=reader.subscription.topic)
         if head is not None and head.expires_at is not None and head.expires_at <= now:
             await _condemn(connection, head, WAITED_TOO_LONG, head.reason)
             RECORDS.labels(group, "expired").inc()
@@ -189,12 +189,6 @@ async def _expire_queue(
 async def _condemn_for(connection: Connection, head: HeldEvent, fault: Fault, group: str) -> None:
     await _condemn(connection, head, fault.reason, fault.detail)
     log.error("a held event became a dead letter", group=group, reason=fault.reason)
-
-
-async def _find_head(connection: Connection, reader: Reader, member_id: UUID) -> HeldEvent | None:
-    group, topic = reader.subscription.group, reader.subscription.topic
-    queues = await load_queues(connection, member_ids=[member_id], group=group, topic=topic, limit=1)
-    return next(iter(queues[member_id]), None)
 
 
 async def _condemn(connection: Connection, head: HeldEvent, reason: str, detail: str | None) -> None:

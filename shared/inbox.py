@@ -56,7 +56,6 @@ insert into delivery.inbox (identity, digest)
 select identity, digest from unnest($1::bytea[], $2::bytea[]) as l(identity, digest) order by identity
 on conflict (identity) do nothing returning identity
 """
-FIND_DIGESTS = "select identity, digest from delivery.inbox where identity = any($1::bytea[])"
 GIVE_BACK = """
 delete from delivery.inbox i where identity = any($1::bytea[]) and outcome <> 'discarded'
     and not exists (select from delivery.held_events h where h.identity = i.identity)
@@ -142,17 +141,7 @@ class LateConflict(Exception):
 async def record_outcomes(connection: Connection, outcomes: Mapping[bytes, tuple[Outcome, str | None]]) -> None:
     """Set how these events ended, where that is not simply `applied`."""
     if outcomes:
-        await connection.execute(
-            RECORD, list(outcomes), [o[0] for o in outcomes.values()], [o[1] for o in outcomes.values()]
-        )
-
-
-async def take_by_place(connection: Connection, identities: Sequence[bytes]) -> None:
-    """Take records, by their place in the log, whose own identity another body has."""
-    await connection.execute(
-        "insert into delivery.inbox (identity, digest) select i, i from unnest($1::bytea[]) i on conflict do nothing",
-        identities,
-    )
+        await connection.execute(RECORD, list(outcomes), *zip(*outcomes.values(), strict=True))
 
 
 async def take_late(connection: Connection, events: Sequence[tuple[bytes, bytes]]) -> list[Late]:
@@ -167,7 +156,7 @@ async def take_late(connection: Connection, events: Sequence[tuple[bytes, bytes]
     new = {row["identity"] for row in rows}
     digests = {identity: first[identity] for identity in new}
     if len(new) < len(first):
-        found = await connection.fetch(FIND_DIGESTS, [identity for identity in first if identity not in new])
+        found = await connection.fetch(FIND, [identity for identity in first if identity not in new])
         digests |= {row["identity"]: row["digest"] for row in found}
     lates: list[Late] = []
     for identity, digest in events:

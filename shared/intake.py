@@ -81,7 +81,6 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         committed: Callable[[int, Answer | None], None],
         one_in_hand: OneInHand,
     ) -> None:
-        self.reader = reader
         self.subscription = reader.subscription
         self.assigned_once = False
         self.paused_by_alarm: set[TopicPartition] = set()
@@ -261,6 +260,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
                 asked, located = located, None
                 place = (await asyncio.shield(asked)).get(partition) if asked is not None else None
                 lane = await self._open_lane(partition, place)
+                delay = AGAIN_S
                 await self._run_lane(lane)
             except (BehindBase, PositionMissing) as error:
                 log.warning("position lost; seeking again", group=group, reason=type(error).__name__)
@@ -275,8 +275,8 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             finally:
                 if lane is not None and self.lanes.get(partition) is lane:
                     del self.lanes[partition]
-            delay = AGAIN_S if lane is not None else min(2 * delay, AGAIN_MAX_S)
             await asyncio.sleep(delay)
+            delay = min(2 * delay, AGAIN_MAX_S)
 
     async def _locate(self, partitions: Sequence[TopicPartition], *, count_start: bool = False) -> Places:
         """Where the group stands in these partitions and what the log holds of them; without those of which no broker
@@ -301,7 +301,15 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             position = place.position
             if place.first <= position.next_offset <= place.end:
                 break
-            self._alarm(partition, position.next_offset, place.first, place.end)
+            self.paused_by_alarm.add(partition)
+            log.error(
+                "the stored position lies outside the log; the partition is paused until an operator sets it",
+                group=self.subscription.group,
+                partition=partition.partition,
+                stored=position.next_offset,
+                first=place.first,
+                end=place.end,
+            )
             place = None
             await asyncio.sleep(5)
         if self._tasks.get(partition) is not asyncio.current_task():
@@ -318,17 +326,6 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         self._closed_since.pop(partition, None)
         self.consumer.resume(partition)
         return lane
-
-    def _alarm(self, partition: TopicPartition, stored: int, first: int, end: int) -> None:
-        self.paused_by_alarm.add(partition)
-        log.error(
-            "the stored position lies outside the log; the partition is paused until an operator sets it",
-            group=self.subscription.group,
-            partition=partition.partition,
-            stored=stored,
-            first=first,
-            end=end,
-        )
 
     async def _run_lane(self, lane: Lane) -> None:
         singles = self._settings.chunk_records if lane.cautious else 0

@@ -7,6 +7,7 @@ halved in their order, each half in a savepoint, until the guilty one is left. E
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Literal
 from uuid import UUID
 
 from shared.database import Connection, is_transient
@@ -43,6 +44,16 @@ def describe_bug(error: BaseException) -> str:
 
 def ref_of(event: CloudEvent) -> Ref:
     return (event.source, event.id)
+
+
+def how_it_ended(
+    event: CloudEvent, subscription: Subscription, outcomes: Outcomes
+) -> tuple[Literal["applied", "ignored", "refused"], str | None]:
+    """What became of an event that was not held again, and the reason of a refusal."""
+    reason = outcomes.refused.get(ref_of(event))
+    if reason is not None:
+        return "refused", reason
+    return ("applied" if subscription.wants(event) else "ignored"), None
 
 
 async def run_isolated(

@@ -18,6 +18,7 @@ from shared.subscriptions import Patience, nothing
 class RawChunk:
     """Undecoded records of one partition. `base` is the end of the chunk before, or the position sought."""
 
+    partition: int
     base: int
     end: int
     records: Sequence[ConsumerRecord]
@@ -131,7 +132,7 @@ class Lane:
         self._base = records[-1].offset + 1
         if self._base >= self._hurry_end:
             self._hurried.clear()
-        return RawChunk(base, self._base, records, hurried)
+        return RawChunk(self.partition.partition, base, self._base, records, hurried)
 
     @property
     def waiting(self) -> int:

@@ -135,7 +135,7 @@ class Outcomes:
     """Collects what a handler decided about the events it was given. Not mentioned = applied."""
 
     published: list[Draft] = field(default_factory=list)
-    refused: dict[tuple[str, str], Refusal] = field(default_factory=dict)
+    refused: dict[tuple[str, str], str] = field(default_factory=dict)
     waiting: dict[tuple[str, str], str] = field(default_factory=dict)
     writes: list[Write | None] = field(default_factory=list)
     """What the handler leaves to be written: last, and in one statement with the events (shared/writing.py)."""
@@ -159,9 +159,9 @@ class Outcomes:
             raise ValueError("a command about several members names the member of each event")
         self.published.append(Draft(event, data, because, member, named, urgent))
 
-    def refuse(self, event: CloudEvent, *, reason: str, detail: str = "") -> None:
+    def refuse(self, event: CloudEvent, *, reason: str) -> None:
         """The domain refuses this event: recorded as its outcome, nothing is parked, later events go on."""
-        self.refused[(event.source, event.id)] = Refusal(reason, detail)
+        self.refused[(event.source, event.id)] = reason
 
     def wait(self, event: CloudEvent, *, needs: str) -> None:
         """This event needs something (`member`, `care-plan`) that has not come yet. The handler must then take neither

@@ -52,8 +52,8 @@ async def require_room(connection: Connection, room: Room, *, group: str, topic:
     for event in held:
         if room.held_bytes + held_bytes >= room.bytes_max:
             raise NoRoom(event.record_offset, "group")
-        held_bytes += len(event.value or b"")
-    queued = [event for event in held if event.blocks and event.member_id is not None]
+        held_bytes += len(event.value or b"") + sum(len(name) + len(value or b"") for name, value in event.headers)
+    queued = [event for event in held if event.blocks]
     if queued:
         rows = await connection.fetch(COUNT_QUEUES, list({event.member_id for event in queued}), group, topic)
         lengths: dict[UUID | None, int] = {row["member_id"]: row["events"] for row in rows}

@@ -13,7 +13,7 @@ from shared.outcomes import Write
 # with them, so that it costs no round trip of its own: the limit on waiting for locks, and one plan for all values, as
 # what a chunk sends looks up by key.
 LOCK = f"""
-with held as materialized (
+with held as (
     select partition, next_offset, set_config('lock_timeout', $4, true) as lock_timeout,
         set_config('plan_cache_mode', 'force_generic_plan', true) as plans
     from delivery.positions

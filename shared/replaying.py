@@ -29,7 +29,7 @@ from shared.held_events import (
     release_held,
 )
 from shared.inbox import Late, Outcome, give_back, inbox_identity, record_outcomes, take_late
-from shared.isolating import Isolated, ref_of, run_isolated
+from shared.isolating import Isolated, how_it_ended, ref_of, run_isolated
 from shared.outbox import write_outcomes
 from shared.subscriptions import Subscription
 
@@ -71,7 +71,8 @@ class Fate:
 class Drained:
     taken: int = 0
     published: int = 0
-    stopped: Literal["empty", "dead", "waiting", "page"] = "empty"
+    stopped: Literal["waiting", "page"] | None = None
+    """None at a dead letter, and where nothing is left."""
     fates: list[Fate] = field(default_factory=list)
     """Of every event that was tried, in order."""
 
@@ -94,7 +95,6 @@ class _Queue:
 
     items: list[_Item] = field(default_factory=list)
     broken: tuple[HeldEvent, Undecodable] | None = None
-    at_dead: bool = False
     rest: HeldEvent | None = None
     """The head of what is left for another transaction."""
     drained: Drained = field(default_factory=Drained)
@@ -191,7 +191,7 @@ async def _drain(
 ) -> tuple[list[Drained], int]:
     """Drain the queues of these members, a `page` of each; what became of each, and how many events that published."""
     subscription = reader.subscription
-    size = PAGE_BYTES // max(1, len(member_ids))
+    size = PAGE_BYTES // len(member_ids)
     rows = await load_queues(
         connection, member_ids=member_ids, group=subscription.group, topic=subscription.topic, limit=page + 1, size=size
     )
@@ -215,7 +215,7 @@ def _read(reader: Reader, rows: Sequence[HeldEvent], page: int, replay_head: boo
     for place, row in enumerate(rows[:page]):
         is_tried = place == 0 and (replay_head or row.reason == WAITED_TOO_LONG)
         if row.state == "dead" and not is_tried:
-            queue.at_dead = True
+            queue.rest = None
             break
         try:
             event = reader.decoder.decode(row.value, row.headers)
@@ -290,26 +290,21 @@ class _Recording:
     def note(self, queue: _Queue) -> None:
         """What became of this queue: of each event in order, up to where it stops."""
         drained, released = queue.drained, len(self.released)
-        is_stopped = False
         for place, item in enumerate(queue.items):
             if item.fault is not None:
                 self._set_apart(item, item.fault, drained)
             elif self._stops(item, drained):
-                is_stopped = True
                 self.given_back += [kept.identity for kept in queue.items[place:] if kept.late == "taken"]
                 break
             else:
                 self._release(item, drained)
+        else:
+            if queue.broken is not None:
+                row, error = queue.broken
+                self._condemn(row, error.reason, error.detail, drained)
+            elif queue.rest is not None:
+                self._leave_rest(queue.rest, drained)
         drained.taken = len(self.released) - released
-        if is_stopped:
-            return
-        if queue.broken is not None:
-            row, error = queue.broken
-            self._condemn(row, error.reason, error.detail, drained)
-        elif queue.at_dead:
-            drained.stopped = "dead"
-        elif queue.rest is not None:
-            self._leave_rest(queue.rest, drained)
 
     async def write(self, connection: Connection) -> None:
         await give_back(connection, self.given_back)
@@ -330,8 +325,7 @@ class _Recording:
             return False
         if row.reason == WAITED_TOO_LONG:
             drained.fates.append(Fate(held_id=row.held_id, outcome="dead", reason=WAITED_TOO_LONG, detail=needs))
-            drained.stopped = "dead"  # as before: an operator knows of it already
-            if self.replay_head:
+            if self.replay_head:  # else it is as before: an operator knows of it already
                 self.marks.append(Mark(held_id=row.held_id, state="dead", reason=row.reason, detail=row.detail))
             return True
         drained.fates.append(Fate(held_id=row.held_id, outcome="waiting", reason=needs))
@@ -347,25 +341,18 @@ class _Recording:
         self.marks.append(Mark(held_id=row.held_id, state="dead", reason=reason, detail=detail))
         self.outcomes[row.identity] = ("dead", reason)
         drained.fates.append(Fate(held_id=row.held_id, outcome="dead", reason=reason, detail=detail))
-        drained.stopped = "dead"
 
     def _release(self, item: _Item, drained: Drained) -> None:
         """Its effect is in this transaction, or it has none: the row goes, under every identity that it had."""
-        refusal = self.isolated.outcomes.refused.get(ref_of(item.event))
-        fate = Fate(held_id=item.row.held_id, outcome="applied")
+        row = item.row
+        self.released.append(row.held_id)
         if item.late == "duplicate":
-            fate = Fate(held_id=item.row.held_id, outcome="duplicate")
-        elif refusal is not None:
-            fate = Fate(held_id=item.row.held_id, outcome="refused", reason=refusal.reason)
-        elif not self.subscription.wants(item.event):
-            fate = Fate(held_id=item.row.held_id, outcome="ignored")
-        if fate.outcome == "duplicate":
-            self.outcomes[item.row.identity] = ("ignored", "duplicate")
-        else:
-            outcome: Outcome = fate.outcome
-            self.outcomes[item.row.identity] = self.outcomes[item.identity] = (outcome, fate.reason)
-        self.released.append(item.row.held_id)
-        drained.fates.append(fate)
+            drained.fates.append(Fate(held_id=row.held_id, outcome="duplicate"))
+            self.outcomes[row.identity] = ("ignored", "duplicate")
+            return
+        outcome, reason = how_it_ended(item.event, self.subscription, self.isolated.outcomes)
+        drained.fates.append(Fate(held_id=row.held_id, outcome=outcome, reason=reason))
+        self.outcomes[row.identity] = self.outcomes[item.identity] = (outcome, reason)
 
     def _set_apart(self, item: _Item, fault: Fault, drained: Drained) -> None:
         """Nobody can apply it in this queue: a dead letter alone, as when it comes so at first."""
@@ -388,7 +375,6 @@ class _Recording:
     def _leave_rest(self, head: HeldEvent, drained: Drained) -> None:
         """The rest of a queue is for the next transaction (housekeeping.py). One behind a dead letter stays dead."""
         if head.state == "dead":
-            drained.stopped = "dead"
             return
         # A head that waits, and has waited long enough at `rest_at`.
         self.marks.append(

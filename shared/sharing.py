@@ -8,9 +8,8 @@ has its own when it is behind. What fails is taken again by each lane alone: a f
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import NamedTuple
 
-from shared.lanes import Lane, RawChunk
+from shared.lanes import RawChunk
 
 SMALL = 100
 """Records; a lane with more to take at once is behind, and takes them alone, beside the others."""
@@ -21,26 +20,19 @@ LOCK_PATIENCE, SHORT_PATIENCE = "500ms", "100ms"
 who hurries may have come behind them."""
 
 
-class Load(NamedTuple):
-    """What a lane takes next."""
-
-    lane: Lane
-    raw: RawChunk
-
-
 class SharedTransactions:
-    """Of lanes of one subscription. `take` takes loads in one transaction, or raises and none of them is taken."""
+    """Of lanes of one subscription. `take` takes chunks in one transaction, or raises and none of them is taken."""
 
-    def __init__(self, take: Callable[[Sequence[Load]], Awaitable[None]], *, records_max: int) -> None:
+    def __init__(self, take: Callable[[Sequence[RawChunk]], Awaitable[None]], *, records_max: int) -> None:
         self._take, self._records_max = take, records_max
-        self._waiting: deque[tuple[Load, asyncio.Future[bool]]] = deque()
+        self._waiting: deque[tuple[RawChunk, asyncio.Future[bool]]] = deque()
         self._beginning: asyncio.Task[None] | None = None
         self._under_way: set[asyncio.Task[None]] = set()
 
-    async def join(self, load: Load) -> bool:
-        """Take a load together with what else waits. False where that failed: it is not taken."""
+    async def join(self, raw: RawChunk) -> bool:
+        """Take a chunk together with what else waits. False where that failed: it is not taken."""
         taken: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._waiting.append((load, taken))
+        self._waiting.append((raw, taken))
         if self._beginning is None or self._beginning.done():
             self._beginning = asyncio.create_task(self._begin())
         return await taken
@@ -53,20 +45,20 @@ class SharedTransactions:
             task.add_done_callback(self._under_way.discard)
             await asyncio.wait([task], timeout=PATIENCE_S)
 
-    def _next(self) -> list[tuple[Load, "asyncio.Future[bool]"]]:
-        together: list[tuple[Load, asyncio.Future[bool]]] = []
+    def _next(self) -> list[tuple[RawChunk, "asyncio.Future[bool]"]]:
+        together: list[tuple[RawChunk, asyncio.Future[bool]]] = []
         room = self._records_max
-        while self._waiting and (not together or len(self._waiting[0][0].raw.records) <= room):
-            load, taken = self._waiting.popleft()
+        while self._waiting and (not together or len(self._waiting[0][0].records) <= room):
+            raw, taken = self._waiting.popleft()
             if not taken.done():  # its lane may have let go of its partition
-                together.append((load, taken))
-                room -= len(load.raw.records)
+                together.append((raw, taken))
+                room -= len(raw.records)
         return together
 
-    async def _run(self, together: Sequence[tuple[Load, "asyncio.Future[bool]"]]) -> None:
+    async def _run(self, together: Sequence[tuple[RawChunk, "asyncio.Future[bool]"]]) -> None:
         is_taken = False
         try:
-            await self._take([load for load, _ in together])
+            await self._take([raw for raw, _ in together])
             is_taken = True
         except Exception:
             """Each lane meets it once more by itself, and judges it."""

@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
-from typing import Any
 
 from shared.arrivals import KILLER, TOO_SLOW, UNSTORABLE, Arrival, Fault, read_arrivals, unread, without_headers
 from shared.clock import Clock, monotonic, wall_now
@@ -20,9 +19,9 @@ from shared.lanes import Lane, RawChunk
 from shared.one_in_hand import OneInHand
 from shared.outcomes import Answer
 from shared.parking import Full, NoRoom, Room
-from shared.positions import ATTEMPTS_MAX, record_attempt, take_back_attempt
+from shared.positions import ATTEMPTS_MAX, Counts, record_attempt, take_back_attempt
 from shared.replaying import Reader
-from shared.sharing import LOCK_PATIENCE, SHORT_PATIENCE, SMALL, Load, SharedTransactions
+from shared.sharing import LOCK_PATIENCE, SHORT_PATIENCE, SMALL, SharedTransactions
 from shared.slow_events import Suspicion
 from shared.telemetry import (
     BUGS,
@@ -82,12 +81,12 @@ class ChunkTaker:
         what the chunk was read for. `counted`: note the attempt first; what was begun too often is condemned.
         `partitions`: how many the topic has; 0 where the client does not know at this moment."""
         self._partitions = partitions
-        if counted or len(raw.records) > SMALL or not await self._shared[raw.hurried].join(Load(lane, raw)):
+        if counted or len(raw.records) > SMALL or not await self._shared[raw.hurried].join(raw):
             await self._take_alone(lane, raw, counted=counted)
 
-    async def _take_together(self, loads: Sequence[Load]) -> None:
+    async def _take_together(self, raws: Sequence[RawChunk]) -> None:
         try:
-            await self._try(loads, lock_timeout=LOCK_PATIENCE if loads[0].raw.hurried else SHORT_PATIENCE)
+            await self._try(raws, lock_timeout=LOCK_PATIENCE if raws[0].hurried else SHORT_PATIENCE)
         except Exception as error:
             CHUNK_RETRIES.labels(self.subscription.group).inc()
             log.info("each chunk is tried alone", group=self.subscription.group, error=describe_bug(error))
@@ -101,10 +100,10 @@ class ChunkTaker:
             trying = suspicion.trying() if too_long > 0 and len(raw.records) == 1 else nullcontext()
             try:
                 # One counted record in hand in the whole process: an innocent one beside it must not be condemned.
-                async with trying, self._attempt(lane, raw) if counted else nullcontext(0) as attempts:
+                async with trying, self._attempt(raw) if counted else nullcontext(0) as attempts:
                     guilty = KILLER if attempts > ATTEMPTS_MAX else TOO_SLOW if suspicion.is_guilty else None
                     await self._try(
-                        [Load(lane, raw)],
+                        [raw],
                         isolated=isolated,
                         fault=UNSTORABLE if unstorable else guilty,
                         is_read=attempts <= ATTEMPTS_MAX + 1,  # to read it may be what it kills with
@@ -158,13 +157,13 @@ class ChunkTaker:
         """Take the first records of a chunk; the rest of it."""
         first = raw.records[:count]
         end = first[-1].offset + 1
-        await self._take_alone(lane, RawChunk(raw.base, end, first), too_long=too_long)
+        await self._take_alone(lane, RawChunk(raw.partition, raw.base, end, first), too_long=too_long)
         lane.taken = end
-        return RawChunk(end, raw.end, raw.records[count:])
+        return RawChunk(raw.partition, end, raw.end, raw.records[count:])
 
     async def _try(
         self,
-        loads: Sequence[Load],
+        raws: Sequence[RawChunk],
         *,
         isolated: bool = False,
         fault: Fault | None = None,
@@ -174,7 +173,7 @@ class ChunkTaker:
     ) -> None:
         """Take these chunks in one transaction. `fault`: what the first record of each is condemned for, whatever it
         holds; if it is not read, a killer, which is taken by itself."""
-        chunks = [self._read_chunk(load, fault, is_read=is_read) for load in loads]
+        chunks = [self._read_chunk(raw, fault, is_read=is_read) for raw in raws]
         began = monotonic()
         async with self.database.acquire(timeout=30) as connection:
             async with bounded_transaction(connection):
@@ -192,10 +191,11 @@ class ChunkTaker:
             # Whoever waits for it need not wait until the connection is back, and it is counted.
             self.committed(taken.published, taken.answer)
         self._note(taken)
+        for chunk in chunks:
+            self._count_misplaced(chunk)
         CHUNK_SECONDS.labels(self.subscription.group).observe(monotonic() - began)
 
-    def _read_chunk(self, load: Load, fault: Fault | None, *, is_read: bool) -> Chunk:
-        lane, raw = load
+    def _read_chunk(self, raw: RawChunk, fault: Fault | None, *, is_read: bool) -> Chunk:
         group, topic = self.subscription.group, self.subscription.topic
         if is_read:
             arrivals = self._read(raw, now=self.clock.now(), wall=wall_now())
@@ -206,9 +206,7 @@ class ChunkTaker:
             arrivals[0].fault = fault if self.subscription.stateless else arrivals[0].fault or fault
         if fault is UNSTORABLE:
             arrivals[0] = without_headers(arrivals[0], group=group, topic=topic)
-        chunk = Chunk(lane.partition.partition, raw.base, raw.end, arrivals)
-        self._count_misplaced(chunk)
-        return chunk
+        return Chunk(raw.partition, raw.base, raw.end, arrivals)
 
     def _read(self, raw: RawChunk, *, now: datetime, wall: datetime) -> list[Arrival]:
         group, topic = self.subscription.group, self.subscription.topic
@@ -223,10 +221,10 @@ class ChunkTaker:
             WRONG_PARTITION.labels(self.subscription.topic).inc(sum(raw in astray for raw in told))
 
     @asynccontextmanager
-    async def _attempt(self, lane: Lane, raw: RawChunk) -> AsyncIterator[int]:
+    async def _attempt(self, raw: RawChunk) -> AsyncIterator[int]:
         """Around an attempt that is written down before it is made; how many there were with it. It is taken back where
         it fails or is given up: only one of which nobody heard again tells that its process died of it."""
-        partition, offset, is_begun = lane.partition.partition, raw.base, False
+        partition, offset, is_begun = raw.partition, raw.base, False
         place = (self.subscription.group, self.subscription.topic, partition, offset)
         async with self.one_in_hand.take(hurries=self.subscription.stateless) as in_hand:
             try:
@@ -252,16 +250,15 @@ class ChunkTaker:
 
     def _note(self, taken: Taken) -> None:
         group, counts = self.subscription.group, taken.counts
-        for outcome in ("new", "duplicate", "refused", "dead", "parked", "waiting"):
+        for outcome in Counts.__slots__:
             if value := getattr(counts, outcome):
                 RECORDS.labels(group, outcome).inc(value)
-        said: dict[str, Any] = {"group": group}
         for bug in taken.bugs:
             BUGS.labels(group).inc()
-            log.error("an event became a dead letter; its member is parked", **said, bug=bug)
+            log.error("an event became a dead letter", group=group, bug=bug)
         if counts.dead and self.subscription.stateless:
             SAFETY_FAILURES.labels(group).inc(counts.dead)
-            log.critical("records in which nobody looked for a red flag", **said, count=counts.dead)
+            log.critical("records in which nobody looked for a red flag", group=group, count=counts.dead)
         if self.room is not None:
             self.room.held_bytes += taken.held_bytes
         if taken.published:

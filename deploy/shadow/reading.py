@@ -41,7 +41,7 @@ class Feed:
         taken = [self.records.popleft()]
         while self.records and len(taken) < CHUNK and self.records[0].timestamp <= until_ms:
             taken.append(self.records.popleft())
-        chunk = RawChunk(self.base, taken[-1].offset + 1, taken)
+        chunk = RawChunk(self.partition, self.base, taken[-1].offset + 1, taken)
         self.base = chunk.end
         return chunk
 

@@ -5,11 +5,10 @@ are told the time of the history that they read, which is the latest that any ev
 again, because history is old: what the live service refused for its time is refused here, too, and nothing else.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from uuid import UUID
 
 from aiokafka import TopicPartition
 
@@ -110,17 +109,11 @@ class Shadow:
             service=self.service,
             database=self.database,
             clock=self.clock,
-            settle_waiting=self._settle,
+            settle_waiting=partial(settle_waiting, readers=self.readers, service=self.service),
             committed=lambda *_: None,
             history=self.clock,
             refused=self.refused,
         )
-
-    async def _settle(
-        self, connection: Connection, member_ids: Sequence[UUID], now: datetime, *, with_care: bool = False
-    ) -> int:
-        settle = partial(settle_waiting, readers=self.readers, service=self.service)
-        return await settle(connection, member_ids, now, with_care=with_care)
 
     async def _take(self, taker: ShadowTaker, partition: int, chunk: RawChunk, *, partitions: int) -> None:
         group, topic = taker.subscription.group, taker.subscription.topic

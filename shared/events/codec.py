@@ -20,9 +20,9 @@ from shared.events.upcasters import UPCASTERS, Upcaster, UpcastFailed, upcast
 
 STRUCTURED: Final = "application/cloudevents+json"
 HEADERS: Final[tuple[tuple[str, bytes], ...]] = (("content-type", STRUCTURED.encode()),)
+"""The headers of a record in structured mode, as we write it."""
 REJECTED_HEADERS: Final[tuple[tuple[str, bytes], ...]] = (*HEADERS, ("careloop-rejected", b"true"))
 """Of an event whose app was told that it is rejected: it is there for those alone who look for red flags."""
-"""The headers of a record in structured mode, as we write it."""
 
 Header = tuple[str, bytes | None]
 Reason = Literal["null-value", "oversized", "malformed", "unknown-type", "invalid"]

@@ -41,7 +41,7 @@ async def contest(stage: Stage) -> dict[str, Any]:
     ]
     events = [decoder.decode(record.value, record.headers) for record in records]
     decided: Outcomes = _at_once(follow_sessions(_Answers(), events, now=wall_now()))  # type: ignore[arg-type]
-    lane, raw = Lane(TopicPartition(TOPIC, 0), start=0, cautious=False), RawChunk(0, RECORDS, records)
+    lane, raw = Lane(TopicPartition(TOPIC, 0), start=0, cautious=False), RawChunk(0, 0, RECORDS, records)
     taker = ChunkTaker(
         reader=Reader(Subscription(topic=TOPIC, group="bench.ours", run=follow_sessions), decoder),
         service="bench",

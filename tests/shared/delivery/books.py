@@ -114,7 +114,7 @@ class Books:
             place = (group, records[0].partition)
             partition = TopicPartition(self.subscription(group).topic, records[0].partition)
             lane = Lane(partition, start=self.bases.get(place, 0), cautious=False)
-            raw = RawChunk(lane.end, records[-1].offset + 1, records)
+            raw = RawChunk(partition.partition, lane.end, records[-1].offset + 1, records)
             taking.append(taker.take(lane, raw, counted=False, partitions=PARTITIONS))
             self.bases[place] = raw.end
         await asyncio.gather(*taking)
@@ -162,5 +162,5 @@ class Books:
 async def take_one(taker: ChunkTaker, record: Record, *, counted: bool = False, partitions: int = PARTITIONS) -> None:
     """Take a record as a chunk of its own, at the place where it lies."""
     lane = Lane(TopicPartition(ACTIVITY, record.partition), start=record.offset, cautious=counted)
-    raw = RawChunk(record.offset, record.offset + 1, [cast(Any, record)])
+    raw = RawChunk(record.partition, record.offset, record.offset + 1, [cast(Any, record)])
     await taker.take(lane, raw, counted=counted, partitions=partitions)

@@ -40,7 +40,7 @@ async def test_the_rows_of_a_chunk_are_told_once_it_is_committed(answering: Book
     taker.committed = lambda published, answer: told.append((published, answer))
     records = [answering.write(pain(uuid4(), score)) for score in (1, 2, 7)]
     lane = Lane(TopicPartition(ACTIVITY, 0), start=0, cautious=False)
-    await taker.take(lane, RawChunk(0, len(records), records), counted=False, partitions=PARTITIONS)
+    await taker.take(lane, RawChunk(0, 0, len(records), records), counted=False, partitions=PARTITIONS)
     assert [(published, [tuple(row) for row in answer]) for published, answer in told] == [(2, [(3,)])]
 
 

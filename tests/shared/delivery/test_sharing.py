@@ -13,7 +13,7 @@ from shared import taking as runtime
 from shared.consuming import BehindBase
 from shared.lanes import Lane, RawChunk
 from shared.member_locks import lock_members
-from shared.sharing import Load, SharedTransactions
+from shared.sharing import SharedTransactions
 from shared.taking import ChunkTaker
 from shared.telemetry import CHUNK_RETRIES
 from tests.fixtures.databases import connected
@@ -34,28 +34,27 @@ class Taking:
         self.let_go = asyncio.Event()
         self.fails = False
 
-    async def __call__(self, loads: Sequence[Load]) -> None:
-        self.together.append([load.lane.partition.partition for load in loads])
+    async def __call__(self, chunks: Sequence[RawChunk]) -> None:
+        self.together.append([chunk.partition for chunk in chunks])
         await self.let_go.wait()
         if self.fails:
             raise BehindBase
 
 
-def load(partition: int, many: int = 1) -> Load:
-    lane = Lane(TopicPartition("t", partition), start=0, cautious=False)
-    return Load(lane, RawChunk(0, many, cast(Any, [None] * many)))
+def chunk(partition: int, many: int = 1) -> RawChunk:
+    return RawChunk(partition, 0, many, cast(Any, [None] * many))
 
 
-def join(shared: SharedTransactions, *loads: Load) -> list["asyncio.Task[bool]"]:
-    return [asyncio.create_task(shared.join(one)) for one in loads]
+def join(shared: SharedTransactions, *chunks: RawChunk) -> list["asyncio.Task[bool]"]:
+    return [asyncio.create_task(shared.join(one)) for one in chunks]
 
 
 async def test_who_comes_at_once_goes_together_and_who_comes_meanwhile_with_the_next() -> None:
     taking = Taking()
     shared = SharedTransactions(taking, records_max=500)
-    first = join(shared, load(0), load(1), load(2))
+    first = join(shared, chunk(0), chunk(1), chunk(2))
     await eventually(lambda: len(taking.together) == 1)
-    later = join(shared, load(3), load(4))
+    later = join(shared, chunk(3), chunk(4))
     taking.let_go.set()
     assert await asyncio.gather(*first, *later) == [True] * 5
     assert taking.together == [[0, 1, 2], [3, 4]]
@@ -65,7 +64,7 @@ async def test_no_more_records_than_a_chunk_may_have() -> None:
     taking = Taking()
     taking.let_go.set()
     shared = SharedTransactions(taking, records_max=100)
-    assert all(await asyncio.gather(*join(shared, load(0, 60), load(1, 40), load(2, 30))))
+    assert all(await asyncio.gather(*join(shared, chunk(0, 60), chunk(1, 40), chunk(2, 30))))
     assert taking.together == [[0, 1], [2]]
 
 
@@ -73,9 +72,9 @@ async def test_a_slow_one_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(sharing, "PATIENCE_S", 0.01)
     taking = Taking()
     shared = SharedTransactions(taking, records_max=500)
-    slow = join(shared, load(0))
+    slow = join(shared, chunk(0))
     await eventually(lambda: len(taking.together) == 1)
-    other = join(shared, load(1))
+    other = join(shared, chunk(1))
     await eventually(lambda: taking.together == [[0], [1]])
     taking.let_go.set()
     assert await asyncio.gather(*slow, *other) == [True, True]
@@ -85,9 +84,9 @@ async def test_who_let_go_is_left_out_and_a_failure_is_told_to_each() -> None:
     taking = Taking()
     taking.fails = True
     shared = SharedTransactions(taking, records_max=500)
-    first = join(shared, load(0))
+    first = join(shared, chunk(0))
     await eventually(lambda: len(taking.together) == 1)
-    gone, *waiting = join(shared, load(1), load(2), load(3))
+    gone, *waiting = join(shared, chunk(1), chunk(2), chunk(3))
     await asyncio.sleep(0)
     gone.cancel()
     taking.let_go.set()
@@ -100,7 +99,7 @@ def take_at_once(books: Books, taker: ChunkTaker, *records: Record, hurried: boo
     tasks = []
     for record in records:
         lane = Lane(TopicPartition(ACTIVITY, record.partition), start=record.offset, cautious=False)
-        raw = RawChunk(record.offset, record.offset + 1, [cast(Any, record)], hurried)
+        raw = RawChunk(record.partition, record.offset, record.offset + 1, [cast(Any, record)], hurried)
         tasks.append(asyncio.create_task(taker.take(lane, raw, counted=False, partitions=PARTITIONS)))
     return tasks
 

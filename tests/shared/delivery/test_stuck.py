@@ -33,7 +33,7 @@ async def test_how_long_a_chunk_has_failed_counts_from_its_first_failure(
         await attempt(*what, **more)
 
     monkeypatch.setattr(taker, "_try", fail_thrice)
-    await taker.take(lane, RawChunk(0, 1, [cast(Any, record)]), counted=True, partitions=PARTITIONS)
+    await taker.take(lane, RawChunk(0, 0, 1, [cast(Any, record)]), counted=True, partitions=PARTITIONS)
     assert since[0] is None
     assert since[1] is not None
     assert since[1:] == [since[1]] * 3

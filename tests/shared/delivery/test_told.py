@@ -52,7 +52,7 @@ async def test_every_record_in_a_wrong_partition_counts(books: Books) -> None:
     scores = [(astray, 1), (astray, 2), (member_of(0), 3)]
     records = [cast(Any, books.write(pain(member, score), partition=0)) for member, score in scores]
     lane = Lane(TopicPartition(ACTIVITY, 0), start=0, cautious=False)
-    await books.taker().take(lane, RawChunk(0, len(records), records), counted=False, partitions=PARTITIONS)
+    await books.taker().take(lane, RawChunk(0, 0, len(records), records), counted=False, partitions=PARTITIONS)
     assert counted() - before == 2
     assert await books.effects(astray) == [1, 2]
 
