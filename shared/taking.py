@@ -253,9 +253,9 @@ class ChunkTaker:
         for outcome in Counts.__slots__:
             if value := getattr(counts, outcome):
                 RECORDS.labels(group, outcome).inc(value)
-        for bug in taken.bugs:
-            BUGS.labels(group).inc()
-            log.error("an event became a dead letter", group=group, bug=bug)
+        for bug, count in Counter(taken.bugs).items():
+            BUGS.labels(group).inc(count)
+            log.error("events became dead letters", group=group, bug=bug, count=count)
         if counts.dead and self.subscription.stateless:
             SAFETY_FAILURES.labels(group).inc(counts.dead)
             log.critical("records in which nobody looked for a red flag", group=group, count=counts.dead)

@@ -57,6 +57,24 @@ async def test_every_record_in_a_wrong_partition_counts(books: Books) -> None:
     assert await books.effects(astray) == [1, 2]
 
 
+async def test_one_bug_in_many_events_is_one_line_and_counts_for_each(
+    books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A release with a bug in it makes a dead letter of thousands: the log is to say so, not to be full of it."""
+
+    def counted() -> float:
+        return float(BUGS.labels(GROUP)._value.get())
+
+    lines, before = list[tuple[str, dict[str, Any]]](), counted()
+    monkeypatch.setattr("shared.taking.log.error", lambda said, **fields: lines.append((said, fields)))
+    records = [cast(Any, books.write(pain(uuid4(), score))) for score in (9, 9, 1, 9)]
+    lane = Lane(TopicPartition(ACTIVITY, 0), start=0, cautious=False)
+    await books.taker().take(lane, RawChunk(0, 0, len(records), records), counted=False, partitions=PARTITIONS)
+    assert counted() - before == 3
+    assert [(said, fields["count"]) for said, fields in lines] == [("events became dead letters", 3)]
+    assert lines[0][1]["bug"].startswith("ProbeBug at ")
+
+
 def member_of(partition: int) -> UUID:
     """Somebody whose events go there."""
     return next(member for member in iter(uuid4, None) if partition_of(member, PARTITIONS) == partition)
