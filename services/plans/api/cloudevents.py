@@ -64,11 +64,12 @@ async def _read(request: Request, *, limit: int, held: ExitStack) -> bytes:
     try:
         async with asyncio.timeout(READ_S):
             async for chunk in request.stream():
-                if len(body) <= BODY_SIZE_MAX < len(body) + len(chunk):
+                size = len(body) + len(chunk)
+                if size > limit:
+                    raise Problem(413, "too-large", f"The body is larger than {limit} bytes.")
+                if len(body) <= BODY_SIZE_MAX < size:
                     await _enter_large(held)
                 body += chunk
-                if len(body) > limit:
-                    raise Problem(413, "too-large", f"The body is larger than {limit} bytes.")
     except TimeoutError:
         raise Problem(408, "too-slow", f"The body did not come within {READ_S:.0f} seconds.") from None
     return bytes(body)
