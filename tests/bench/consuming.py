@@ -5,7 +5,7 @@ import statistics
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncpg
 import psutil
@@ -27,6 +27,7 @@ BUSY = 0.75
 KINDS: dict[str, Kind] = {"consume": "light", "consume_rules": "rules"}
 MARKS = {"consume": "1.4 loop\n50 message", "consume_rules": "1.1 loop\n25 message"}
 READ = "select coalesce(sum(records_read), 0)::int from delivery.positions"
+Who = TypeVar("Who")
 console = Console(stderr=True)
 
 
@@ -122,12 +123,12 @@ async def contest(stage: Stage, job: str) -> dict[str, Any]:
     log = await stage.log(KINDS[job])
     results: dict[str, list[Measured]] = {OURS: [], LOOP: [], MESSAGE: []}
     streams: list[tuple[float, float]] = []
-    for number in range(stage.rounds):
-        for module, measured in results.items():
-            console.print(f"{job}: round {number + 1} of {stage.rounds}, {module.rsplit('.', 1)[1]}", style="dim")
+    for number in range(stage.more_rounds):
+        for module, measured in _in_turn(results, number):
+            console.print(f"{job}: round {number + 1} of {stage.more_rounds}, {module.rsplit('.', 1)[1]}", style="dim")
             measured.append(await measure(stage, log, module, job, records=int(log.records * SHARE[module])))
         if IS_WANTED and job == "consume":
-            console.print(f"{job}: round {number + 1} of {stage.rounds}, Kafka Streams", style="dim")
+            console.print(f"{job}: round {number + 1} of {stage.more_rounds}, Kafka Streams", style="dim")
             streams.append(await measure_streams(stage, log))
     profile = Path(f"build/bench-{job}.txt")
     await measure(stage, log, OURS, job, records=log.records, profile=profile)
@@ -170,6 +171,11 @@ async def contest(stage: Stage, job: str) -> dict[str, Any]:
     return row
 
 
+def _in_turn(results: dict[Who, list[Measured]], number: int) -> list[tuple[Who, list[Measured]]]:
+    """Each second round the other way round: whoever comes behind another finds the machine as that one left it."""
+    return list(results.items()) if number % 2 == 0 else list(reversed(results.items()))
+
+
 def limit_of(worker: float, machine: float) -> str:
     """`worker`: processors that it used; `machine`: the part of all processors that was in use, by whomever."""
     if worker >= BUSY:
@@ -180,13 +186,12 @@ def limit_of(worker: float, machine: float) -> str:
 
 
 async def skew(stage: Stage) -> dict[str, Any]:
-    """The light job over a topic with a hot member and repeats in one batch, beside the even one. Twice the rounds: the
-    hot member's partition is alone at the end, and one pause of the database then decides a round."""
+    """The light job over a topic with a hot member and repeats in one batch, beside the even one: the hot
+    member's partition is alone at the end, and one pause of the database then decides a round."""
     results: dict[Kind, list[Measured]] = {"skewed": [], "light": []}
-    rounds = 2 * stage.rounds + 1
-    for number in range(rounds):
-        for kind, measured in results.items():
-            console.print(f"consume_skewed: round {number + 1} of {rounds}, {kind}", style="dim")
+    for number in range(stage.more_rounds):
+        for kind, measured in _in_turn(results, number):
+            console.print(f"consume_skewed: round {number + 1} of {stage.more_rounds}, {kind}", style="dim")
             log = await stage.log(kind)
             measured.append(await measure(stage, log, OURS, "consume", records=log.records))
     profile, log = Path("build/bench-consume_skewed.txt"), await stage.log("skewed")

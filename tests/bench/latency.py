@@ -80,13 +80,13 @@ async def contest(stage: Stage) -> dict[str, Any]:
     async with AsyncExitStack() as stack:
         folders = [None, *([Path(BESIDE)] if BESIDE else [])]
         clinics = [await stack.enter_async_context(open_clinic(stage, folder)) for folder in folders]
-        contestants = [await _Contestant.enter(clinic, stage.rounds) for clinic in clinics]
+        contestants = [await _Contestant.enter(clinic, stage.more_rounds) for clinic in clinics]
         for one in contestants:
             with describe_profile(one.clinic.pids["messaging"], profile) if one is contestants[0] else nullcontext():
                 await _publish(one.clinic, one.warming, one.quiet, seconds=WARM_S, first=0)
             await one.clinic.settled()
         await stage.rest()
-        for number in range(stage.rounds):
+        for number in range(stage.more_rounds):
             first = RATE * (WARM_S + number * SECONDS)
             for one in contestants if number % 2 == 0 else reversed(contestants):
                 await one.clinic.settled()
@@ -99,7 +99,7 @@ async def contest(stage: Stage) -> dict[str, Any]:
 
 def _row(ours: _Contestant, stage: Stage) -> dict[str, Any]:
     (p50, p99), cpu = ours.median(), ours.spent()
-    seconds, sessions = sum(one.seconds for one in ours.rounds), stage.rounds * RATE * SECONDS
+    seconds, sessions = sum(one.seconds for one in ours.rounds), stage.more_rounds * RATE * SECONDS
     each = [f"{one.p50_ms:.1f} / {one.p99_ms:.1f}" for one in ours.rounds]
     return {
         "name": "latency",

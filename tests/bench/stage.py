@@ -43,6 +43,12 @@ class Stage:
     _logs: dict[Kind, Log] = field(default_factory=dict)
     _databases: set[str] = field(default_factory=set)
 
+    @property
+    def more_rounds(self) -> int:
+        """Of rows near their marks: a machine that is shared is slower by half for seconds at a time, and of three
+        rounds one such stretch decides the median."""
+        return 2 * self.rounds + 1
+
     async def log(self, kind: Kind) -> Log:
         """The topic with sessions of this kind, filled when it is first asked for."""
         if kind not in self._logs:
