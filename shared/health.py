@@ -23,6 +23,8 @@ from shared.timers import count_due, count_given_up
 
 ANSWERS_S = 2.0
 """The database answers within this."""
+LOG_ENDS_S = 10.0
+"""And the broker within this, or the lag is not told."""
 COUNT_OUTBOX = "select count(*) from (select from delivery.outbox limit 10001) as counted"
 COUNT_ALARMS = """
 select count(*) filter (where state = 'dead') as dead, count(*) filter (where state = 'parked') as parked,
@@ -45,7 +47,12 @@ def health_routes(service: Host) -> APIRouter:
 
     @router.get("/health/progress")
     async def progress() -> Response:
-        return JSONResponse(await _progress(service))
+        try:
+            return JSONResponse(await _progress(service))
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            return JSONResponse({"settled": False, "why": f"database: {type(error).__name__}"})
 
     @router.get("/metrics")
     async def metrics() -> Response:
@@ -94,7 +101,8 @@ def _reasons_of(intake: Intake) -> list[str]:
 
 
 async def _progress(service: Host) -> dict[str, Any]:
-    """What is under way: lag, outbox, due timers, queued and pending work; `settled` when there is none.
+    """What is under way: lag, outbox, due timers, queued and pending work; `settled` when there is none. `why` where it
+    cannot be told; without Kafka only the lag is missing. Raises what the database raises.
 
     Work moves from log to timers to outbox and back to the log. One snapshot sees it in one place, and the ends of the
     log are read after it: what left the outbox before the snapshot is behind them, so nothing under way goes unseen.
@@ -113,15 +121,18 @@ async def _progress(service: Host) -> dict[str, Any]:
         held = await connection.fetchrow(COUNT_ALARMS)
         pending = {work.name: await work.count(connection, now) for work in service.pending}
         positions = await load_all_positions(connection)
+    lag, why = None, {}
     try:
-        lag = sum(one.records for one in (await service.find_unread(positions)).values())
-    except KafkaError as error:
-        return {"settled": False, "why": f"kafka: {type(error).__name__}"}
+        async with asyncio.timeout(LOG_ENDS_S):
+            lag = sum(one.records for one in (await service.find_unread(positions)).values())
+    except (KafkaError, TimeoutError) as error:
+        why = {"why": f"kafka: {type(error).__name__}"}
     assert held is not None
     starting = sum(intake.opening() for intake in service.intakes)
-    settled = not (outbox or due or lag or starting or any(pending.values()))
+    settled = not (why or outbox or due or lag or starting or any(pending.values()))
     return {
         "settled": settled,
+        **why,
         "now": now.isoformat(),
         "lag": lag,
         "outbox": outbox,

@@ -17,6 +17,8 @@ from deploy.local.stack import Stack, load_stack
 from deploy.local.valkey import valkey_answers
 
 ANSWER_LIMIT_S = 3.0
+COUNT_LIMIT_S = 15.0
+"""What a service holds is counted in its database, and looked for in a log that may not answer."""
 OUTBOX_STANDS_S = 60.0
 """An event that waits for Kafka longer than this is an alarm, as in deploy/monitoring/alerts.yaml."""
 
@@ -96,9 +98,11 @@ async def ask_held(client: httpx.AsyncClient, name: str, base: str) -> Part:
     nobody empties; what waits by itself is not."""
     name = f"{name} events"
     try:
-        held: dict[str, Any] = (await client.get(f"{base}/health/progress")).json()
+        held: dict[str, Any] = (await client.get(f"{base}/health/progress", timeout=COUNT_LIMIT_S)).json()
         numbers = [held[state] for state in ("dead", "parked", "waiting", "given_up_timers", "outbox_oldest_s")]
-    except (httpx.HTTPError, ValueError, KeyError) as error:
+    except KeyError as missing:
+        return Part(name=name, ok=False, detail=f"cannot be told ({held.get('why', f'no {missing}')})")
+    except (httpx.HTTPError, ValueError) as error:
         return Part(name=name, ok=False, detail=f"cannot be told ({type(error).__name__})")
     dead, parked, waiting, given_up, outbox_s = numbers
     detail = f"{dead} dead letters, {parked} parked behind them, {waiting} waiting for what they need"

@@ -7,6 +7,7 @@ orphans, and signals none but them.
 
 import asyncio
 import concurrent.futures
+import contextlib
 import json
 import os
 import signal
@@ -78,8 +79,10 @@ class ProcessFile:
         self._save()
 
     def forget(self, name: str) -> None:
+        """Of what has ended. Where that cannot be written down its mark tells, and others are still to be stopped."""
         if self.entries.pop(name, None) is not None:
-            self._save()
+            with contextlib.suppress(OSError):
+                self._save()
 
     def _save(self) -> None:
         body = {name: {"pid": entry.pid, "mark": entry.mark} for name, entry in self.entries.items()}
@@ -216,7 +219,12 @@ def start_child(
             raise LocalProblem(_not_started(name, command, error)) from error
     mark = start_mark(process.pid)
     if mark is not None:  # None: it has already ended, which the caller sees by `running`
-        record_in.record(name, Recorded(pid=process.pid, mark=mark))
+        try:
+            record_in.record(name, Recorded(pid=process.pid, mark=mark))
+        except OSError:  # nobody would find it, nor start it a second time beside itself
+            kill_session(process.pid)
+            process.wait()
+            raise
     return Child(name=name, process=process, log=log, record_in=record_in, stop_signal=stop_signal, grace_s=grace_s)
 
 

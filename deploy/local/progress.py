@@ -18,8 +18,9 @@ class Progress:
         self._status: Status | None = None
 
     def say(self, line: str) -> None:
-        """One line that stays."""
-        self._console.print(escape(line), highlight=False, soft_wrap=True)
+        """One line that stays. Where it cannot be written, as on a disk that is full, what it tells of goes on."""
+        with contextlib.suppress(OSError):
+            self._console.print(escape(line), highlight=False, soft_wrap=True)
 
     @contextlib.contextmanager
     def step(self, text: str) -> Iterator[None]:

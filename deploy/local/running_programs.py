@@ -114,13 +114,15 @@ class Reviver:
             self.failures[name] = 0
         delay = backoff_s(self.failures.get(name, 0))
         self.failures[name] = self.failures.get(name, 0) + 1
-        self.report(f"{name} {ended}; starting it again in {delay:g} s (see {child.log})")
         try:
+            self.report(f"{name} {ended}; starting it again in {delay:g} s (see {child.log})")
             await asyncio.sleep(delay)
             self.started_at[name] = time.monotonic()
             await revive(name)
             self.report(f"{name} is back")
         except LocalProblem as problem:
             self.report(f"{name} could not be started again: {problem}")
+        except Exception as error:  # whatever it is, as a disk that is full, it may have passed at the next attempt
+            self.report(f"{name} could not be started again: {type(error).__name__}: {error}")
         finally:
             del self.reviving[name]

@@ -29,7 +29,9 @@ async def test_what_goes_on_by_itself_is_no_alarm(quiet: dict[str, Any]) -> None
         ({**WELL, "dead": 1, "parked": 2}, "1 dead letters, 2 parked"),
         ({**WELL, "given_up_timers": 2}, "2 timers failed too often"),
         ({**WELL, "outbox_oldest_s": 61.2}, "an event has waited 61 s to be handed over to Kafka"),
-        ({"settled": False, "why": "starting"}, "cannot be told"),
+        ({"settled": False, "why": "starting"}, "cannot be told (starting)"),
+        ({"settled": False, "why": "database: ConnectionRefusedError"}, "cannot be told (database: Connection"),
+        ({**WELL, "settled": False, "why": "kafka: KafkaConnectionError", "dead": 1}, "1 dead letters"),
     ],
 )
 async def test_what_waits_for_an_operator_is_one(answer: dict[str, Any], said: str) -> None:
