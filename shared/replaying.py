@@ -6,7 +6,7 @@ queue only after it holds the same lock, nothing can be added behind a queue tha
 members are drained together: as many statements as for one.
 """
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
@@ -19,6 +19,7 @@ from shared.events.envelope import CloudEvent
 from shared.held_events import (
     LONG_QUEUE,
     WAITED_TOO_LONG,
+    Awaited,
     HeldEvent,
     Mark,
     exchange_identities,
@@ -115,17 +116,15 @@ async def settle_waiting(
     transaction: it is left to who takes the rest of long queues, as what kills may be in there. The caller holds the
     locks."""
     if with_care:
-        await _leave_waiting(connection, member_ids, now, groups=readers)
+        await _leave_waiting(connection, await _load_ours(connection, member_ids, readers), now)
         return 0
     published, left = 0, {besides}
     for _ in range(ROUNDS_MAX):
         taken = 0
         waiting: dict[str, list[UUID]] = {}
-        for queue, *_ in await load_awaited(connection, member_ids):
-            member_id, group, topic = queue
-            # A queue of a topic that the group read in another release is left to an operator.
-            if group in readers and topic == readers[group].subscription.topic and queue not in left:
-                waiting.setdefault(group, []).append(member_id)
+        for queue, *_ in await _load_ours(connection, member_ids, readers):
+            if queue not in left:
+                waiting.setdefault(queue[1], []).append(queue[0])
         for group, members in waiting.items():
             page = max(SHARE_MIN, QUEUE_PAGE // len(members))
             queues, more = await _drain(connection, readers[group], members, service=service, now=now, page=page)
@@ -138,15 +137,30 @@ async def settle_waiting(
     return published
 
 
-async def _leave_waiting(
-    connection: Connection, member_ids: Sequence[UUID], now: datetime, *, groups: Container[str]
-) -> None:
-    """As the rest of a long queue, to be taken at once. One that then waits on has its whole time to wait again."""
-    heads = [one for one in await load_awaited(connection, member_ids) if one.state == "waiting"]
-    ours = [one for one in heads if one.queue[1] in groups]
-    marks = [Mark(held_id=one.held_id, state="waiting", reason=LONG_QUEUE, expires_at=now, tried=False) for one in ours]
+async def _load_ours(
+    connection: Connection, member_ids: Sequence[UUID], readers: Mapping[str, Reader]
+) -> list[Awaited]:
+    """The heads that wait, but for those under a topic that their group read in another release: an operator's."""
+    topics = {group: reader.subscription.topic for group, reader in readers.items()}
+    return [one for one in await load_awaited(connection, member_ids) if topics.get(one.queue[1]) == one.queue[2]]
+
+
+async def _leave_waiting(connection: Connection, heads: Sequence[Awaited], now: datetime) -> None:
+    """As the rest of a long queue, to be taken at once. One that then waits on has its whole time to wait again, or is
+    the dead letter that it was."""
+    marks = [
+        Mark(
+            held_id=one.held_id,
+            state="waiting",
+            reason=LONG_QUEUE,
+            detail=WAITED_TOO_LONG if one.state == "dead" else None,
+            expires_at=now,
+            tried=False,
+        )
+        for one in heads
+    ]
     await mark_held(connection, marks)
-    await record_outcomes(connection, {one.identity: ("waiting", LONG_QUEUE) for one in ours})
+    await record_outcomes(connection, {one.identity: ("waiting", LONG_QUEUE) for one in heads})
 
 
 async def drain_queue(
@@ -323,10 +337,11 @@ class _Recording:
         needs = self.isolated.outcomes.waiting.get(ref)
         if needs is None:
             return False
-        if row.reason == WAITED_TOO_LONG:
+        if row.reason == WAITED_TOO_LONG and not self.replay_head:  # as before: an operator knows of it already
             drained.fates.append(Fate(held_id=row.held_id, outcome="dead", reason=WAITED_TOO_LONG, detail=needs))
-            if self.replay_head:  # else it is as before: an operator knows of it already
-                self.marks.append(Mark(held_id=row.held_id, state="dead", reason=row.reason, detail=row.detail))
+            return True
+        if WAITED_TOO_LONG in (row.reason, row.detail):
+            self._condemn(row, WAITED_TOO_LONG, needs, drained)
             return True
         drained.fates.append(Fate(held_id=row.held_id, outcome="waiting", reason=needs))
         waits_already = row.expires_at is not None and row.reason != LONG_QUEUE
