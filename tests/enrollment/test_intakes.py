@@ -184,17 +184,17 @@ async def test_a_red_flag_of_somebody_in_care_is_told_although_their_intake_is_r
     member = (await clinic.enrol())["member_id"]
     before = await clinic.rows("select * from memberships"), await clinic.rows("select * from delivery.timers")
     told = len(await clinic.published(member))
-    for findings in (["chest-pain-breathless"], ["chest-pain-breathless"], ["calf-swelling"], []):
+    for findings in (["chest-pain-breathless"], ["chest-pain-breathless"], ["calf-swelling"], ["locked-knee"], []):
         again = clinic.intake(findings=findings)
         answer = await clinic.call("POST", "/v1/intakes", clinic.tokens.app, json=again)
         assert (answer.status_code, answer.json()["type"]) == (409, "urn:careloop:problem:already-enrolled")
     events = (await clinic.published(member))[told:]
     assert {event["type"] for event in events} == {"org.careloop.member.screened.v1"}
     assert [event["data"]["findings"] for event in events] == [
-        ["chest-pain-breathless"], ["chest-pain-breathless"], ["calf-swelling"],
+        ["chest-pain-breathless"], ["chest-pain-breathless"], ["calf-swelling"], ["locked-knee"],
     ]  # fmt: skip
     assert events[0]["data"]["disposition"] == "emergency"
-    assert len({event["id"] for event in events}) == 2, "sent again it is the same event"
+    assert len({event["id"] for event in events}) == 3, "sent again it is the same event"
     assert (
         await clinic.rows("select * from memberships"),
         await clinic.rows("select * from delivery.timers"),
@@ -209,11 +209,12 @@ async def test_the_same_key_gets_the_same_answer_and_another_body_a_conflict(ope
     assert (first.status_code, again.status_code) == (201, 201)
     assert again.json() == first.json()
     assert again.headers["idempotency-replayed"] == "true"
-    other = await clinic.call(
-        "POST", "/v1/intakes", clinic.tokens.app, json=clinic.intake(days_per_week=4), headers=headers
-    )
-    assert (other.status_code, other.json()["type"]) == (409, "urn:careloop:problem:idempotency-key-reused")
-    assert await clinic.published_types() == ENROLMENT
+    changes: list[dict[str, Any]] = [{"days_per_week": 4}, {"findings": ["locked-knee"]}, {"consents": []}]
+    for change in changes:
+        another = clinic.intake(**change)
+        other = await clinic.call("POST", "/v1/intakes", clinic.tokens.app, json=another, headers=headers)
+        assert (other.status_code, other.json()["type"]) == (409, "urn:careloop:problem:idempotency-key-reused")
+    assert await clinic.published_types() == [*ENROLMENT, "member.screened"], "of the locked knee"
     # The key is the caller's own.
     someone = await clinic.call("POST", "/v1/intakes", clinic.tokens.person("app-2", "app"), json=body, headers=headers)
     assert someone.json()["type"] == "urn:careloop:problem:already-enrolled"

@@ -60,6 +60,61 @@ async def test_a_pause_ends_by_itself_and_can_be_ended_before(enrolled: tuple[Cl
     assert (naive.status_code, naive.json()["errors"][0]["field"]) == (422, "body.until")
 
 
+async def test_a_pause_that_is_moved_to_no_end_is_not_ended_by_the_timer_of_before(
+    enrolled: tuple[Clinic, UUID],
+) -> None:
+    clinic, member = enrolled
+    token, path = clinic.tokens.member(member), f"/v1/members/{member}/pause"
+    await clinic.call("POST", path, token, json={"reason": "holiday", "until": "2026-03-09T15:00:00+00:00"})
+    moved = await clinic.call("POST", path, token, json={"reason": "surgery"})
+    assert (moved.json()["status"], moved.json().get("paused_until")) == ("paused", None)
+    clinic.clock.step(days=20)
+    await clinic.timers_done()
+    assert await status(clinic, member) == "paused"
+    assert await later(clinic, member) == ["member.paused", "member.paused"]
+
+
+@pytest.mark.parametrize("wrong", ["idempotency-key-reused", "member-is-another"])
+async def test_a_red_flag_in_an_intake_with_a_wrong_key_or_id_is_told_all_the_same(
+    enrolled: tuple[Clinic, UUID], wrong: str
+) -> None:
+    """To the person in the answer, and to who cares for them, once however often it is sent."""
+    clinic, member = enrolled
+    headers = {"Idempotency-Key": "k"} if wrong == "idempotency-key-reused" else {}
+    change = {} if headers else {"member_id": str(uuid4())}
+    if headers:
+        await clinic.import_roster(roster("E-1", "E-2"))
+        await clinic.call("POST", "/v1/intakes", clinic.tokens.app, json=clinic.intake("E-2"), headers=headers)
+    body = clinic.intake(findings=["chest-pain-breathless"], **change)
+    for _ in range(2):
+        answer = await clinic.call("POST", "/v1/intakes", clinic.tokens.app, json=body, headers=headers)
+        assert (answer.status_code, answer.json()["type"]) == (409, f"urn:careloop:problem:{wrong}")
+        assert "911" in answer.json()["screening"]["instruction"]
+    events = [event for event in await clinic.published(member) if event["type"] == "org.careloop.member.screened.v1"]
+    assert {(event["id"], event["data"]["disposition"]) for event in events[1:]} == {(events[-1]["id"], "emergency")}
+
+
+async def test_a_member_raises_no_red_flag_for_another_person(enrolled: tuple[Clinic, UUID]) -> None:
+    clinic, member = enrolled
+    body = clinic.intake(findings=["chest-pain-breathless"])
+    answer = await clinic.call("POST", "/v1/intakes", clinic.tokens.member(uuid4()), json=body)
+    assert (answer.status_code, answer.json()["type"]) == (409, "urn:careloop:problem:member-is-another")
+    assert "911" in answer.json()["screening"]["instruction"]
+    assert await later(clinic, member) == []
+
+
+async def test_what_another_person_answers_is_not_told_of_the_member_whose_id_they_name(
+    enrolled: tuple[Clinic, UUID],
+) -> None:
+    """E-2 is not E-1: a red flag of theirs must not call a clinician to her."""
+    clinic, member = enrolled
+    body = clinic.intake("E-2", member_id=str(member), findings=["chest-pain-breathless"])
+    answer = await clinic.call("POST", "/v1/intakes", clinic.tokens.app, json=body)
+    assert (answer.status_code, answer.json()["type"]) == (409, "urn:careloop:problem:member-is-another")
+    assert "911" in answer.json()["screening"]["instruction"]
+    assert await later(clinic, member) == []
+
+
 async def test_leaving_frees_the_panel_and_a_new_intake_brings_the_same_member_back(
     enrolled: tuple[Clinic, UUID],
 ) -> None:

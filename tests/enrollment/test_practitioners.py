@@ -123,6 +123,24 @@ async def test_a_hand_over_moves_a_whole_panel_and_nobody_else(clinic: Clinic) -
     assert [tuple(row) for row in noted] == [("careloop-cli", "hand-over-panel", "parental leave")]
 
 
+async def test_a_hand_over_finds_somebody_for_who_rests_and_in_the_language_they_speak_now(clinic: Clinic) -> None:
+    await clinic.import_roster(roster("E-1"))
+    leaving = await clinic.add_practitioner("pt", languages=["en", "es"])
+    await clinic.add_practitioner("coach", languages=["en", "es"])
+    member = UUID((await clinic.enrol())["member_id"])
+    await clinic.call("POST", f"/v1/members/{member}/pause", json={"reason": "holiday"})
+    contact = {"given_name": "Simone", "family_name": "S", "email": "simone@example.org", "language": "es"}
+    answer = await clinic.call(
+        "PUT", f"/v1/members/{member}/contact", json={**contact, "time_zone": "America/New_York"}
+    )
+    assert answer.status_code == 200, answer.text
+    await clinic.add_practitioner("pt", languages=["en"])
+    spanish = await clinic.add_practitioner("pt", languages=["es"])
+    await clinic.call("POST", f"/v1/practitioners/{leaving}/hand-over", json={"reason": "parental leave"})
+    await clinic.timers_done()
+    assert [tuple(row) for row in await clinic.rows("select status, pt_id from memberships")] == [("paused", spanish)]
+
+
 async def test_who_manages_practitioners_and_what_is_refused(clinic: Clinic) -> None:
     known = await clinic.add_practitioner("pt")
     good = {

@@ -26,6 +26,7 @@ from shared.database import Connection
 from shared.events.members import ContactChangedData, PainIntake, Surgery
 from shared.events.vocabulary import Cause, Channel, Finding, Intent, Language, LocalTime, Sign
 from shared.http import Problem, field_errors
+from shared.outcomes import Refusal
 from shared.red_flags import Screening, screen
 from shared.service import Service, this_service
 
@@ -64,17 +65,18 @@ IdempotencyKey = Annotated[
     ),
 ]
 ENROLLING_FIELDS = (
-    "sponsor_id",
-    "person",
-    "state",
-    "time_zone",
-    "cause",
-    "pain",
-    "days_per_week",
-    "preferred_time",
-    "contact",
-)
+    "sponsor_id", "person", "state", "time_zone", "cause", "pain", "days_per_week", "preferred_time", "contact",
+)  # fmt: skip
 """What must be answered before somebody can be enrolled."""
+
+
+KEY_REUSED = Refusal("idempotency-key-reused", "This Idempotency-Key was used with another body.")
+ANOTHER_MEMBER = Refusal("member-is-another", "This person has another member id.")
+WRONG = {
+    KEY_REUSED.reason: ("header.idempotency-key", "used before with another body"),
+    ANOTHER_MEMBER.reason: ("body.member_id", "not the id of this person"),
+}
+"""The field that is at fault, by the reason of a refusal, and what is wrong with it."""
 
 
 class PainBody(Body):
@@ -150,7 +152,12 @@ async def post_intake(
             answer = await asker.ask()
         if answer is not None:
             return answer
-    raise Problem(409, "intake-under-way", "Another intake of this person is under way; try again.")
+    raise Problem(
+        409,
+        "intake-under-way",
+        "Another intake of this person is under way; try again.",
+        screening=_screening(screen(findings=body.findings), body.language),
+    )
 
 
 class _Asker:
@@ -172,7 +179,8 @@ class _Asker:
         self._digest = hashlib.sha256(canonical).digest()
 
     async def repeated(self) -> Response | None:
-        """The answer that this key got before. Raises Problem 409 when it was another question."""
+        """The answer that this key got before. Raises Problem 409 when it was another question, whose red flags are
+        told like those of any intake that is refused."""
         if self._key is None:
             return None
         async with self._service.database.acquire(timeout=10) as connection:
@@ -180,25 +188,21 @@ class _Asker:
         if answer is None:
             return None
         if answer.digest != self._digest:
-            raise Problem(
-                409,
-                "idempotency-key-reused",
-                "This Idempotency-Key was used with another body.",
-                errors=[{"field": "header.idempotency-key", "message": "used before with another body"}],
-            )
+            return await self.ask(refused=KEY_REUSED)
         return _json(answer.status, answer.body, {"Idempotency-Replayed": "true"})
 
     async def _answered(self, connection: Connection) -> Answer | None:
         return None if self._key is None else await load_answer(connection, caller=self._caller, key=self._key)
 
-    async def ask(self) -> Response | None:
-        """Carry it out; None when a concurrent request was faster and this one must look again."""
+    async def ask(self, *, refused: Refusal | None = None) -> Response | None:
+        """Carry it out, or refuse it for this. None when another request was faster and this one must look again."""
         answers = _answers(self._body)
         person = (answers.sponsor_id, answers.person_id)
         async with self._service.database.acquire(timeout=10) as connection:
             known = (await find_members(connection, persons=[person])).get(person)
-        member_id = self._member_id(known)
-        intake_id = uuid4()
+        member_id, intake_id = self._member_id(known), uuid4()
+        if member_id is None:
+            member_id, refused = self._told_of(known), refused or ANOTHER_MEMBER
         try:
             async with self._service.command(
                 "take-intake", member_ids=[member_id], request=self._request, command_id=str(intake_id)
@@ -206,7 +210,7 @@ class _Asker:
                 # The members are locked now: what a faster request with this key left is committed, or not there.
                 if (await find_members(work.connection, persons=[person])).get(person) != known:
                     raise _Overtaken
-                if await self._answered(work.connection) is not None:
+                if refused is None and await self._answered(work.connection) is not None:
                     raise _Overtaken
                 taken = await take_intake(
                     work.connection,
@@ -216,6 +220,7 @@ class _Asker:
                     rules=self._rules,
                     command=work.command,
                     now=work.now,
+                    refused=refused,
                 )
                 work.take(taken.outcomes)
                 if taken.refusal is None:
@@ -237,25 +242,36 @@ class _Asker:
             raise self._refused(taken)
         return _json(status, content)
 
-    def _member_id(self, known: UUID | None) -> UUID:
-        """The id that this person has or gets. A member acts for themself only; nobody gets a second id."""
+    def _member_id(self, known: UUID | None) -> UUID | None:
+        """The id that this person has or gets; None where another is asked for. A member acts for themself only; nobody
+        gets a second id."""
         asked = self._body.member_id
-        if not self._principal.roles & {"app", "operator"}:
+        if not self._acts_for_others:
             asked = self._principal.person_id
             if self._body.member_id not in (None, asked):
-                raise _another_member()
+                return None
         if known is not None and asked not in (None, known):
-            raise _another_member()
+            return None
         return known or asked or uuid4()
+
+    def _told_of(self, known: UUID | None) -> UUID:
+        """Of whom a red flag is told in an intake that names another id: of the person, but not by another member."""
+        return known if known is not None and self._acts_for_others else uuid4()
+
+    @property
+    def _acts_for_others(self) -> bool:
+        return bool(self._principal.roles & {"app", "operator"})
 
     def _refused(self, taken: IntakeTaken) -> Problem:
         assert taken.refusal is not None
-        eligible = taken.eligibility.eligible
+        reason, wrong = taken.refusal.reason, dict(WRONG)
+        if not taken.eligibility.eligible:
+            wrong["not-eligible"] = ("body.person", taken.eligibility.reason)
         return Problem(
-            409 if eligible else 422,
-            taken.refusal.reason,
+            422 if reason == "not-eligible" else 409,
+            reason,
             taken.refusal.detail,
-            errors=[] if eligible else [{"field": "body.person", "message": taken.eligibility.reason}],
+            errors=[{"field": wrong[reason][0], "message": wrong[reason][1]}] if reason in wrong else [],
             eligibility=eligibility_body(taken.eligibility),
             screening=_screening(taken.screening, self._body.language),
         )
@@ -291,15 +307,6 @@ def _json(status: int, body: bytes, headers: dict[str, str] | None = None) -> Re
 
 class _Overtaken(Exception):
     """Somebody else enrolled this person, or answered this key, meanwhile."""
-
-
-def _another_member() -> Problem:
-    return Problem(
-        409,
-        "member-is-another",
-        "This person has another member id.",
-        errors=[{"field": "body.member_id", "message": "not the id of this person"}],
-    )
 
 
 def _check_whole(body: IntakeBody, today: date) -> None:

@@ -69,7 +69,9 @@ async def take_intake(
     rules: IntakeRules,
     command: Command,
     now: datetime,
+    refused: Refusal | None = None,
 ) -> IntakeTaken:
+    """Enrol, stop by the screening, or refuse; `refused`: what it is refused for already, whatever is in it."""
     sponsor, coverage = await _load_coverage(connection, answers)
     known = (await load_memberships(connection, member_ids=[member_id])).get(member_id)
     cleared = (await load_cleared(connection, member_ids=[member_id], now=now)).get(member_id, frozenset())
@@ -78,10 +80,10 @@ async def take_intake(
     eligibility = decide_eligibility(
         sponsor=sponsor, coverage=coverage, date_of_birth=answers.date_of_birth, state=answers.state, now=now
     )
-    refusal = decide_intake(
+    refusal = refused or decide_intake(
         known=known, sponsor_id=answers.sponsor_id, person_id=answers.person_id, blocks=screening.blocks_plan
     )
-    if not eligibility.eligible:
+    if refused is None and not eligibility.eligible:
         refusal = Refusal("not-eligible", "This person is not covered; `eligibility` says why.")
     if refusal is not None:
         outcomes = Outcomes()
