@@ -202,7 +202,7 @@ async def test_only_late_rungs_of_a_lapse_are_work_and_a_session_ends_it(clinic:
     clinic.now += HOUR
     assert await clinic.take(follow_activity, session(at=NOW - DAY)) == [], "an old session that came late"
     back = session(pain=2, at=clinic.now)
-    (resolved,) = await clinic.take(follow_activity, back)
+    (resolved,) = await clinic.take(follow_activity, back, session(at=NOW - DAY))
     assert (resolved.data.resolved_by, resolved.data.outcome) == (None, "no-action-needed")
     assert resolved.causationid == back.id
     assert await clinic.due_timers() == {}

@@ -23,12 +23,11 @@ async def follow_activity(
     """Keep readings, sessions and the timeline; resolve lapse alerts of members who are back."""
     outcomes = Outcomes()
     sessions = [event for event in events if isinstance(event, SessionCompleted)]
-    back = {event.subject: event for event in sessions}
     changes: list[AlertChange] = []
-    for alert in await lock_standing_alerts(connection, of=[(member, "lapse") for member in back]):
-        session = back[alert.member_id]
+    for alert in await lock_standing_alerts(connection, of={(event.subject, "lapse"): None for event in sessions}):
         # A phone may deliver an old session late: only one done after the alert says that the member is back.
-        if session.time > alert.raised_at:
+        back = (event for event in sessions if event.subject == alert.member_id and event.time > alert.raised_at)
+        if (session := next(back, None)) is not None:
             change = resolve_alert(
                 alert=alert, by=None, outcome="no-action-needed", note=None, because=session, now=now
             )
