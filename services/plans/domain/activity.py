@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from services.plans.domain.adherence import count_session, reach_milestones
 from services.plans.domain.care_plan import CarePlan, Item, PainKind, Ref, Value
-from services.plans.domain.ladder import Change, step_back
+from services.plans.domain.ladder import Change, ease_after_gap
 from services.plans.domain.pain_baseline import UsualPain, pain_baseline, tell_usual_pain, usual_pain
 from services.plans.domain.pain_episode import PainReading, PainStep, follow_pain
 from services.plans.domain.progression import Morning, Setting, follow_exercise
@@ -155,13 +155,10 @@ def _progress(
     if gap_s >= rules.gap.days * DAY_S:
         review = rules.gap_review if gap_s >= rules.gap_review.days * DAY_S else None
         if not plan.stepped_back_for_gap:
-            says = f"One step easier after {gap_s // DAY_S} days without a session."
-            items, changes = step_back(
-                items=plan.items, exercises=library.exercises, rule=rules.gap, says=says, evidence=(session.event,)
+            eased = ease_after_gap(
+                items=plan.items, exercises=library.exercises, rule=rules.gap, gap_s=gap_s, evidence=(session.event,)
             )
-            # What was done at the old step does not count at the new one, up or down.
-            items = tuple(replace(item, last_sign="regressed", good=(), incomplete=0) for item in items)
-            return items, changes, review
+            return *eased, review
         if review is not None:
             return plan.items, [], review
     results = {result.exercise: result for result in session.results}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from services.plans.domain.care_plan import Item, Reason, Ref
-from services.plans.domain.rules import ExerciseRule, Rule
+from services.plans.domain.rules import DAY_S, ExerciseRule, Rule
 from shared.events.vocabulary import Exercise, PlanAction
 
 
@@ -34,7 +34,8 @@ def prescribe(*, exercise: Exercise, rule: ExerciseRule, step: int, days_per_wee
 
 
 def move(*, item: Item, to_step: int, rule: ExerciseRule, reason: Reason) -> tuple[Item, Change]:
-    """The item at another step of its ladder, its counters at zero. Sets that someone cut or raised are kept."""
+    """The item at another step of its ladder, its counters at zero: what was done at the old step does not
+    count towards going up from the new one. Sets that someone cut or raised are kept."""
     before, dose = rule.ladder[item.step], rule.ladder[to_step]
     moved = replace(
         item,
@@ -44,6 +45,7 @@ def move(*, item: Item, to_step: int, rule: ExerciseRule, reason: Reason) -> tup
         hold_s=dose.hold_s,
         good=(),
         incomplete=0,
+        last_sign="hold" if item.last_sign == "good" else item.last_sign,
         proposed_s=None,
     )
     change = Change(exercise=item.exercise, action=reason.action, from_step=item.step, to_step=to_step, reason=reason)
@@ -71,6 +73,21 @@ def step_back(
         moved.append(after)
         changes.append(change)
     return tuple(moved), changes
+
+
+def ease_after_gap(
+    *,
+    items: tuple[Item, ...],
+    exercises: dict[Exercise, ExerciseRule],
+    rule: Rule,
+    gap_s: int,
+    evidence: tuple[Ref, ...],
+) -> tuple[tuple[Item, ...], list[Change]]:
+    """One step back for who has been away so long. What was done at the old step does not count at the new one, up or
+    down."""
+    says = f"One step easier after {gap_s // DAY_S} days without a session."
+    eased, changes = step_back(items=items, exercises=exercises, rule=rule, says=says, evidence=evidence)
+    return tuple(replace(item, last_sign="regressed", good=(), incomplete=0) for item in eased), changes
 
 
 def because(*, action: PlanAction, rule: Rule, says: str, evidence: tuple[Ref, ...]) -> Reason:

@@ -84,11 +84,7 @@ def follow_exercise(
             item=after, to_step=item.step - 1, why=verdict.why, setting=setting, exercise=exercise, rules=rules
         )
     after = _with(item=item, good=good, incomplete=0, last_sign="good")
-    moved, change = _up(item=after, setting=setting, exercise=exercise, rules=rules)
-    if change is not None and change.action == "progress":
-        # What was done at the step below does not count towards the next one.
-        moved = replace(moved, last_sign="hold")
-    return moved, change
+    return _up(item=after, setting=setting, exercise=exercise, rules=rules)
 
 
 def judge_session(

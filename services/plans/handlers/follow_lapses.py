@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from services.plans.domain.announcements import decision_of, member_lapsed, plan_revised
 from services.plans.domain.care_plan import CarePlan, Lapse
-from services.plans.domain.ladder import Change, step_back
+from services.plans.domain.ladder import Change, ease_after_gap
 from services.plans.domain.lapse import expect_lapse, next_lapse, reached_lapse
 from services.plans.domain.rules import DAY_S, Library
 from services.plans.store.care_plans import load_care_plans, saving_care_plans
@@ -80,8 +80,9 @@ def _ease(
     rule, last_s = library.progression.gap, plan.adherence.last_session_s
     if plan.stepped_back_for_gap or last_s is None or at_s - last_s < rule.days * DAY_S:
         return plan, []
-    says = f"One step easier after {(at_s - last_s) // DAY_S} days without a session."
-    items, changes = step_back(items=plan.items, exercises=library.exercises, rule=rule, says=says, evidence=evidence)
+    items, changes = ease_after_gap(
+        items=plan.items, exercises=library.exercises, rule=rule, gap_s=at_s - last_s, evidence=evidence
+    )
     if not changes:
         return plan, []
     return replace(plan, items=items, stepped_back_for_gap=True, version=plan.version + 1), changes

@@ -170,6 +170,14 @@ def test_a_late_reading_alerts_alone_and_moves_nothing_else() -> None:
     assert calm.level == first
 
 
+def test_the_cooldown_counts_from_the_latest_reading_that_alerted_and_not_from_the_last_to_come() -> None:
+    steps = live([(0, 5), (1, 7), (0.9, 9)], level=at_usual(2))
+    assert alerts(steps) == [0, 1, 2]
+    episode = steps[-1].level.episode
+    assert episode is not None
+    assert (episode.alert_s, episode.alert_score) == (START_S + DAY_S, 9)
+
+
 def test_pain_of_the_day_has_a_baseline_of_its_own() -> None:
     level = PainLevel(usual=3.0, exercise=(5,) * 6, daily=(2,) * 6)
     reading = PainReading(at_s=START_S, score=5, kind="daily", event=("urn:app", "x"))

@@ -124,3 +124,10 @@ def test_reviewed_makes_a_level_that_stayed_up_the_usual_one() -> None:
     assert reviewed.re_anchored
     assert reviewed.plan.pain.usual == 7
     assert not visit(up, "continue").re_anchored
+
+
+def test_reviewed_leaves_a_level_that_nobody_asked_to_review() -> None:
+    """One bad session does not become the usual pain, beside which the next one would be none."""
+    spiked = run(plan(), 0, 2, pain=7)[-1].plan
+    reviewed = visit(spiked, "reviewed")
+    assert (reviewed.re_anchored, reviewed.plan.pain) == (False, spiked.pain)

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from services.plans.domain.activity import PainReport, Session, Taken, take_pain_report, take_session
 from services.plans.domain.care_plan import CarePlan
+from services.plans.domain.ladder import because, ease_after_gap, move
 from shared.events import ExerciseResult
 from tests.plans.given import APP, DAY, DAY_S, LIBRARY, MONDAY, PLAN, plan, seconds, session, usual_pain_of
 
@@ -178,6 +179,13 @@ def test_who_was_eased_while_away_is_not_eased_again_by_the_review_of_a_long_gap
     assert (taken.changes, steps(taken.plan)) == ((), steps(eased))
 
 
+def test_who_was_eased_while_away_is_not_eased_again_after_an_old_session_that_came_late() -> None:
+    eased = replace(run(plan(), 0, 2)[-1].plan, stepped_back_for_gap=True)
+    late = take(eased, session(eased, at=MONDAY + DAY)).plan
+    taken = take(late, session(late, at=MONDAY + 18 * DAY))
+    assert "step-back" not in actions(taken).values()
+
+
 def test_nothing_goes_up_while_the_review_after_a_gap_is_open() -> None:
     back = run(plan(), 0, 28)[-1].plan
     taken = run(back, 30, 32, 35, 37)
@@ -216,6 +224,39 @@ def test_the_same_session_under_another_event_id_is_refused() -> None:
     foreign = replace(again, session_id=7, plan_id=plan().member_id)
     assert take(once, foreign).refused == "not-the-members-plan"
     assert take(replace(once, status="ended"), replace(again, session_id=7)).refused == "care-ended"
+
+
+def test_what_was_done_before_somebody_else_moved_an_exercise_does_not_count_at_its_new_step() -> None:
+    """As by an edit of the physical therapist, or a visit: the session before it waited for its morning."""
+    done = run(plan(), 0)[-1].plan
+    reason = because(action="override", rule=LIBRARY.progression.gap, says="Decided at a visit.", evidence=())
+    rules = LIBRARY.exercises
+    items = [move(item=i, to_step=i.step + 1, rule=rules[i.exercise], reason=reason)[0] for i in done.items]
+    after = run(replace(done, items=tuple(items)), 2, 4)
+    assert [len(item.good) for item in after[0].plan.items] == [0] * len(items)
+    assert not any(taken.changes for taken in after)
+
+
+def test_who_was_eased_while_away_begins_anew_at_the_easier_step() -> None:
+    """Neither a good session of before counts, nor that its morning was bad."""
+    done = run(plan(), 0, 2)[-1].plan
+    items, changes = ease_after_gap(
+        items=run(done, 4)[-1].plan.items, exercises=LIBRARY.exercises, rule=LIBRARY.progression.gap,
+        gap_s=15 * DAY_S, evidence=(),
+    )  # fmt: skip
+    assert changes
+    eased = replace(done, items=items, stepped_back_for_gap=True)
+    bad_morning = take(eased, session(eased, at=MONDAY + 19 * DAY, pain_last_morning=9))
+    assert "regress" not in actions(bad_morning).values()
+    assert not run(eased, 20, 22)[-1].changes
+    assert run(eased, 20, 22, 24)[-1].changes
+
+
+def test_the_latest_sessions_are_remembered_however_many_came_before() -> None:
+    done = run(plan(), *range(0, 40, 2))[-1].plan
+    for day in (36, 38):
+        again = replace(session(done, at=MONDAY + 39 * DAY), session_id=seconds(MONDAY + day * DAY))
+        assert take(done, again).refused == "session-already-taken"
 
 
 ANSWERS = st.fixed_dictionaries(

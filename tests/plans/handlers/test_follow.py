@@ -104,6 +104,28 @@ async def test_nobody_gets_two_plans_or_one_with_a_red_flag_open_and_who_comes_b
     assert (await plan_of(connection, member_id)).plan_id != first.plan_id
 
 
+async def test_of_two_teams_in_one_chunk_the_later_may_read_and_change(connection: Connection) -> None:
+    member_id, successor = await enrolled(connection), uuid4()
+    teams = [care_team_assigned(member_id), care_team_assigned(member_id, pt=successor)]
+    await carry_out(follow_members, connection, teams, now=MONDAY)
+    team = (await load_care_teams(connection, member_ids=[member_id]))[member_id]
+    assert (team.pt_id, team.coach_id) == (successor, COACH)
+
+
+async def test_what_is_felt_after_care_has_ended_is_refused(connection: Connection) -> None:
+    member_id = await enrolled(connection)
+    left = MemberDisenrolled(
+        id="left", source="urn:careloop:enrollment", time=MONDAY, subject=member_id,
+        data=MemberDisenrolledData(reason="member-left", effective_on=MONDAY.date()),
+    )  # fmt: skip
+    await carry_out(follow_members, connection, [left], now=MONDAY)
+    before = await plan_of(connection, member_id)
+    late = [pain_reported(member_id, at=MONDAY + DAY, score=9), session_completed(member_id, at=MONDAY + DAY)]
+    outcomes = await carry_out(follow_activity, connection, late, now=MONDAY + DAY)
+    assert (told(outcomes), list(outcomes.refused.values())) == ([], ["care-ended"] * 2)
+    assert await plan_of(connection, member_id) == before
+
+
 async def test_after_surgery_no_plan_is_issued_and_pain_is_followed_all_the_same(connection: Connection) -> None:
     surgery = Surgery(procedure="total knee replacement", performed_on=MONDAY.date() - 40 * DAY, surgeon_cleared=True)
     member_id = uuid4()
@@ -231,6 +253,15 @@ async def test_a_red_flag_stops_sessions_until_a_visit_clears_it(connection: Con
     assert (await plan_of(connection, member_id)).safety is None
     assert await coming(connection, member_id) == (3, "2026-09-28")
     assert len(await due(connection, now=MONDAY + 99 * DAY)) == 1
+
+
+async def test_a_visit_with_a_coach_clears_no_red_flag(connection: Connection) -> None:
+    member_id = await enrolled(connection)
+    flagged = pain_reported(member_id, at=MONDAY, score=3, findings=("locked-knee",))
+    await carry_out(follow_activity, connection, [flagged], now=MONDAY)
+    met = visit_completed(member_id, at=MONDAY + DAY, action="continue", role="coach")
+    assert not (await carry_out(follow_visits, connection, [met], now=MONDAY + DAY)).refused
+    assert (await plan_of(connection, member_id)).safety == ("same-day", (flagged.source, flagged.id))
 
 
 async def test_a_visit_revises_the_plan_in_the_therapists_name_and_a_coachs_does_not(connection: Connection) -> None:
