@@ -73,7 +73,7 @@ class Driver:
             "slow-table": self._slow_table, "deploy": self._deploy, "clock": self._clock, "restore": self._restore,
             "due-in-outage": self._due_in_outage, "slow-disk": self._slow_disk, "no-relay": self._no_relay,
             "frozen": self._frozen, "vanish": self._vanish, "read-only": self._refused, "crowded": self._refused,
-            "cancelled": self._refused, "scale": self._scale,
+            "cancelled": self._refused, "unheard": self._refused, "scale": self._scale,
         }  # fmt: skip
         if fault.kind in HURTING_A_CREW:
             assert fault.service
@@ -305,7 +305,7 @@ class Driver:
         line.tell()
 
     async def _refused(self, fault: Fault) -> None:
-        """A service's database answers, and says no."""
+        """A service's database answers, and says no; or it does what it is told, and does not say so."""
         assert fault.service
         name = self.world.crews[fault.service].database_url.rpartition("/")[2]
         async with self._servers, refusing(fault.kind, self.world.stage.urls.postgres_url, name, str(fault)):

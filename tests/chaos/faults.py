@@ -18,7 +18,7 @@ Point = Literal[
 FaultKind = Literal[
     "kill-at", "kill", "stop-at", "stop", "kill-in-rebalance", "scale", "server", "cut", "slow-table", "deploy",
     "clock", "restore", "due-in-outage", "slow-disk", "no-relay", "frozen", "vanish", "read-only", "crowded",
-    "cancelled",
+    "cancelled", "unheard",
 ]  # fmt: skip
 Table = Literal["outbox", "inbox", "positions", "member_locks", "held_events", "timers"]
 """Of those that delivery rests on in each service's database."""
@@ -54,6 +54,7 @@ HOLDS_S: dict[FaultKind, tuple[float, float]] = {
     "read-only": (2, 6),
     "crowded": (2, 6),
     "cancelled": (2, 6),
+    "unheard": (2, 6),
     "scale": (2, 5),
 }
 """How long at least and at most."""
@@ -133,7 +134,7 @@ def _draw(chance: random.Random, at: float, kind: FaultKind) -> Fault:
             return Fault(at, kind, service, point, chance.randint(1, 3), hold_s=chance.uniform(8, 10))
         case "slow-table":
             return Fault(at, kind, service, table=chance.choice(get_args(Table)), hold_s=chance.uniform(*HOLDS_S[kind]))
-        case "stop" | "no-relay" | "scale" | "vanish" | "read-only" | "crowded" | "cancelled":
+        case "stop" | "no-relay" | "scale" | "vanish" | "read-only" | "crowded" | "cancelled" | "unheard":
             return Fault(at, kind, service, hold_s=chance.uniform(*HOLDS_S[kind]))
         case "kill-in-rebalance":
             return Fault(at, kind, service, chance.choice(("revoked", "assigned")))

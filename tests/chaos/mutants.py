@@ -128,7 +128,7 @@ LIST: Sequence[Mutant] = (
     Mutant(
         "delete-before-ack",
         "an outbox row is deleted before Kafka has acknowledged it",
-        (54,),
+        (55,),
         (
             Edit(
                 RELAY,
@@ -146,7 +146,7 @@ LIST: Sequence[Mutant] = (
     Mutant(
         "outbox-cursor",
         "the relay remembers how far it has read, and reads on from there",
-        (53,),
+        (54,),
         (
             Edit(
                 RELAY,
@@ -165,7 +165,7 @@ LIST: Sequence[Mutant] = (
     Mutant(
         "newest-first",
         "the relay reads the newest rows first",
-        (53, 56),
+        (54, 57),
         (Edit(RELAY, "READ", "{most} order by outbox_id", "{most} order by outbox_id desc"),),
         (Fault(3, "slow-table", "plans", table="outbox", hold_s=3.0), Fault(8, "server", server="kafka", hold_s=1.0)),
         ("order", "plans", "alerts"),
@@ -174,7 +174,7 @@ LIST: Sequence[Mutant] = (
     Mutant(
         "random-ids",
         "an event gets an id of its own each time it is decided",
-        (62,),
+        (63,),
         (
             Edit(
                 OUTBOX,
@@ -243,7 +243,7 @@ LIST: Sequence[Mutant] = (
     Mutant(
         "replay-publishes-nothing",
         "what a replay decides does not go to the outbox",
-        (65, 30),
+        (66, 30),
         (
             Edit(
                 "shared.replaying",
@@ -275,7 +275,7 @@ LIST: Sequence[Mutant] = (
     Mutant(
         "no-member-lock",
         "nobody locks members",
-        (25, 29, 66),
+        (25, 29, 67),
         (
             Edit("shared.member_locks", "lock_members", "if wanted:", "if False:"),
             Edit(POSITIONS, "lock_positions", "list(members)", "[]"),
@@ -314,7 +314,7 @@ LIST: Sequence[Mutant] = (
     Mutant(
         "ids-kept-ready",
         "each session keeps some ids of outbox rows ready",
-        (52,),
+        (53,),
         (
             Edit(
                 "shared.migrating",
@@ -331,7 +331,7 @@ LIST: Sequence[Mutant] = (
     Mutant(
         "ack-not-awaited",
         "the next batch is sent, and the rows of the last are deleted, without waiting for its acknowledgement",
-        (54, 56),
+        (55, 57),
         (
             Edit(
                 "shared.sending",
@@ -347,7 +347,7 @@ LIST: Sequence[Mutant] = (
     Mutant(
         "timers-by-statement",
         "a timer's deletion is committed before its effect",
-        (72,),
+        (73,),
         (
             Edit("shared.service", "Service._run_due", "async with connection.transaction():", "if True:"),
             Edit(
@@ -366,7 +366,7 @@ LIST: Sequence[Mutant] = (
     Mutant(
         "moot-timers-stay",
         "a timer that became moot is not cancelled",
-        (71,),
+        (72,),
         (Edit("shared.timers", "cancelling_timers", "if keys else None", "if False else None"),),
         (),
         ("timers",),
