@@ -270,3 +270,17 @@ def test_since_is_a_span_or_a_time_with_its_zone() -> None:
     for wrong in ("3w", "-3d", "", "2026-11-01"):
         with pytest.raises(ValueError):  # noqa: PT011  # its text is for no person
             read_since(wrong, now)
+
+
+@pytest.mark.parametrize("action", [["replay"], ["discard", "--yes"]])
+async def test_what_one_filter_keeps_back_is_not_touched(data: Path, parked: UUID, action: list[str]) -> None:
+    others = {
+        "--group": "probe.members", "--topic": MEMBERS, "--held-for": "too-old", "--member": str(uuid4()),
+        "--since": "2100-01-01T00:00:00+00:00",
+    }  # fmt: skip
+    ours = {"--group": "probe.activity", "--topic": ACTIVITY, "--held-for": "bug", "--member": str(parked)}
+    before = await asked(data, "list")
+    for name, other in others.items():
+        given = [part for both in (ours | {name: other}).items() for part in both]
+        assert (await asked(data, *action, *given, "--reason", "look"))["done"] == [], name
+    assert await asked(data, "list") == before

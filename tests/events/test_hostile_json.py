@@ -83,3 +83,21 @@ def test_no_depth_raises_anything_but_undecodable(deep: int, opening: bytes, clo
         refusal(decoder, with_extra(event, nested))
     refusal(decoder, with_extra(event, nested).replace(b'"specversion":"1.0",', b""))
     refusal(decoder, nested, BINARY)
+
+
+def count_values(read: Any) -> int:
+    children = read.values() if isinstance(read, dict) else read if isinstance(read, list) else ()
+    return 1 + sum(map(count_values, children))
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_one_value_too_many(more: int) -> None:
+    event = EXAMPLES["org.careloop.pain.reported.v1"]
+    within = count_values(orjson.loads(encode(event))) - 1
+    items = VALUES_MAX - within - 1 + more
+    value = with_extra(event, b"[" + b",".join([b"0"] * items) + b"]")
+    decoder = next(decoder for decoder, cls, _ in FIELDS if cls is type(event))
+    if more:
+        assert refusal(decoder, value) == f"oversized: more than {VALUES_MAX} JSON values"
+    else:
+        assert decoder.decode(value, HEADERS).id == event.id

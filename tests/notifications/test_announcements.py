@@ -69,6 +69,20 @@ async def test_a_visit_that_moved_is_announced_for_its_new_time_only(desk: Desk)
     ]
 
 
+async def test_a_visit_that_only_changed_hands_keeps_the_reminder_that_waits_to_be_sent(desk: Desk) -> None:
+    """Moved to somebody else at the same time: what has been planned still says what is true, and is not planned
+    again."""
+    ana = desk.member()
+    await settle_in(desk, ana)
+    visit_id, starts_at = uuid4(), MONDAY_8 + timedelta(days=1, hours=2)
+    await desk.take(follow_visits, ana.booked(visit_id, starts_at))
+    desk.clock.at = starts_at - timedelta(days=1)
+    await desk.run_timers()
+    assert published(await desk.take(follow_visits, ana.rescheduled(visit_id, starts_at, was=starts_at))) == []
+    attempts, _ = await desk.claim()
+    assert [one.notification.topic for one in attempts] == ["visit-reminder"]
+
+
 @pytest.mark.parametrize("ending", ["cancelled", "completed"])
 async def test_a_visit_that_ended_is_not_announced(desk: Desk, ending: str) -> None:
     ana = desk.member()
@@ -109,6 +123,17 @@ async def test_a_milestone_is_told_once_however_often_it_is_reached(desk: Desk) 
     await desk.take(follow_plans, ana.milestone("pain-halved"), ana.milestone("first-session"))
     await desk.take(follow_plans, ana.milestone("pain-halved"))
     assert sorted(row["about"] for row in await desk.rows()) == ["milestone first-session", "milestone pain-halved"]
+
+
+async def test_each_lapse_is_nudged_about_at_its_rungs(desk: Desk) -> None:
+    """Who comes back and lapses again months later is written to again, and for each rung of a lapse once."""
+    ana = desk.member()
+    await settle_in(desk, ana)
+    await desk.take(follow_plans, ana.lapsed(3))
+    await desk.take(follow_plans, ana.lapsed(3))
+    desk.clock.at += timedelta(days=60)
+    await desk.take(follow_plans, ana.lapsed(3))
+    assert [row["template"] for row in await desk.rows() if row["template"] == "nudge"] == ["nudge"] * 2
 
 
 async def test_an_emergency_is_paged_at_night_to_the_role_that_is_asked(desk: Desk) -> None:

@@ -8,6 +8,7 @@ import orjson
 import pytest
 
 from services.notifications.handlers.follow_conversations import follow_conversations
+from services.notifications.handlers.follow_members import follow_members
 from services.notifications.handlers.page_at_once import page_at_once
 from services.notifications.main import build
 from services.notifications.settings import NotificationsSettings
@@ -68,3 +69,18 @@ async def test_what_would_be_stale_is_not_paged_by_a_group_that_begins(desk: Des
     old = old.model_copy(update={"time": desk.clock.now() - DAY})
     await desk.take(page_at_once, old, recent, routine)
     assert [row["about"] for row in await desk.rows()] == [f"alert {recent.data.alert_id}"]
+
+
+@pytest.mark.parametrize("leaves_first", [True, False])
+async def test_who_is_asked_about_somebody_who_has_left_is_paged(desk: Desk, leaves_first: bool) -> None:
+    """Whoever has left is written to no more; a clinician still looks at what was raised about them."""
+    ana, alert_id = desk.member(), uuid4()
+    await desk.take(follow_members, ana.enrolled())
+    if leaves_first:
+        await desk.take(follow_members, ana.disenrolled())
+        await desk.take(page_at_once, ana.alert(alert_id))
+    else:
+        await desk.take(page_at_once, ana.alert(alert_id))
+        await desk.take(follow_members, ana.disenrolled())
+    attempts, _ = await desk.claim(mailboxes={"oncall": "oncall@clinic.example"})
+    assert [one.address for one in attempts] == ["oncall@clinic.example"]

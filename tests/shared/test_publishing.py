@@ -3,10 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 from uuid import uuid4
 
+import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import UnknownError
 from aiokafka.partitioner import murmur2
+from aiokafka.producer.sender import SendProduceReqHandler
 
 from shared.publishing import Outgoing, Publisher
 from shared.settings import ServiceSettings
@@ -88,3 +92,42 @@ async def test_what_the_broker_rejects_is_not_acknowledged_and_later_records_are
 async def test_without_a_broker_nothing_is_acknowledged(namespace: str) -> None:
     publisher = Publisher(settings("127.0.0.1:1", namespace), timeout_s=1)
     assert await publisher.publish(TOPIC, [Outgoing(member_id=uuid4(), value=b"x")]) == [False]
+
+
+@pytest.mark.parametrize("is_refused", [False, True], ids=["taken late", "refused late"])
+async def test_what_is_not_acknowledged_in_time_is_not_told_to_be(
+    servers: RunningServers,
+    topics: TopicFactory,
+    namespace: str,
+    monkeypatch: pytest.MonkeyPatch,
+    is_refused: bool,
+) -> None:
+    """Given a broker that answers when nobody waits any more, then the app is to send again; and where it refused what
+    was on its way, the producer is replaced all the same: it is out of sequence there for good."""
+    await topics(TOPIC, partitions=1)
+    publisher = Publisher(settings(servers.kafka_bootstrap, namespace), timeout_s=20)
+    fine, may_answer, send = Outgoing(member_id=uuid4(), value=b"fine"), asyncio.Event(), SendProduceReqHandler.do
+
+    async def answer_late(handler: Any, node: int) -> None:
+        await may_answer.wait()
+        if is_refused:
+            for batch in handler._batches.values():
+                batch.failure(exception=UnknownError())
+        else:
+            await send(handler, node)
+
+    async with running(publisher):
+
+        async def published() -> bool:
+            return (await publisher.publish(TOPIC, [fine])) == [True]
+
+        await eventually(published, within=30)
+        used, publisher._timeout_s = publisher._producer, 0.2
+        monkeypatch.setattr(SendProduceReqHandler, "do", answer_late)
+        assert await publisher.publish(TOPIC, [fine, fine]) == [False, False]
+        may_answer.set()
+        if is_refused:
+            await eventually(lambda: publisher._producer not in (None, used), within=10, what="it is replaced")
+        monkeypatch.undo()
+        publisher._timeout_s = 20
+        await eventually(published, within=30)

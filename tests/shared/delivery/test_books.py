@@ -204,3 +204,14 @@ async def test_forgetting_reads_what_is_old_and_nothing_else(books: Database) ->
             assert "Index Cond: (identity = ANY" in plan, plan
             assert "Rows Removed" not in plan, plan
         assert await connection.fetchval("select count(*) from delivery.inbox") == 5_000
+
+
+async def test_of_a_chunk_of_which_another_took_the_beginning_the_rest_is_taken(books: Database) -> None:
+    records = [Logged(offset, 1) for offset in range(6)]
+    async with books.acquire() as connection:
+        await ensure_positions(connection, GROUP, ACTIVITY, {0: 0})
+    await take(books, Chunk(0, 0, 3, arrivals(*records[:3])))
+    late = await take(books, Chunk(0, 0, 6, arrivals(*records)))
+    assert late.counts.new == late.counts.read == 3
+    assert await position(books) == (6, 6)
+    assert await books.fetchval("select count(*) from effects") == 6

@@ -12,6 +12,7 @@ import pytest
 from shared.clock import wall_now
 from shared.database import Connection, open_database
 from shared.events import PainReported
+from shared.housekeeping import FORGET_ATTEMPTS
 from shared.intake import STALLED_STARTS_MAX
 from shared.outcomes import Outcomes
 from shared.positions import ATTEMPTS_MAX, count_starts, ensure_positions, record_attempt, take_back_attempt
@@ -207,3 +208,23 @@ async def test_where_starts_made_no_progress_each_record_is_counted_for_itself(
         assert [(row["record_offset"], row["state"], row["reason"]) for row in await held(running)] == [
             (1, "dead", "kills-the-process"), (2, "parked", "behind"),
         ]  # fmt: skip
+
+
+async def test_attempts_at_a_record_are_remembered_until_its_own_group_has_passed_it(books: Books) -> None:
+    """Given a record that ended its process, when another partition and another group are beyond its place, then a
+    clean-up, as each start makes one, forgets no attempt: it could end its process for ever."""
+    record = books.write(pain(uuid4(), 1))
+    there = [books.write(pain(uuid4(), 1), partition=1) for _ in range(2)]
+    async with books.pool.acquire() as connection:
+        await record_attempt(connection, GROUP, ACTIVITY, 0, record.offset)
+
+    async def attempts_after_a_clean_up() -> int:
+        await books.pool.execute(FORGET_ATTEMPTS)
+        return int(await books.pool.fetchval("select count(*) from delivery.attempts"))
+
+    await books.take(*there)
+    assert await attempts_after_a_clean_up() == 1, "another partition has nothing to do with it"
+    await books.take(record, group=SAFETY)
+    assert await attempts_after_a_clean_up() == 1, "nor has another group"
+    await books.take(record)
+    assert await attempts_after_a_clean_up() == 0

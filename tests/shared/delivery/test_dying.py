@@ -15,7 +15,7 @@ from shared.database import Database, open_database
 from shared.dying import DEATHS_MAX, run_with_care
 from shared.intake import STALLED_STARTS_MAX
 from shared.outcomes import Cause, Timer
-from shared.positions import ATTEMPTS_MAX
+from shared.positions import ATTEMPTS_MAX, record_attempt
 from shared.suspect_timers import FAILURES_MAX
 from shared.timers import save_timers
 from tests.fixtures.eventually import eventually
@@ -220,4 +220,25 @@ async def test_work_that_lets_its_process_live_is_begun_at_once(url: str, watch:
         assert await owes(0)
         assert careful == [False] * (DEATHS_MAX + 2) + [True]
     finally:
+        await database.close()
+
+
+async def test_what_fewer_died_of_is_begun_at_once(url: str, watch: Watch) -> None:
+    """One death less than that may be a coincidence, and nobody waits for it."""
+    database: Database = await open_database(url, connections=2, application="test")
+    careful = asyncio.Queue[bool]()
+
+    async def work(is_careful: Callable[[], bool]) -> None:
+        careful.put_nowait(is_careful())
+        await asyncio.Event().wait()
+
+    async with database.acquire() as connection:
+        for _ in range(DEATHS_MAX - 1):
+            await record_attempt(connection, "task work", "", 0, 0)
+    working = asyncio.create_task(run_with_care(database, name="work", work=work, lives_after_s=60.0))
+    try:
+        assert await asyncio.wait_for(careful.get(), 20) is False
+    finally:
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
         await database.close()

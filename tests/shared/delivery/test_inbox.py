@@ -15,9 +15,9 @@ from shared.database import Connection
 from shared.dead_letters import Bench, discard, replay
 from shared.events.codec import encode
 from shared.inbox import IDENTITY_BYTES, LateConflict, find_apart, forget_taken, take_late
-from tests.shared.delivery.books import Books
+from tests.shared.delivery.books import GROUP, JOINING, Books
 from tests.shared.delivery.operating import OLD_PAIN, old_pain, readers, upcast_pain
-from tests.shared.delivery.probe import pain
+from tests.shared.delivery.probe import MEMBERS, pain, paused
 
 
 async def test_a_parked_event_that_comes_again_is_parked_once(books: Books) -> None:
@@ -209,3 +209,55 @@ async def test_of_two_bodies_that_come_late_under_one_identity_the_first_is_the_
         lates = await take_late(connection, [(identity, first), (identity, second)])
     assert lates == ["taken", "conflict"]
     assert await books.pool.fetchval("select digest from delivery.inbox") == first
+
+
+async def test_what_lies_at_the_same_offset_of_another_partition_is_held_beside_it(books: Books) -> None:
+    first = books.write_raw(b"{", key=uuid4())
+    second = replace(books.write_raw(b"[", key=uuid4(), partition=1), timestamp=first.timestamp)
+    for record in (first, second):
+        taken = await books.take(record)
+        assert taken.counts.dead == 1
+    assert [row["value"] for row in await books.held()] == [b"{", b"["]
+
+
+async def test_two_who_take_the_same_records_at_once_count_them_once(books: Books) -> None:
+    records = [books.write(pain(uuid4(), 1)) for _ in range(3)]
+    async with books.transaction() as connection:
+        await books.take_in(connection, *records)
+        books.bases.clear()
+        late = asyncio.create_task(books.take(*records))
+        await books.somebody_waits()
+    assert (await late).counts.read == 0
+    read = "select records_read from delivery.positions where consumer_group = $1 and partition = 0"
+    assert await books.pool.fetchval(read, GROUP) == 3
+
+
+async def test_a_copy_of_what_was_read_at_last_and_met_a_bug_is_remembered_as_long_as_that_is_held(
+    books: Books,
+) -> None:
+    member = uuid4()
+    event = pain(member, 9)
+    unread = books.write_raw(old_pain(member, 9, source=event.source, id=event.id), key=member)
+    await books.take(replace(unread, key=None))
+    books.readers = readers({OLD_PAIN: upcast_pain})
+    assert await replay_the_one_held(books) == ["dead"]
+    await books.fix()
+    await books.take(books.write(event))
+    assert await forget_all_that_is_old(books) == 0
+    assert await replay_the_one_held(books, after=timedelta(days=36)) == ["duplicate"]
+    assert await books.effects(member) == [9]
+
+
+async def test_a_key_that_is_spelt_otherwise_is_the_members_all_the_same(books: Books) -> None:
+    member = uuid4()
+    record = books.write(pain(member, 3))
+    await books.take(replace(record, key=str(member).upper().encode()))
+    assert await books.held() == []
+    assert await books.effects(member) == [3]
+
+
+async def test_what_a_service_of_ours_published_is_taken_whatever_its_clock_said(books: Books) -> None:
+    member = uuid4()
+    ahead = paused(member).model_copy(update={"time": wall_now() + timedelta(hours=1)})
+    taken = await books.take(books.write(ahead, topic=MEMBERS), group=JOINING)
+    assert (taken.counts.new, taken.counts.dead) == (1, 0)

@@ -11,17 +11,20 @@ from uuid import UUID, uuid4
 import orjson
 import pytest
 
+from deploy.contracts.examples import EXAMPLES
 from deploy.dead_letters import running
 from deploy.dead_letters.running import REST_AFTER, TRIES_MAX, Request, Runner
 from shared.clock import WallClock, wall_now
 from shared.database import Connection, FromNextRelease
-from shared.dead_letters import Bench, Step, replay
+from shared.dead_letters import Bench, Step, go_on, replay
+from shared.events import PainReported
+from shared.events.codec import encode
 from shared.outcomes import Outcomes
 from shared.replaying import QueueKey
-from tests.shared.delivery.books import GROUP, SAFETY, Books
+from tests.shared.delivery.books import GROUP, JOINING, SAFETY, Books
 from tests.shared.delivery.conftest import RED_FLAG
 from tests.shared.delivery.operating import OLD_PAIN, old_pain, readers, upcast_pain
-from tests.shared.delivery.probe import pain
+from tests.shared.delivery.probe import MEMBERS, pain, paused
 
 
 def runner(books: Books, **options: Any) -> Runner:
@@ -228,3 +231,65 @@ async def test_two_operators_at_a_dead_letter_of_a_safety_group_take_effect_once
         await books.somebody_waits()
     assert ([fate.outcome for fate in first.fates], (await second).result) == (["applied"], "gone")
     assert len(await books.published()) == 1
+
+
+async def test_who_takes_the_next_page_waits_for_the_member_and_takes_nothing_twice(books: Books) -> None:
+    member = uuid4()
+    await queue_of(books, member, 1, 2)
+    (head, *_) = await books.held()
+    bench = Bench(readers=books.readers, service="probe", now=wall_now(), page=1)
+    async with books.transaction() as connection:
+        step = await replay(connection, head["held_id"], bench)
+    rest = step.rest
+    assert rest is not None
+
+    async def take_the_rest() -> Step:
+        async with books.transaction() as connection:
+            return await go_on(connection, rest, replace(bench, page=None))
+
+    async with books.transaction() as connection:  # a consumer, which goes on with what is left of the queue
+        await books.take_in(connection, books.write(pain(member, 3)))
+        going_on = asyncio.create_task(take_the_rest())
+        await books.somebody_waits()
+    assert (await going_on).taken == 0
+    assert await books.effects(member) == [9, 1, 2, 3]
+    assert await books.held() == []
+
+
+async def replay_alone(books: Books, group: str = GROUP) -> Step:
+    (alone,) = await books.held(group)
+    async with books.transaction() as connection:
+        bench = Bench(readers=books.readers, service="probe", now=wall_now())
+        return await replay(connection, alone["held_id"], bench)
+
+
+async def test_what_waits_for_one_that_stood_alone_is_taken_with_its_replay(books: Books) -> None:
+    member = uuid4()
+    await books.take(books.write(pain(member, 8)))
+    await books.take(books.write(paused(member), topic=MEMBERS, key=uuid4()), group=JOINING)
+    step = await replay_alone(books, JOINING)
+    assert (step.result, step.published) == ("done", 1)
+    assert await books.effects(member) == [8]
+    assert await books.held() == []
+
+
+@pytest.mark.parametrize("way", ["in its queue", "alone"])
+async def test_one_of_a_type_that_its_group_does_not_react_to_is_ignored_once_it_can_be_read(
+    books: Books, way: str
+) -> None:
+    event = EXAMPLES["org.careloop.session.completed.v1"]
+    older = orjson.loads(encode(event)) | {"type": OLD_PAIN}
+    record = books.write_raw(orjson.dumps(older), key=event.subject)
+    await books.take(record if way == "in its queue" else replace(record, key=None))
+    (reader, given) = (readers({OLD_PAIN: lambda raw: {**raw, "type": event.type}})[GROUP], list[Any]())
+
+    async def note(connection: Connection, events: Sequence[Any], /, *, now: Any) -> Outcomes:
+        given.extend(events)
+        return Outcomes()
+
+    subscription = replace(reader.subscription, run=note, events=(PainReported,))
+    books.readers = {**books.readers, GROUP: replace(reader, subscription=subscription)}
+    step = await replay_alone(books)
+    assert [fate.outcome for fate in step.fates] == ["ignored"]
+    assert given == []
+    assert await books.held() == []

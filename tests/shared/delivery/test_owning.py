@@ -6,10 +6,13 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaConnectionError
 
 from shared.clock import monotonic
 from shared.intake import STUCK_S, Intake
+from shared.lanes import Lane
+from shared.watching import UNDELIVERED_CHECKS
 from tests.fixtures.eventually import eventually
 from tests.fixtures.services import Publish, RunningService, RunService
 from tests.shared.delivery.conftest import PARTITIONS, effects_are, partition_of
@@ -110,6 +113,27 @@ async def test_that_polling_brought_nothing_is_told_of_no_partition_that_was_let
         intake.reopen(partition)
         await eventually(lambda: intake.lanes.get(partition, silent) is not silent, within=20)
     assert partition not in intake.watch.undelivered
+
+
+async def test_who_is_found_behind_now_and_again_and_gets_on_is_not_told_of(
+    probe: RunningService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a log that was ahead of polling at each look, when something of it had come before the next, then polling
+    brings what there is; where nothing has come for as many looks in a row, it does not."""
+
+    async def is_behind(*_: object) -> bool:
+        return True
+
+    intake = probe.service.intakes[0]
+    monkeypatch.setattr(intake.watch, "_is_silent", is_behind)
+    lane = Lane(TopicPartition(ACTIVITY, 0), start=0, cautious=False)
+    for _ in range(2 * UNDELIVERED_CHECKS):
+        lane.end += 1
+        await intake.watch._listen(lane, lane.end + 1, still=True)
+        assert lane.silent_checks == 1
+    for _ in range(UNDELIVERED_CHECKS - 1):
+        await intake.watch._listen(lane, lane.end + 1, still=True)
+    assert lane.silent_checks == UNDELIVERED_CHECKS
 
 
 async def test_a_position_that_kafka_did_not_take_is_told_again(

@@ -1,5 +1,6 @@
 """Given little room for held events, when it is used up, then the partition waits with an alarm and nothing is lost."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from functools import partial
 from uuid import UUID, uuid4
@@ -196,3 +197,13 @@ async def test_a_safety_group_needs_no_room_for_its_dead_letters(books: Books) -
     await take_one(taker, books.write(pain(member, 1, findings=RED_FLAG)))
     assert [row["reason"] for row in await books.held(SAFETY)] == ["malformed"]
     assert len(await books.published()) == 1
+
+
+async def test_what_stands_alone_takes_no_room_in_its_members_queue(books: Books) -> None:
+    member = uuid4()
+    await books.take(*(books.write(pain(member, 1), key=uuid4()) for _ in range(3)))
+    assert [row["member_id"] for row in await books.held() if not row["blocks"]] == [member] * 3
+    taker = books.taker(room=Room(events_max=1, bytes_max=10_000))
+    async with asyncio.timeout(20):  # or it waits for room
+        await take_one(taker, books.write(pain(member, 9)))
+    assert [row["blocks"] for row in await books.held()] == [False] * 3 + [True]

@@ -176,3 +176,12 @@ async def test_the_bug_that_a_second_body_meets_is_told_like_any_other(books: Bo
     await books.take_as_the_runtime(one, two, group=SAFETY)
     assert [row["reason"] for row in await books.held(SAFETY)] == ["bug"]
     assert BUGS.labels(SAFETY)._value.get() == before + 1
+
+
+async def test_the_flag_of_what_was_rejected_is_another_than_that_of_what_was_published_rightly(books: Books) -> None:
+    member = uuid4()
+    rejected = books.write(pain(member, 1, event_id="e", findings=RED_FLAG))
+    await books.take(replace(rejected, headers=REJECTED_HEADERS), group=SAFETY)
+    await books.take(books.write(pain(member, 2, event_id="e", findings=("saddle-numbness",))), group=SAFETY)
+    flags = {event["id"]: event["data"]["findings"] for event in await books.published()}
+    assert list(flags.values()) == [list(RED_FLAG), ["saddle-numbness"]]

@@ -60,6 +60,19 @@ async def test_a_restored_database_under_a_stream_loses_and_doubles_nothing(
     await eventually(partial(effects_are, probe, member, [1, 2, 3]))
 
 
+async def test_a_restored_database_that_knows_of_no_position_gets_one_although_nothing_comes(
+    probe: RunningService, publish: Publish
+) -> None:
+    """It was saved before the partition was assigned for the first time: all that the log holds is taken."""
+    member, database = uuid4(), probe.service.database
+    await publish(ACTIVITY, pain(member, 1))
+    await probe.settled()
+    async with database.acquire() as connection, connection.transaction():
+        for table in ("effects", "delivery.inbox", "delivery.positions"):
+            await connection.execute(f"delete from {table}")
+    await eventually(partial(effects_are, probe, member, [1]), within=30)
+
+
 async def alarmed(probe: RunningService) -> bool:
     answer = await probe.client.get("/health/ready")
     assert answer.status_code == 503, answer.text

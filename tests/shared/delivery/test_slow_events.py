@@ -241,3 +241,27 @@ async def test_nobody_is_blamed_for_what_the_head_before_it_did(books: Books) ->
     for held_id in (2, 1):  # in the end the first, anew
         suspicion.turn_to(held_id)
         assert not suspicion.is_guilty
+
+
+@pytest.mark.parametrize("seen", [(None, 5), (5, None), (None, None), (5, 5), (5, 3)], ids=str)
+async def test_nobody_is_blamed_where_it_is_not_known_that_others_got_on(
+    books: Books, monkeypatch: pytest.MonkeyPatch, seen: tuple[int | None, int | None]
+) -> None:
+    """Such as where the database does not answer who asks it, or was restored meanwhile: it is not well then."""
+    asked = 0
+
+    async def load(*_: object) -> int:
+        nonlocal asked
+        asked += 1
+        if (progress := seen[(asked - 1) % 2]) is None:
+            raise TimeoutError
+        return progress
+
+    monkeypatch.setattr("shared.slow_events.load_progress", load)
+    suspicion = Suspicion(books.pool, books.subscription(GROUP))
+    for _ in range(BLAMED_MAX):
+        with suppress(TookTooLong):
+            async with suspicion.trying():
+                raise TookTooLong
+    assert asked == 2 * BLAMED_MAX
+    assert not suspicion.is_guilty

@@ -81,3 +81,23 @@ async def test_a_chunk_whose_transaction_the_server_ended_after_long_is_taken_in
     records = [books.write(pain(uuid4(), 1)) for _ in range(2)]
     await asyncio.wait_for(books.take_as_the_runtime(*records), 20)
     assert sizes == [2, 2, 2, 1, 1]
+
+
+@pytest.mark.parametrize("how", ["ended", "failed"])
+async def test_a_process_whose_polling_has_ended_is_not_live(probe: RunningService, how: str) -> None:
+    """Nothing else would begin it again: whoever watches over processes has to."""
+    await probe.settled()
+    assert (await probe.client.get("/health/live")).status_code == 200
+    intake = probe.service.intakes[0]
+    polling: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    if how == "ended":
+        polling.set_result(None)
+    else:
+        polling.set_exception(ValueError())
+        polling.exception()
+    intake._subscriber.tasks.append(polling)
+    try:
+        answer = await probe.client.get("/health/live")
+        assert (answer.status_code, answer.json()["ended"]) == (503, [intake.subscription.group])
+    finally:
+        intake._subscriber.tasks.remove(polling)

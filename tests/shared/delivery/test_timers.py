@@ -20,7 +20,16 @@ from shared.outcomes import Outcomes, Timer
 from shared.service import Service
 from shared.subscriptions import TimerSubscription
 from shared.suspect_timers import CLAIM_MAX, FAILURES_MAX, Caution
-from shared.timers import TimersRun, cancel_member_timers, cancel_timers, count_due, run_timers, save_timers
+from shared.timers import (
+    TimersRun,
+    cancel_member_timers,
+    cancel_timers,
+    count_due,
+    replacing_timers,
+    run_timers,
+    save_timers,
+)
+from shared.writing import write
 from tests.fixtures.databases import DatabaseFactory
 from tests.fixtures.eventually import eventually
 from tests.fixtures.services import RunService
@@ -91,6 +100,23 @@ async def test_saving_again_moves_and_cancelling_removes(pool: Database) -> None
     assert journal.ran == ["kept"]
 
 
+async def test_what_is_cancelled_or_replaced_is_of_the_kinds_that_are_named(pool: Database) -> None:
+    """Whatever else there is of the same member, or under the same key, has not become moot."""
+    member, others = uuid4(), {"other a", "other b"}
+    ours = [timer(member, key) for key in "ab"]
+
+    async def keys_left() -> set[str]:
+        rows = await pool.fetch("select kind, key from delivery.timers where member_id = $1", member)
+        return {f"{row['kind']} {row['key']}" for row in rows}
+
+    await save(pool, *ours, *(replace(one, kind="other") for one in ours))
+    async with pool.acquire() as connection:
+        await write(connection, replacing_timers(kinds=["probe"], keys=["a", "b"], timers=ours[:1]))
+        assert await keys_left() == {"probe a", *others}
+        await cancel_member_timers(connection, kinds=["probe"], member_ids=[member])
+    assert await keys_left() == others
+
+
 async def test_a_member_held_by_somebody_else_is_skipped_not_waited_for(pool: Database) -> None:
     held, free, journal = uuid4(), uuid4(), Journal()
     await save(pool, timer(held, "held"), timer(free, "free"))
@@ -148,6 +174,16 @@ async def test_a_timer_that_was_given_up_runs_once_it_is_set_anew(pool: Database
         await save(pool, timer(member, "a", due_in_s=-1))
         assert await run(connection, journal) == 1
     assert journal.ran == ["a"]
+
+
+async def test_what_is_to_be_left_alone_does_not_run_beside_another_timer_of_its_member(pool: Database) -> None:
+    member, journal = uuid4(), Journal()
+    await save(pool, *(timer(member, key, due_in_s=-9) for key in ("given up", "pausing")), timer(member, "due"))
+    await pool.execute("update delivery.timers set failures = $1 where key = 'given up'", FAILURES_MAX)
+    await pool.execute("update delivery.timers set failures = 1, retry_at = 'infinity' where key = 'pausing'")
+    async with pool.acquire() as connection, connection.transaction():
+        await run(connection, journal)
+    assert journal.ran == ["due"]
 
 
 async def test_a_rolled_back_claim_leaves_the_timer(pool: Database) -> None:

@@ -16,8 +16,9 @@ from shared.database import Connection
 from shared.lanes import Lane, RawChunk
 from shared.outcomes import Cause, Outcomes, Timer
 from shared.partitioning import partition_of
+from shared.suspect_timers import FAILURES_MAX
 from shared.telemetry import BUGS, SAFETY_FAILURES, TASK_RESTARTS, WRONG_PARTITION
-from shared.timers import save_timers
+from shared.timers import load_overdue, save_timers
 from tests.fixtures.eventually import eventually
 from tests.fixtures.services import Publish, RunningService, RunService
 from tests.shared.delivery.books import GROUP, PARTITIONS, Books, take_one
@@ -100,6 +101,19 @@ async def test_a_timer_that_is_due_and_does_not_run_is_told(
         await eventually(told, within=10)
 
 
+async def test_a_timer_that_was_given_up_is_not_overdue(books: Books) -> None:
+    """It has a figure of its own, and would hide one that stands since just now."""
+    cause, now = Cause(source="urn:test:app", id="e1", chain="c1"), wall_now()
+    async with books.pool.acquire() as connection:
+        due = {"given up": now - timedelta(days=9), "due": now - timedelta(seconds=60)}
+        timers = [Timer(kind="k", key=key, member_id=uuid4(), due_at=at, cause=cause) for key, at in due.items()]
+        await save_timers(connection, timers)
+        await connection.execute("update delivery.timers set failures = $1 where key = 'given up'", FAILURES_MAX)
+        assert await load_overdue(connection, now=now) == 60
+        await connection.execute("delete from delivery.timers where key = 'due'")
+        assert await load_overdue(connection, now=now) == 0
+
+
 async def test_a_process_whose_connections_are_all_held_says_so_and_goes_on_telling_figures(
     probe: RunningService,
 ) -> None:
@@ -134,6 +148,22 @@ async def test_a_chunk_that_neither_ends_nor_fails_is_told(
         return answer.status_code == 503 and "probe.activity: 1 partitions have a chunk in hand for long" in answer.text
 
     await eventually(told, within=10)
+
+
+async def test_a_partition_at_rest_is_not_told_of_however_long_ago_its_last_chunk_was_taken(
+    probe: RunningService, publish: Publish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a service to which nothing comes for a while would be started anew, for nothing."""
+    monkeypatch.setattr("shared.intake.ENDLESS_S", 0.0)
+    await publish(ACTIVITY, pain(uuid4(), 1))
+    await probe.settled()
+
+    async def ready() -> bool:
+        answer = await probe.client.get("/health/ready")
+        assert answer.status_code == 200, answer.text
+        return True
+
+    await eventually(ready, within=10)
 
 
 async def test_who_acts_on_what_was_committed_is_told_once_it_is(books: Books) -> None:

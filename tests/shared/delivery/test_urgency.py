@@ -24,7 +24,7 @@ from shared.migrating import migrate
 from shared.outbox import write_outcomes
 from shared.outcomes import Outcomes
 from shared.partitioning import key_of, partition_of
-from shared.relay import READ_MAX, Outflow
+from shared.relay import READ_MAX, URGENT, Outflow, Relay
 from shared.service import Service
 from shared.settings import ServiceSettings
 from shared.subscriptions import Subscription
@@ -277,3 +277,20 @@ async def test_a_safety_group_wakes_the_urgent_part_of_the_relay_and_no_other_do
     for group in (SAFETY, GROUP):
         service._new_intake(service.readers[group])._taker.committed(1, None)
     assert woken == [True, False]
+
+
+async def test_a_flag_is_told_to_the_leader_with_a_connection_that_only_flags_use() -> None:
+    """All others may be held while it is committed in a process that does not lead."""
+    told: list[str] = []
+
+    def telling(with_what: str) -> Any:
+        async def execute(_statement: str, _channel: str, what: str) -> None:
+            told.append(f"{what} with {with_what}")
+
+        return SimpleNamespace(execute=execute)
+
+    relay = Relay(SETTINGS, telling("any"), telling("its own"))
+    relay.wake(urgent=True)
+    await eventually(lambda: told == [f"{URGENT} with its own"], within=5)
+    relay.wake()
+    await eventually(lambda: told[1:] == [" with any"], within=5)

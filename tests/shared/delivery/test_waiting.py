@@ -11,18 +11,31 @@ import asyncpg
 import pytest
 
 from shared import housekeeping
+from shared.clock import wall_now
 from shared.database import Connection, Database, FromNextRelease
+from shared.events import PainSettled
+from shared.events.plans import PainSettledData
 from shared.member_locks import lock_members
-from shared.outcomes import Outcomes
+from shared.outcomes import Outcomes, Write
 from shared.replaying import Drained, Reader, drain_queue
 from shared.service import Service
 from shared.settings import ServiceSettings
+from shared.subscriptions import EventHandler
 from shared.telemetry import RECORDS
 from tests.fixtures.eventually import eventually
 from tests.fixtures.services import Publish, RunningService, RunService
 from tests.shared.delivery.books import GROUP, JOINING, Books
 from tests.shared.delivery.conftest import effects_are, effects_of, held
-from tests.shared.delivery.probe import ACTIVITY, MEMBERS, build, follow_activity, pain, paused
+from tests.shared.delivery.probe import (
+    ACTIVITY,
+    DECISION,
+    MEMBERS,
+    build,
+    follow_activity,
+    follow_members,
+    pain,
+    paused,
+)
 
 
 class HandClock:
@@ -325,3 +338,52 @@ async def test_what_waits_under_a_topic_that_its_group_no_longer_reads_holds_up_
     await books.take(books.write(paused(member), topic=MEMBERS), group=JOINING)
     assert await books.effects(member) == [8]
     assert [(row["topic"], row["state"]) for row in await books.held()] == [(before, "waiting")]
+
+
+def handled_by(books: Books, group: str, run: EventHandler) -> None:
+    subscription = replace(books.subscription(group), run=run)
+    books.readers = {**books.readers, group: replace(books.readers[group], subscription=subscription)}
+
+
+async def test_what_waited_sees_what_the_handler_left_to_be_written_and_comes_behind_what_it_decided(
+    books: Books,
+) -> None:
+    member = uuid4()
+    waiting, joining = pain(member, 8), paused(member)
+
+    async def follow(connection: Connection, events: Sequence[Any], /, *, now: datetime) -> Outcomes:
+        outcomes = Outcomes()
+        for event in events:
+            data = PainSettledData(episode_id=event.subject, score=1, baseline=1.0, decision=DECISION)
+            outcomes.publish(PainSettled, data, because=event)
+            outcomes.writes.append(Write("insert into known_members values ($1)", [event.subject]))
+        return outcomes
+
+    handled_by(books, JOINING, follow)
+    await books.take(books.write(waiting))
+    await books.take(books.write(joining, topic=MEMBERS), group=JOINING)
+    assert await books.effects(member) == [8]
+    assert [event["causationid"] for event in await books.published()] == [joining.id, waiting.id]
+
+
+async def test_what_waits_for_another_that_waits_is_taken_in_the_same_transaction(books: Books) -> None:
+    member = uuid4()
+
+    async def follow_once_open(connection: Connection, events: Sequence[Any], /, *, now: datetime) -> Outcomes:
+        if await connection.fetchval("select exists (select from switches where name = 'open')"):
+            return await follow_members(connection, events, now=now)
+        outcomes = Outcomes()
+        for event in events:
+            outcomes.wait(event, needs="opening")
+        return outcomes
+
+    handled_by(books, JOINING, follow_once_open)
+    await books.take(books.write(pain(member, 8)))
+    await books.take(books.write(paused(member), topic=MEMBERS), group=JOINING)
+    assert [row["state"] for group in (GROUP, JOINING) for row in await books.held(group)] == ["waiting"] * 2
+    async with books.transaction() as connection:
+        await lock_members(connection, [member])
+        await connection.execute("insert into switches values ('open')")
+        await books.settle(connection, [member], wall_now())
+    assert await books.effects(member) == [8]
+    assert await books.held() == await books.held(JOINING) == []
