@@ -200,8 +200,9 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         self._background = {task for task in self._background if not task.done()}
         try:
             first = (await self.consumer.beginning_offsets([partition]))[partition]
-        except KafkaError:
+        except Exception as error:  # whatever it is: nobody else lets a paused partition go on
             first = None
+            log.warning("a gap is fetched once more", group=self.subscription.group, error=describe_bug(error))
         if self.lanes.get(partition) is not lane:
             return
         if first is None:

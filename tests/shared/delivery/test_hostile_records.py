@@ -83,6 +83,41 @@ async def test_what_its_publisher_took_back_has_no_effect(
     await eventually(partial(effects_are, probe, member, [2, 3]), within=20)
 
 
+async def test_a_gap_that_could_not_be_judged_is_judged_again(
+    probe: RunningService, servers: RunningServers, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever went wrong when the log was asked: its partition was paused until then."""
+    asked = list[int]()
+
+    def failing(consumer: Any) -> Any:
+        ask = consumer.beginning_offsets
+
+        async def fail_once(partitions: Any) -> Any:
+            if len(partitions) > 1:  # all of them are looked at now and then
+                return await ask(partitions)
+            asked.append(partitions[0].partition)
+            if len(asked) == 1:
+                raise LookupError
+            return await ask(partitions)
+
+        return fail_once
+
+    await probe.settled()
+    for intake in probe.service.intakes:
+        if intake.subscription.group == "probe.activity":
+            monkeypatch.setattr(intake.consumer, "beginning_offsets", failing(intake.consumer))
+    member, topic = uuid4(), topic_name(namespace, ACTIVITY)
+    async with AIOKafkaProducer(bootstrap_servers=servers.kafka_bootstrap, transactional_id=str(uuid4())) as producer:
+        await producer.begin_transaction()
+        await producer.send_and_wait(topic, encode(pain(member, 1)), key=member_key(member))
+        await producer.abort_transaction()
+        await producer.begin_transaction()
+        await producer.send_and_wait(topic, encode(pain(member, 2)), key=member_key(member))
+        await producer.commit_transaction()
+    await eventually(partial(effects_are, probe, member, [2]), within=20)
+    assert len(asked) > 1
+
+
 async def test_nothing_is_left_to_do_behind_much_that_was_taken_back(
     probe: RunningService, publish: Publish, servers: RunningServers, namespace: str
 ) -> None:
