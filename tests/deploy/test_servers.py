@@ -16,7 +16,7 @@ import typer
 from deploy.cli.stack import up
 from deploy.local import as_user
 from deploy.local import servers as local_servers
-from deploy.local.kafka import broker_properties, kafka_answers
+from deploy.local.kafka import broker_properties, find_software, kafka_answers
 from deploy.local.ports import choose_port
 from deploy.local.problems import LocalProblem
 from deploy.local.processes import ProcessFile, start_child
@@ -122,9 +122,11 @@ async def test_a_password_is_asked_for(closed_folder: Path) -> None:
 
 
 @pytest.mark.stack
+@pytest.mark.timeout(400)
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become an ordinary user")
 def test_an_ordinary_user_needs_no_other(tmp_path_factory: pytest.TempPathFactory) -> None:
     user = pwd.getpwnam("nobody")
+    find_software()  # beside the code, where this user only reads: fetched by whoever owns it
     with tempfile.TemporaryDirectory(prefix="careloop-ordinary-") as folder:
         os.chown(folder, user.pw_uid, user.pw_gid)
         script = (
