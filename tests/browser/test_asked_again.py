@@ -190,7 +190,9 @@ async def test_a_form_that_is_sent_twice_acts_once(console: Console, context: Br
     late = await page.request.post(address, form=fields, headers={"X-Console": "1"})
     assert (late.status, await state(console)) == (409, ("open", "urgent", 0))
     assert "That was done before. The page shows how things are now." in await late.text()
-    # A press that is meant is another one, also on a page that was not fetched again.
+    # A press that is meant is another one, also on a page that was not fetched again; none is taken before it
+    # has shown what became of the one before.
+    await expect(form.locator("button")).to_be_enabled()
     await page.keyboard.press("a")
     await expect(page.locator("#toasts")).to_contain_text("Acknowledged")
     assert await state(console) == ("acknowledged", "urgent", 0)
