@@ -65,18 +65,23 @@ async def test_a_publisher_that_compresses(
     await goes_on(probe, publish, member)
 
 
+async def take_back(score: int, servers: RunningServers, namespace: str, member: UUID, *, before: int) -> None:
+    """Publish a score and take it back, and then another that counts."""
+    topic = topic_name(namespace, ACTIVITY)
+    async with AIOKafkaProducer(bootstrap_servers=servers.kafka_bootstrap, transactional_id=str(uuid4())) as producer:
+        await producer.begin_transaction()
+        await producer.send_and_wait(topic, encode(pain(member, score)), key=member_key(member))
+        await producer.abort_transaction()
+        await producer.begin_transaction()
+        await producer.send_and_wait(topic, encode(pain(member, before)), key=member_key(member))
+        await producer.commit_transaction()
+
+
 async def test_what_its_publisher_took_back_has_no_effect(
     probe: RunningService, publish: Publish, servers: RunningServers, namespace: str
 ) -> None:
-    member, topic = uuid4(), topic_name(namespace, ACTIVITY)
-    producer = AIOKafkaProducer(bootstrap_servers=servers.kafka_bootstrap, transactional_id=str(uuid4()))
-    async with producer:
-        await producer.begin_transaction()
-        await producer.send_and_wait(topic, encode(pain(member, 1)), key=member_key(member))
-        await producer.abort_transaction()
-        await producer.begin_transaction()
-        await producer.send_and_wait(topic, encode(pain(member, 2)), key=member_key(member))
-        await producer.commit_transaction()
+    member = uuid4()
+    await take_back(1, servers, namespace, member, before=2)
     await eventually(partial(effects_are, probe, member, [2]), within=20)
     await probe.settled()  # the marker that ends a transaction is no record to wait for
     await publish(ACTIVITY, pain(member, 3))
@@ -106,14 +111,8 @@ async def test_a_gap_that_could_not_be_judged_is_judged_again(
     for intake in probe.service.intakes:
         if intake.subscription.group == "probe.activity":
             monkeypatch.setattr(intake.consumer, "beginning_offsets", failing(intake.consumer))
-    member, topic = uuid4(), topic_name(namespace, ACTIVITY)
-    async with AIOKafkaProducer(bootstrap_servers=servers.kafka_bootstrap, transactional_id=str(uuid4())) as producer:
-        await producer.begin_transaction()
-        await producer.send_and_wait(topic, encode(pain(member, 1)), key=member_key(member))
-        await producer.abort_transaction()
-        await producer.begin_transaction()
-        await producer.send_and_wait(topic, encode(pain(member, 2)), key=member_key(member))
-        await producer.commit_transaction()
+    member = uuid4()
+    await take_back(1, servers, namespace, member, before=2)
     await eventually(partial(effects_are, probe, member, [2]), within=20)
     assert len(asked) > 1
 
