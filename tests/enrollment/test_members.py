@@ -99,6 +99,7 @@ async def test_a_member_raises_no_red_flag_for_another_person(enrolled: tuple[Cl
     body = clinic.intake(findings=["chest-pain-breathless"])
     answer = await clinic.call("POST", "/v1/intakes", clinic.tokens.member(uuid4()), json=body)
     assert (answer.status_code, answer.json()["type"]) == (409, "urn:careloop:problem:member-is-another")
+    assert "eligibility" not in answer.json(), "nor do they learn whether that person is covered"
     assert "911" in answer.json()["screening"]["instruction"]
     assert await later(clinic, member) == []
 

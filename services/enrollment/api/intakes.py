@@ -68,15 +68,13 @@ ENROLLING_FIELDS = (
     "sponsor_id", "person", "state", "time_zone", "cause", "pain", "days_per_week", "preferred_time", "contact",
 )  # fmt: skip
 """What must be answered before somebody can be enrolled."""
-
-
 KEY_REUSED = Refusal("idempotency-key-reused", "This Idempotency-Key was used with another body.")
 ANOTHER_MEMBER = Refusal("member-is-another", "This person has another member id.")
-WRONG = {
-    KEY_REUSED.reason: ("header.idempotency-key", "used before with another body"),
-    ANOTHER_MEMBER.reason: ("body.member_id", "not the id of this person"),
+AT_FAULT = {
+    KEY_REUSED.reason: [{"field": "header.idempotency-key", "message": "used before with another body"}],
+    ANOTHER_MEMBER.reason: [{"field": "body.member_id", "message": "not the id of this person"}],
 }
-"""The field that is at fault, by the reason of a refusal, and what is wrong with it."""
+"""The field, by the reason of a refusal."""
 
 
 class PainBody(Body):
@@ -153,10 +151,7 @@ async def post_intake(
         if answer is not None:
             return answer
     raise Problem(
-        409,
-        "intake-under-way",
-        "Another intake of this person is under way; try again.",
-        screening=_screening(screen(findings=body.findings), body.language),
+        409, "intake-under-way", "Another intake of this person is under way; try again.", screening=_told(body)
     )
 
 
@@ -202,7 +197,9 @@ class _Asker:
             known = (await find_members(connection, persons=[person])).get(person)
         member_id, intake_id = self._member_id(known), uuid4()
         if member_id is None:
-            member_id, refused = self._told_of(known), refused or ANOTHER_MEMBER
+            if known is None or not self._acts_for_others:  # nobody is told, nor is this caller who is covered
+                raise self._another_member()
+            member_id, refused = known, refused or ANOTHER_MEMBER
         try:
             async with self._service.command(
                 "take-intake", member_ids=[member_id], request=self._request, command_id=str(intake_id)
@@ -224,10 +221,8 @@ class _Asker:
                 )
                 work.take(taken.outcomes)
                 if taken.refusal is None:
-                    status, content = (
-                        202 if taken.outcome == "waitlisted" else 201,
-                        orjson.dumps(self._content(taken, intake_id)),
-                    )
+                    status = 202 if taken.outcome == "waitlisted" else 201
+                    content = orjson.dumps(self._content(taken, intake_id))
                     if self._key is not None and not await save_answer(
                         work.connection,
                         Answer(digest=self._digest, status=status, body=content),
@@ -254,9 +249,14 @@ class _Asker:
             return None
         return known or asked or uuid4()
 
-    def _told_of(self, known: UUID | None) -> UUID:
-        """Of whom a red flag is told in an intake that names another id: of the person, but not by another member."""
-        return known if known is not None and self._acts_for_others else uuid4()
+    def _another_member(self) -> Problem:
+        return Problem(
+            409,
+            ANOTHER_MEMBER.reason,
+            ANOTHER_MEMBER.detail,
+            errors=AT_FAULT[ANOTHER_MEMBER.reason],
+            screening=_told(self._body),
+        )
 
     @property
     def _acts_for_others(self) -> bool:
@@ -264,14 +264,13 @@ class _Asker:
 
     def _refused(self, taken: IntakeTaken) -> Problem:
         assert taken.refusal is not None
-        reason, wrong = taken.refusal.reason, dict(WRONG)
-        if not taken.eligibility.eligible:
-            wrong["not-eligible"] = ("body.person", taken.eligibility.reason)
+        reason = taken.refusal.reason
+        uncovered = [{"field": "body.person", "message": taken.eligibility.reason}] if reason == "not-eligible" else []
         return Problem(
-            422 if reason == "not-eligible" else 409,
+            422 if uncovered else 409,
             reason,
             taken.refusal.detail,
-            errors=[{"field": wrong[reason][0], "message": wrong[reason][1]}] if reason in wrong else [],
+            errors=uncovered or AT_FAULT.get(reason, []),
             eligibility=eligibility_body(taken.eligibility),
             screening=_screening(taken.screening, self._body.language),
         )
@@ -327,7 +326,7 @@ def _check_whole(body: IntakeBody, today: date) -> None:
             "invalid-request",
             "Some fields are missing or do not fit.",
             errors=[{"field": f"body.{name}", "message": message} for name, message in wrong.items()],
-            screening=_screening(screen(findings=body.findings), body.language),
+            screening=_told(body),
         )
 
 
@@ -367,6 +366,10 @@ def _screening(screening: Screening, language: Language) -> dict[str, Any]:
     }
 
 
+def _told(body: IntakeBody) -> dict[str, Any]:
+    return _screening(screen(findings=body.findings), body.language)
+
+
 def _screening_of_any(body: object) -> dict[str, Any]:
     """The screening of a body that is not valid, from those findings and the language in it that are."""
     given = body if isinstance(body, dict) else {}
@@ -380,7 +383,7 @@ def _education(body: IntakeBody, rules: IntakeRules) -> dict[str, Any]:
     return {
         "outcome": "education",
         "route": "education",
-        "screening": _screening(screen(findings=body.findings), body.language),
+        "screening": _told(body),
         "articles": [{"id": article.id, "title": article.title[body.language]} for article in rules.education],
     }
 
