@@ -1,7 +1,8 @@
 """Probes that tell the truth, metrics, and how far a service has come.
 
-Live: the event loop answers and the poll tasks run; never the broker or the database. Ready: assigned once, database
-answers, no chunk stuck or endless, no partition that cannot be opened or is paused by an alarm or for lack of room.
+Live: the event loop answers, the poll tasks run, and what the Kafka client does beside them; never the broker or the
+database. Ready: assigned once, database answers, no chunk stuck or endless, no partition that cannot be opened or is
+paused by an alarm or for lack of room.
 """
 
 import asyncio

@@ -22,7 +22,7 @@ from shared.database import Database, is_transient
 from shared.ending import end_tasks
 from shared.gathering import ALONE_MS, Gathering, phase_of
 from shared.isolating import describe_bug
-from shared.kafka import join_again, load_spans
+from shared.kafka import is_over, join_again, load_spans
 from shared.lanes import CHUNK_BYTES, Lane
 from shared.one_in_hand import OneInHand
 from shared.outcomes import Answer
@@ -370,8 +370,9 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         return [p for p, since in self._closed_since.items() if since < long_ago and p not in self.paused_by_alarm]
 
     def polling_ended(self) -> bool:
-        """Whether FastStream's poll loop has ended although it should run."""
-        return any(task.done() for task in getattr(self._subscriber, "tasks", ()))
+        """Whether FastStream's poll loop has ended although it should run, or the client polls in vain."""
+        ended = any(task.done() for task in getattr(self._subscriber, "tasks", ()))
+        return ended or is_over(getattr(self._subscriber, "consumer", None))
 
     def full(self) -> list[str]:
         """What is full, for each partition that waits for room to hold an event."""

@@ -10,9 +10,11 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition, conn
 from aiokafka.client import AIOKafkaClient
 from aiokafka.cluster import ClusterMetadata
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 
+from shared.isolating import describe_bug
 from shared.settings import ServiceSettings
+from shared.telemetry import logger
 from shared.topics import kafka_security
 from shared.vanishing import notice_vanished
 
@@ -20,6 +22,7 @@ LOOK_S = 3.0
 """How long a broker may take to say what it holds of partitions."""
 FIND_S = 10.0
 """How long brokers are looked for where the settings say, before those are asked again that were there last."""
+log = logger("kafka")
 
 
 def client_options(settings: ServiceSettings) -> dict[str, Any]:
@@ -51,10 +54,24 @@ class _Protocol(conn.AIOKafkaProtocol):  # type: ignore[misc]  # aiokafka has no
         notice_vanished(transport)
 
 
+class _Connection(conn.AIOKafkaConnection):  # type: ignore[misc]  # aiokafka has no types
+    """One that was reset, as by the kernel of a broker that was killed, and not noticed yet: uvloop refuses to write
+    with a RuntimeError (https://github.com/aio-libs/aiokafka/issues/1038). None of the client's tasks expects that:
+    the one that gets it ends for good, be it the fetching, the group's, or who asks which broker leads what."""
+
+    def send(self, request: Any, expect_response: bool = True) -> Any:
+        try:
+            return super().send(request, expect_response)
+        except RuntimeError as error:
+            self.close(conn.CloseReason.CONNECTION_BROKEN)
+            raise KafkaConnectionError(f"Connection at {self.host}:{self.port} is closed") from error
+
+
 def look_after_brokers() -> None:
     """From now on every Kafka client of this process notices brokers that vanish: its own limit on a request, which has
-    to be longer than a rebalance, is what a fetch would wait for. And it finds those that have moved."""
-    conn.AIOKafkaProtocol = _Protocol
+    to be longer than a rebalance, is what a fetch would wait for. It takes a connection for closed when the loop does,
+    and finds brokers that have moved."""
+    conn.AIOKafkaProtocol, conn.AIOKafkaConnection = _Protocol, _Connection
     AIOKafkaClient._metadata_update = _update_metadata
 
 
@@ -62,8 +79,18 @@ _ask_known_brokers = AIOKafkaClient._metadata_update
 
 
 async def _update_metadata(client: AIOKafkaClient, cluster: ClusterMetadata, topics: Any) -> bool:
-    """In the place of the client's own, which asks those brokers alone of which it has been told last: where all of
-    them have other addresses now, it would ask nobody else for ever."""
+    """In the place of the client's own. The client asks nothing more after an error that it does not expect, and
+    whoever waits for an answer would wait for ever."""
+    try:
+        return await _find_and_ask(client, cluster, topics)
+    except Exception as error:
+        log.warning("brokers could not be asked", error=describe_bug(error))
+        return False
+
+
+async def _find_and_ask(client: AIOKafkaClient, cluster: ClusterMetadata, topics: Any) -> bool:
+    """The client itself asks those brokers alone of which it has been told last: where all of them have other addresses
+    now, it would ask nobody else for ever."""
     if await _ask_known_brokers(client, cluster, topics):
         return True
     asking = copy(client)
@@ -86,6 +113,15 @@ def join_again(consumer: AIOKafkaConsumer) -> None:
     beside = coordinator._heartbeat_task, coordinator._commit_refresh_task
     if any(task is not None and task.done() for task in beside):
         coordinator.request_rejoin()
+
+
+def is_over(consumer: AIOKafkaConsumer | None) -> bool:
+    """Whether something without which the client reads nothing has ended for good: its part in the group, its fetching,
+    or the asking which broker leads what. Only a new client reads on."""
+    if consumer is None or consumer._coordinator is None:
+        return False  # not started
+    tasks = consumer._coordinator._coordination_task, consumer._fetcher._fetch_task, consumer._client._sync_task
+    return any(task is not None and task.done() for task in tasks)
 
 
 async def load_spans(

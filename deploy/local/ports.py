@@ -2,6 +2,7 @@
 
 import random
 import socket
+from collections import deque
 
 import psutil
 
@@ -13,25 +14,27 @@ HOST = "127.0.0.1"
 CHOSEN_FROM = range(20_000, 32_000)
 """Below what systems give to outgoing connections: one of those could take a port before its program does."""
 TRIES_MAX = 200
-_chosen: set[int] = set()
-"""In this process: whoever was given one may not listen there yet."""
+KEPT_MAX = 200
+_kept: deque[socket.socket] = deque()
+"""Bound to the ports that were chosen last and never listening: whoever was given one may not listen there yet."""
 
 
 def choose_port() -> int:
-    """A port that was free a moment ago, and that this process has not chosen before. LocalProblem where none was
-    found."""
-    if len(_chosen) > len(CHOSEN_FROM) // 2:
-        _chosen.clear()
+    """A port that is free, and that no process chooses again for as long as this one lives, or until it has chosen many
+    others. A server can listen there: like any, it takes an address on which nobody else listens. LocalProblem where
+    none was found."""
     for port in random.SystemRandom().sample(CHOSEN_FROM, TRIES_MAX):
-        if port in _chosen:
+        keeper = socket.socket()
+        try:
+            keeper.bind((HOST, port))
+        except OSError:
+            keeper.close()
             continue
-        with socket.socket() as probe:
-            try:
-                probe.bind((HOST, port))
-            except OSError:
-                continue
-            _chosen.add(port)
-            return port
+        keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _kept.append(keeper)
+        if len(_kept) > KEPT_MAX:
+            _kept.popleft().close()
+        return port
     raise LocalProblem(f"No port between {CHOSEN_FROM.start} and {CHOSEN_FROM.stop} was found free.")
 
 

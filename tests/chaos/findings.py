@@ -13,9 +13,9 @@ from shared.outcomes import Cause
 
 Area = Literal[
     "log", "events", "order", "plans", "alerts", "reminders", "mail", "timeline", "held", "counts", "outbox", "timers",
-    "books", "rest", "migrations", "visits", "enrolling", "messages",
+    "books", "rest", "migrations", "visits", "enrolling", "messages", "logs",
 ]  # fmt: skip
-"""rest: the services did not come to rest."""
+"""rest: the services did not come to rest. logs: one of them says that something is wrong in it."""
 
 
 @dataclass(frozen=True)

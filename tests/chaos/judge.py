@@ -31,6 +31,7 @@ from tests.chaos.plans_oracle import PlansOracle
 from tests.chaos.put_offs import load_put_offs
 from tests.chaos.reading import Read, kinds_of, read_as, taken_events
 from tests.chaos.red_flags import follow_red_flags, triggers_of
+from tests.chaos.service_logs import judge_service_logs
 from tests.chaos.stream import ACTIVITY, Publication
 from tests.chaos.visits_oracle import REMINDER, VisitsOracle
 from tests.chaos.ways import match_overrides
@@ -344,4 +345,5 @@ async def judge(
     log = await read_log(world.stage.urls.kafka_bootstrap, world.namespace)
     findings = Findings()
     await Judge(world, cast, stream, log, world.clock.now(), findings, told, enrolled).judge()
+    judge_service_logs(world.folder, findings)
     return findings

@@ -27,6 +27,7 @@ from tests.chaos.overriding import OverrideErrand, Overrider, draw_overrides
 from tests.chaos.people import Cast, draw_cast, opening_of
 from tests.chaos.posting import Poster
 from tests.chaos.publishing import Publisher
+from tests.chaos.service_logs import judge_service_logs
 from tests.chaos.stream import Publication, draw_stream
 from tests.chaos.victim import MENDED
 from tests.chaos.world import Stage, World, open_world
@@ -127,6 +128,7 @@ async def run(stage: Stage, plan: Plan, *, mutant: str | None = None, say: Calla
             problems = Findings()
             for failure in _leaves(failures):
                 problems.add("rest", f"{type(failure).__name__} at {_place_of(failure)}: {failure}")
+            judge_service_logs(world.folder, problems)
             findings = problems.found
         finally:
             await publisher.close()

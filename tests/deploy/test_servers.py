@@ -1,8 +1,10 @@
 """The embedded servers where a clone may be: a path with a space, a very long one, one closed to others, any user."""
 
+import json
 import os
 import pwd
 import re
+import socket
 import subprocess
 import sys
 import tempfile
@@ -17,7 +19,7 @@ from deploy.cli.stack import up
 from deploy.local import as_user
 from deploy.local import servers as local_servers
 from deploy.local.kafka import broker_properties, find_software, kafka_answers
-from deploy.local.ports import choose_port
+from deploy.local.ports import HOST, KEPT_MAX, choose_port, require_free_port
 from deploy.local.problems import LocalProblem
 from deploy.local.processes import ProcessFile, start_child
 from deploy.local.servers import embedded_servers, lock_data, require_space
@@ -39,8 +41,22 @@ def closed_folder() -> Iterator[Path]:
 
 def test_no_port_is_chosen_twice_before_anybody_listens_there() -> None:
     """Given a program that chooses all its ports first, then no two of them are the same."""
-    chosen = [choose_port() for _ in range(1_000)]
+    chosen = [choose_port() for _ in range(KEPT_MAX)]
     assert len(set(chosen)) == len(chosen)
+
+
+def test_no_other_process_chooses_a_port_at_which_its_server_does_not_listen_yet() -> None:
+    """Given two programs that start their servers side by side, then each has its own port, and can listen there."""
+    port = choose_port()
+    first_tried = f"import deploy.local.ports as p; p.CHOSEN_FROM = range({port}, {port + 50}); p.TRIES_MAX = 50\n"
+    other = subprocess.run(
+        [sys.executable, "-c", first_tried + "print([p.choose_port() for _ in range(20)])"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert len(found := json.loads(other.stdout)) == 20
+    assert port not in found
+    with socket.create_server((HOST, port)), pytest.raises(LocalProblem, match=str(port)):
+        require_free_port(port, what="Kafka", setting="CARELOOP_KAFKA_PORT")
 
 
 def test_the_broker_refuses_records_of_the_age_that_its_topics_refuse() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from operator import attrgetter
 from typing import Any, cast
 from uuid import uuid4
 
@@ -101,3 +102,17 @@ async def test_a_process_whose_polling_has_ended_is_not_live(probe: RunningServi
         assert (answer.status_code, answer.json()["ended"]) == (503, [intake.subscription.group])
     finally:
         intake._subscriber.tasks.remove(polling)
+
+
+@pytest.mark.parametrize("part", ["_coordinator._coordination_task", "_fetcher._fetch_task", "_client._sync_task"])
+async def test_a_process_whose_client_reads_nothing_any_more_is_not_live(probe: RunningService, part: str) -> None:
+    """Polling goes on and brings nothing: what the client does beside it ends for good after an error that it does not
+    expect."""
+    await probe.settled()
+    assert (await probe.client.get("/health/live")).status_code == 200
+    intake = probe.service.intakes[0]
+    task = attrgetter(part)(intake.consumer)
+    task.cancel()
+    await asyncio.wait([task], timeout=10)
+    answer = await probe.client.get("/health/live")
+    assert (answer.status_code, answer.json()["ended"]) == (503, [intake.subscription.group])
