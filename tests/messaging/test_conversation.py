@@ -1,5 +1,6 @@
 """Red-flag words, the wait for an answer, who is told."""
 
+from itertools import pairwise, product
 from uuid import UUID
 
 import pytest
@@ -73,6 +74,18 @@ def test_any_text_can_be_looked_through(text: str) -> None:
 @given(before=st.text(max_size=50), after=st.text(max_size=50), phrase=st.sampled_from(RULES.phrases))
 def test_a_phrase_is_found_whatever_stands_around_it(before: str, after: str, phrase: RedFlagPhrase) -> None:
     assert phrase in find_red_flags(text=f"{before} {' '.join(phrase.words)} {after}", rules=RULES)
+
+
+@given(st.lists(st.sampled_from(["my", "chest", "hurts", "really", "pain"]), max_size=14))
+def test_the_words_of_a_phrase_may_stand_so_far_apart_and_no_farther(said: list[str]) -> None:
+    phrases = [phrase for phrase in RULES.phrases if set(phrase.words) <= {"my", "chest", "hurts", "really", "pain"}]
+    assert phrases
+    found = find_red_flags(text=" ".join(said), rules=RULES)
+    for phrase in phrases:
+        places = [[place for place, word in enumerate(said) if word == one] for one in phrase.words]
+        ways = product(*places)
+        steps = [[after - before for before, after in pairwise(way)] for way in ways]
+        assert (phrase in found) == any(all(1 <= far <= RULES.gap_words_max + 1 for far in way) for way in steps)
 
 
 def message(number: int, role: SenderRole) -> Message:

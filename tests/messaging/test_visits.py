@@ -38,8 +38,6 @@ from services.messaging.store.visits import (
     save_absences,
     save_practitioner_hours,
 )
-from shared.events import MemberDisenrolled
-from shared.events.members import MemberDisenrolledData
 from shared.events.visits import VisitRecommendation
 from shared.events.vocabulary import Practitioner
 from shared.outcomes import Refusal
@@ -383,18 +381,3 @@ async def test_the_chain_from_a_session_to_the_visit_is_connected(clinic: Clinic
     assert len(snapshots[MEMBER].elements) == 6
     assert [(step.exercise, step.from_step, step.to_step) for step in steps] == [("mini-squat", 2, 1)]
     assert visits[0].recommendation == advice
-
-
-async def test_visits_of_a_member_who_leaves_are_cancelled_by_the_system(clinic: Clinic) -> None:
-    visit = await book(clinic)
-    left = MemberDisenrolled(
-        id=str(uuid4()), source="urn:careloop:enrollment", time=NOW, subject=MEMBER,
-        data=MemberDisenrolledData(reason="coverage-ended", effective_on=NOW.date()),
-    )  # fmt: skip
-    (cancelled,) = await clinic.take(follow_members, left)
-    assert (cancelled.NAME, cancelled.data.visit_id, cancelled.data.cancelled_by) == (
-        "visit.cancelled", visit.visit_id, "system",
-    )  # fmt: skip
-    assert cancelled.causationid == left.id
-    assert await clinic.due_timers() == {}
-    assert await clinic.pass_time(3 * DAY) == []

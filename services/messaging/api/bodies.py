@@ -5,7 +5,18 @@ from itertools import pairwise
 from typing import Annotated, Literal, Self
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    StringConstraints,
+    ValidationError,
+    WrapValidator,
+    field_validator,
+    model_validator,
+)
 
 from services.messaging.domain.alert import Alert
 from services.messaging.domain.conversation import Message
@@ -15,6 +26,7 @@ from services.messaging.domain.visit import Visit, VisitRules
 from shared.events.conversations import AlertOutcome
 from shared.events.visits import VisitReason, VisitRecommendation
 from shared.events.vocabulary import Exercise, Practitioner, PractitionerRole, TimeZone
+from shared.http import field_errors
 
 MESSAGE_LENGTH_MAX = 4000
 NOTE_LENGTH_MAX = 8000
@@ -32,6 +44,28 @@ class NewMessage(Body):
     text: Text
     alert_id: UUID | None = None
     """The alert that a clinician answers; what follows belongs to its chain."""
+
+
+class UnfitMessage(NewMessage):
+    """One that cannot be taken. What it says is looked through all the same."""
+
+    text: str
+    errors: list[dict[str, str]]
+
+
+def _keep_words(sent: object, validate: ModelWrapValidatorHandler[NewMessage]) -> NewMessage:
+    try:
+        return validate(sent)
+    except ValidationError as error:
+        text = sent.get("text") if isinstance(sent, dict) else None
+        if not isinstance(text, str):
+            raise
+        errors = [{**one, "loc": ("body", *one["loc"])} for one in error.errors()]
+        return UnfitMessage.model_construct(text=text, errors=field_errors(errors))
+
+
+SentMessage = Annotated[NewMessage, WrapValidator(_keep_words)]
+"""A NewMessage, or an UnfitMessage where what was sent is none but says something."""
 
 
 class ReadUpTo(Body):

@@ -1,6 +1,7 @@
 """A member's conversation: read it, write to it."""
 
-from typing import Annotated
+import asyncio
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
@@ -13,10 +14,18 @@ from services.messaging.api.access import (
     practitioner_of,
     refuse,
 )
-from services.messaging.api.bodies import ConversationAnswer, MessageAnswer, MessageTakenAnswer, NewMessage, ReadUpTo
+from services.messaging.api.bodies import (
+    ConversationAnswer,
+    MessageAnswer,
+    MessageTakenAnswer,
+    NewMessage,
+    ReadUpTo,
+    SentMessage,
+    UnfitMessage,
+)
 from services.messaging.domain.conversation import start_conversation
 from services.messaging.handlers.read_messages import read_messages
-from services.messaging.handlers.send_message import Sender, screen_words, send_message
+from services.messaging.handlers.send_message import Sender, raise_refused_words, screen_words, send_message
 from services.messaging.store.conversations import load_conversations, load_message_reads, load_messages
 from services.messaging.store.members import load_member_profiles
 from shared.auth import Principal
@@ -54,35 +63,49 @@ async def get_messages(
 
 @router.post("/messages", status_code=201)
 async def post_message(
-    member_id: UUID, new: NewMessage, caller: Anyone, service: This, request: Request, key: IdempotencyKey = None
+    member_id: UUID, sent: SentMessage, caller: Anyone, service: This, request: Request, key: IdempotencyKey = None
 ) -> MessageTakenAnswer:
-    """Send a message. A member's words are looked through for red flags at once: the answer then says what to do."""
+    """Send a message. A member's words are looked through for red flags at once: the answer then says what to do, also
+    where the message is refused."""
     is_member = await check_member(service, caller, member_id)
     sender = await _sender(service, caller, member_id, is_member=is_member)
-    if is_member and new.alert_id is not None:
-        raise Problem(422, "invalid-request", "Only the care team answers an alert.")
-    if key and screen_words(sender, new.text):
-        key = f"{key} {new.text}"  # words of a red flag are not refused for a key that other words used
+    # One that is far too long takes a tenth of a second, in which others go on.
+    screening = await asyncio.to_thread(screen_words, sender, sent.text)
+    instruction = screening.instruction["es" if caller.language == "es" else "en"] if screening else None
+    if key and screening:
+        key = f"{key} {sent.text}"  # words of a red flag are not refused for a key that other words used
     message_id = identity_of("message", caller.subject, key)
-    async with service.command(
-        "send-message", member_ids=[member_id], request=request, command_id=str(message_id)
-    ) as work:
+    about: dict[str, Any] = {"member_ids": [member_id], "request": request, "command_id": str(message_id)}
+    unfit = _why_unfit(sent, is_member=is_member, instruction=instruction)
+    if unfit is not None:
+        async with service.command("refuse-message", **about) as work:
+            work.take(await raise_refused_words(work.connection, screening, message_id, work.command, work.now))
+        raise unfit
+    async with service.command("send-message", **about) as work:
         answer = await send_message(
             work.connection,
             sender=sender,
             message_id=message_id,
-            body=new.text,
-            alert_id=new.alert_id,
+            body=sent.text,
+            alert_id=sent.alert_id,
             command=work.command,
             now=work.now,
         )
         if isinstance(answer, Refusal):
             refuse(answer)
         work.take(answer.outcomes)
-    instruction = answer.screening.instruction["es" if caller.language == "es" else "en"] if answer.screening else None
     return MessageTakenAnswer(
         message=MessageAnswer.of(answer.message), conversation_id=answer.conversation_id, instruction=instruction
     )
+
+
+def _why_unfit(sent: NewMessage, *, is_member: bool, instruction: str | None) -> Problem | None:
+    told: dict[str, Any] = {"instruction": instruction} if instruction else {}
+    if isinstance(sent, UnfitMessage):
+        return Problem(422, "invalid-request", "Some fields are not valid.", errors=sent.errors, **told)
+    if is_member and sent.alert_id is not None:
+        return Problem(422, "invalid-request", "Only the care team answers an alert.", **told)
+    return None
 
 
 async def _sender(service: Service, caller: Principal, member_id: UUID, *, is_member: bool) -> Sender:

@@ -114,6 +114,6 @@ def _says(*, said: Sequence[str], words: Sequence[str], gap: int) -> bool:
         places = {
             place
             for place, other in enumerate(said)
-            if other == word and any(place - gap - 1 <= before < place for before in places)
+            if other == word and any(place - 1 - between in places for between in range(gap + 1))
         }
     return bool(places)

@@ -143,22 +143,29 @@ def on_message_unanswered(
 
 
 def on_red_flag_phrases(
-    *, screening: Screening, command: Command, message_id: str, phrases_version: int, rules: TriggerRules
+    *,
+    screening: Screening,
+    command: Command,
+    message_id: str,
+    is_taken: bool = True,
+    phrases_version: int,
+    rules: TriggerRules,
 ) -> Trigger:
-    """A message holds words that are treated as red flags. The command names the member."""
+    """A message holds words that are treated as red flags. The command names the member. `is_taken`: the message can be
+    read in the conversation."""
     assert command.member_id is not None, "a message is a command about one member"
-    findings = words(screening.findings)
+    findings, what = words(screening.findings), "message" if is_taken else "message that could not be taken"
     decision = Decision(
         rule_id="messaging.red-flag-phrases",
         rule_version=phrases_version,
-        reason=f"A message to the care team may tell of: {findings}."[:300],
+        reason=f"A {what} to the care team may tell of: {findings}."[:300],
     )
     return Trigger(
         member_id=command.member_id,
         kind="safety",
         priority=rules.safety_priorities[screening.disposition],
         episode_key=message_id,
-        summary=f"{screening.disposition} in a message: {findings}",
+        summary=f"{screening.disposition} in a {what}: {findings}",
         decision=decision,
         because=command,
     )

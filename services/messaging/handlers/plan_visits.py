@@ -31,6 +31,7 @@ from shared.outcomes import Command, Outcomes, Refusal, Timer
 from shared.timers import cancel_timers, save_timers
 
 NO_VISIT = Refusal("no-such-visit", "There is no such visit.")
+NOT_THEIRS = Refusal("not-their-team", "This practitioner is not of the member's care team.")
 TAKEN = Refusal("slot-taken", "Somebody else was first; ask for the slots again.")
 
 
@@ -46,7 +47,7 @@ async def list_slots(
     """Times that the member can take with one of their care team. Refusal: not-their-team."""
     profile = (await load_member_profiles(connection, member_ids=[member_id])).get(member_id)
     if _on_team(profile, practitioner_id) is None:
-        return Refusal("not-their-team", "This practitioner is not of the member's care team.")
+        return NOT_THEIRS
     calendars = await load_calendars(connection, practitioner_ids=[practitioner_id], window=window)
     return free_slots(
         calendar=calendars[practitioner_id], window=window, member_id=member_id, rules=load_visit_rules(), now=now
@@ -74,7 +75,7 @@ async def hold_slot(
     profile = (await load_member_profiles(connection, member_ids=[member_id])).get(member_id)
     practitioner = _on_team(profile, practitioner_id)
     if profile is None or practitioner is None:
-        return Refusal("not-their-team", "This practitioner is not of the member's care team.")
+        return NOT_THEIRS
     refused = await _check(connection, practitioner_id, starts_at, member_id, now=now)
     if refused:
         return refused
@@ -111,12 +112,16 @@ async def hold_slot(
 async def book_visit(
     connection: Connection, *, visit_id: UUID, reason: VisitReason | None, command: Command, now: datetime
 ) -> VisitPlanned | Refusal:
-    """Turn a hold into a booking; asked again, the same booking. Refusals: no-such-visit, not-held, hold-expired."""
+    """Turn a hold into a booking; asked again, the same booking. Refusals: no-such-visit, not-held, hold-expired,
+    not-their-team."""
     visit = await _find(connection, visit_id, command)
     if isinstance(visit, Refusal):
         return visit
     if visit.status == "booked":
         return VisitPlanned(visit=visit, outcomes=Outcomes())
+    profile = (await load_member_profiles(connection, member_ids=[visit.member_id])).get(visit.member_id)
+    if profile is not None and profile.status == "disenrolled":
+        return NOT_THEIRS
     booked = book_held(visit=visit, reason=reason or visit.reason, now=now)
     if isinstance(booked, Refusal):
         return booked
@@ -166,7 +171,7 @@ async def reschedule_visit(
     profile = (await load_member_profiles(connection, member_ids=[visit.member_id])).get(visit.member_id)
     practitioner = _on_team(profile, practitioner_id)
     if practitioner is None:
-        return Refusal("not-their-team", "This practitioner is not of the member's care team.")
+        return NOT_THEIRS
     to = Span(starts_at=starts_at, ends_at=starts_at + load_visit_rules().length)
     moved = move_visit(visit=visit, to=to, practitioner=practitioner, now=now)
     if isinstance(moved, Refusal):
@@ -227,7 +232,8 @@ async def _alert(connection: Connection, alert_id: UUID | None, member_id: UUID)
 
 
 def _on_team(profile: MemberProfile | None, practitioner_id: UUID) -> Practitioner | None:
-    team = [p for p in (profile.pt, profile.coach) if p] if profile else []
+    """Nobody is, of who has left."""
+    team = [p for p in (profile.pt, profile.coach) if p] if profile and profile.status != "disenrolled" else []
     return next((p for p in team if p.practitioner_id == practitioner_id), None)
 
 

@@ -136,7 +136,7 @@ async def _tell(
     outcomes.publish(MessageSent, data, because=command, member_id=message.member_id)
     screening = screen_words(sender, message.body)
     if sender.role == "member":
-        changes = await _raise_red_flag(connection, message, screening, command, now=now)
+        changes = await _raise_red_flag(connection, message.message_id, screening, command, now=now)
     else:
         changes = await _answer(connection, message, sender, command, now=now)
     announce_alerts(outcomes=outcomes, changes=changes)
@@ -166,19 +166,40 @@ def _of_team(sender: Sender, team: CareTeam | None) -> bool:
     return team is not None and sender.sender_id in {p.practitioner_id for p in (team.pt, team.coach) if p}
 
 
+async def raise_refused_words(
+    connection: Connection, screening: Screening | None, message_id: UUID, command: Command, now: datetime
+) -> Outcomes:
+    """Tell who cares for the command's member of the red flag in a message that cannot be taken: once, however often it
+    is sent."""
+    outcomes = Outcomes()
+    changes = await _raise_red_flag(connection, message_id, screening, command, now=now, is_taken=False)
+    announce_alerts(outcomes=outcomes, changes=changes)
+    outcomes.writes += saving_alert_changes(changes, now=now, feed=[])
+    return outcomes
+
+
 async def _raise_red_flag(
-    connection: Connection, message: Message, screening: Screening | None, command: Command, *, now: datetime
+    connection: Connection,
+    message_id: UUID,
+    screening: Screening | None,
+    command: Command,
+    *,
+    now: datetime,
+    is_taken: bool = True,
 ) -> list[AlertChange]:
     if screening is None or screening.disposition == "none":
         return []
     trigger = on_red_flag_phrases(
         screening=screening,
         command=command,
-        message_id=str(message.message_id),
+        message_id=str(message_id),
+        is_taken=is_taken,
         phrases_version=load_phrase_rules().version,
         rules=load_trigger_rules(),
     )
     book = await load_alert_book(connection, triggers=[trigger], now=now)
+    if not is_taken and any(alert.episode_key == trigger.episode_key for alert in book.known):
+        return []
     return raise_alerts(triggers=[trigger], known=book.known, teams=book.teams, rules=load_alert_rules(), now=now)
 
 

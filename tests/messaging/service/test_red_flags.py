@@ -77,6 +77,41 @@ async def test_words_under_a_key_that_other_words_used_are_looked_at_all_the_sam
     assert [message["text"] for message in read.json()["messages"]] == ["Hello", "I have chest pain and cannot breathe"]
 
 
+RED = "I have chest pain and cannot breathe"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"text": RED, "alert_id": str(uuid4())},
+        {"text": RED, "alert_id": "the last one"},
+        {"text": f"{RED} {'all day ' * 600}"},
+        {"text": f"{'all day ' * 600} {RED}"},
+        {"text": f"{RED}\x00"},
+        {"text": RED, "mood": "bad"},
+    ],
+    ids=["answers-an-alert", "no-alert-id", "too-long", "too-long-before", "nul", "unknown-field"],
+)
+async def test_words_of_a_message_that_is_refused_are_looked_at_all_the_same(clinic: Clinic, body: Any) -> None:
+    """Given a message that cannot be taken, when its words tell of a red flag, then whoever sent it is told what to do,
+    and so is who cares for them; sent again with its key it is told once."""
+    path = f"/v1/members/{MEMBER}/messages"
+    key = {"Idempotency-Key": "1"}
+    answers = [await clinic.ask("POST", path, token=clinic.member, json=body, **key) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [422, 422]
+    for answer in answers:
+        assert "911" in answer.json()["instruction"]
+        assert RED not in answer.text
+    await clinic.running.settled()
+    assert await raised(clinic) == [("safety", "emergency", "open", 0)]
+    assert (await clinic.ask("GET", path, token=clinic.coach)).json()["messages"] == []
+    harmless = await clinic.ask("POST", path, token=clinic.member, json=body | {"text": "Hello" * 1_000}, **key)
+    assert (harmless.status_code, harmless.json().get("instruction")) == (422, None)
+    of_the_team = await clinic.ask("POST", path, token=clinic.coach, json=body | {"mood": "bad"})
+    assert (of_the_team.status_code, of_the_team.json().get("instruction")) == (422, None)
+    assert await raised(clinic) == [("safety", "emergency", "open", 0)]
+
+
 WAITS_FOR_THE_ALERT = """
 select exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock')
 """
