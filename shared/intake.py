@@ -157,8 +157,8 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             raise
         except Exception as error:
             self._seek_again()
+            join_again(self.consumer)
             if isinstance(error, KafkaError):
-                join_again(self.consumer)
                 raise
             BUGS.labels(self.subscription.group).inc()
             log.error("a poll failed", group=self.subscription.group, error=describe_bug(error))

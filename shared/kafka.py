@@ -10,7 +10,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition, conn
 from aiokafka.client import AIOKafkaClient
 from aiokafka.cluster import ClusterMetadata
-from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError, RequestTimedOutError
 
 from shared.isolating import describe_bug
 from shared.settings import ServiceSettings
@@ -72,10 +72,20 @@ def look_after_brokers() -> None:
     to be longer than a rebalance, is what a fetch would wait for. It takes a connection for closed when the loop does,
     and finds brokers that have moved."""
     conn.AIOKafkaProtocol, conn.AIOKafkaConnection = _Protocol, _Connection
-    AIOKafkaClient._metadata_update = _update_metadata
+    AIOKafkaClient.send, AIOKafkaClient._metadata_update = _send, _update_metadata
 
 
-_ask_known_brokers = AIOKafkaClient._metadata_update
+_send_request, _ask_known_brokers = AIOKafkaClient.send, AIOKafkaClient._metadata_update
+
+
+async def _send(client: AIOKafkaClient, *request: Any, **options: Any) -> Any:
+    """In the place of the client's own. Of requests whose time is over in the same moment the first closes their
+    connection; where it is sent again at once, the others do not find that any more, and fail with what no task of the
+    client expects."""
+    try:
+        return await _send_request(client, *request, **options)
+    except KeyError as error:
+        raise RequestTimedOutError from error
 
 
 async def _update_metadata(client: AIOKafkaClient, cluster: ClusterMetadata, topics: Any) -> bool:
@@ -108,7 +118,8 @@ async def _find_and_ask(client: AIOKafkaClient, cluster: ClusterMetadata, topics
 
 def join_again(consumer: AIOKafkaConsumer) -> None:
     """Where what the client does beside the poll has ended, as it does for good when its group's rights are denied for
-    a moment: each poll would fail with that for ever. To join the group again begins it anew."""
+    a moment, or with an error that it does not expect: each poll would fail with that for ever. To join the group again
+    begins it anew."""
     coordinator = consumer._coordinator
     beside = coordinator._heartbeat_task, coordinator._commit_refresh_task
     if any(task is not None and task.done() for task in beside):

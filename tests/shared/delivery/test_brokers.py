@@ -54,13 +54,15 @@ async def test_brokers_that_have_other_addresses_now_are_found(
     await takes_events(probe, publish, consume, count=4)
 
 
+@pytest.mark.parametrize("failure", [GroupAuthorizationFailedError("probe"), KeyError("probe")])
 async def test_a_group_that_was_denied_for_a_moment_is_joined_again(
-    probe: RunningService, publish: Publish, consume: Consume, monkeypatch: pytest.MonkeyPatch
+    probe: RunningService, publish: Publish, consume: Consume, monkeypatch: pytest.MonkeyPatch, failure: Exception
 ) -> None:
-    """Given a heartbeat that was told that it may not, when it may again, then the group goes on."""
+    """Given a heartbeat that was told that it may not, or failed as nobody foresaw, when it may again, then the group
+    goes on."""
 
     async def denied(coordinator: GroupCoordinator) -> bool:
-        raise GroupAuthorizationFailedError(coordinator.group_id)
+        raise failure
 
     await takes_events(probe, publish, consume, count=2)
     monkeypatch.setattr(GroupCoordinator, "_do_heartbeat", denied)

@@ -15,7 +15,7 @@ import uvloop
 from aiokafka import AIOKafkaConsumer
 from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import AIOKafkaConnection
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.structs import BrokerMetadata
 
@@ -109,5 +109,31 @@ def test_a_question_that_fails_as_nobody_foresaw_is_asked_again(
 
         await eventually(answered, within=30)
         assert not failures
+
+    on_uvloop(scenario)
+
+
+def test_questions_that_nobody_answers_in_time_fail_as_such_also_where_they_end_at_once(
+    on_uvloop: Callable[[Scenario], None],
+) -> None:
+    """Given several questions to a broker that stands still, when their time is over in the same moment, as in a
+    process that was stopped meanwhile, and whoever asked the first asks again, then the others fail like it."""
+
+    async def scenario(client: AIOKafkaClient, connection: AIOKafkaConnection, line: Line) -> None:
+        failures: list[Exception] = []
+
+        async def ask() -> None:
+            for _ in range(2):
+                try:
+                    await client.send(connection_id[0], MetadataRequest([]))
+                except Exception as error:
+                    failures.append(error)
+
+        (connection_id,) = (key for key, one in client._conns.items() if one is connection)
+        connection._request_timeout = 0.5
+        line.lose()
+        await asyncio.gather(*(ask() for _ in range(3)))
+        assert len(failures) >= 3
+        assert all(isinstance(error, KafkaError) for error in failures), failures
 
     on_uvloop(scenario)
