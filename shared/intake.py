@@ -82,7 +82,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         one_in_hand: OneInHand,
     ) -> None:
         self.subscription = reader.subscription
-        self.assigned_once = False
+        self.assigned_once = self._has_ended = False
         self.paused_by_alarm: set[TopicPartition] = set()
         self.lanes: dict[TopicPartition, Lane] = {}
         self._settings, self.database = settings, database
@@ -220,7 +220,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         self.gathering = self.gathering or Gathering(
             self.consumer._fetcher, gather_ms=self.subscription.gather_ms, phase_s=phase_of(self.subscription.group)
         )
-        if partitions := list(assigned):
+        if (partitions := list(assigned)) and not self._has_ended:
             self.consumer.pause(*partitions)
             together = asyncio.create_task(self._locate(partitions, count_start=True))
             for partition in partitions:
@@ -247,7 +247,8 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             await end_tasks(ending, within_s=DRAIN_S)
 
     async def release_all(self) -> None:
-        """Release every partition, also those whose position is still being looked for."""
+        """Release every partition, also those whose position is still being looked for, and take no other."""
+        self._has_ended = True
         await self.release(list(self._tasks))
 
     async def _own(self, partition: TopicPartition, located: "asyncio.Task[Places] | None" = None) -> None:

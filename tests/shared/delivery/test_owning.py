@@ -169,3 +169,15 @@ async def test_whoever_loses_a_partition_that_could_not_be_opened_is_ready_again
     await intake.on_partitions_revoked([partition])
     answer = await probe.client.get("/health/ready")
     assert answer.status_code == 200, answer.text
+
+
+async def test_who_has_let_go_of_all_partitions_takes_no_other(probe: RunningService) -> None:
+    """Given a process that ends, when its group is shared out anew before it has left, then it begins nothing: without
+    its client it could only fail, again and again, and a start without progress would be counted."""
+    await probe.settled()
+    intake = probe.service.intakes[0]
+    assert owners()[intake.subscription.group] == PARTITIONS
+    await intake.release_all()
+    await intake.on_partitions_assigned(intake.consumer.assignment())
+    assert owners()[intake.subscription.group] == 0
+    assert intake.unopened() == []
