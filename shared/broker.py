@@ -3,7 +3,7 @@
 from faststream.kafka import KafkaBroker
 from faststream.security import BaseSecurity, SASLScram512
 
-from shared.kafka import client_options, look_after_brokers
+from shared.kafka import client_options
 from shared.settings import ServiceSettings
 from shared.tolerant_records import tolerate_header_names
 
@@ -16,7 +16,6 @@ TOPICS_MS = 5_000
 def build_broker(settings: ServiceSettings) -> KafkaBroker:
     """A broker for subscriptions. It publishes nothing: events leave through the outbox."""
     tolerate_header_names()
-    look_after_brokers()
     options = client_options(settings)
     security: BaseSecurity | None = None
     if settings.kafka_security != "PLAINTEXT":

@@ -62,6 +62,8 @@ class _Connection(conn.AIOKafkaConnection):  # type: ignore[misc]  # aiokafka ha
     def send(self, request: Any, expect_response: bool = True) -> Any:
         try:
             return super().send(request, expect_response)
+        except (KafkaError, NotImplementedError):  # RuntimeErrors, too: what is asked is nothing that a broker answers
+            raise
         except RuntimeError as error:
             self.close(conn.CloseReason.CONNECTION_BROKEN)
             raise KafkaConnectionError(f"Connection at {self.host}:{self.port} is closed") from error
@@ -110,7 +112,8 @@ async def _find_and_ask(client: AIOKafkaClient, cluster: ClusterMetadata, topics
             await asking.bootstrap()
     except (KafkaError, TimeoutError):
         return False
-    for connection in asking._conns.values():  # of a broker that tells of none
+    # Of a broker that tells of none, and those on which nobody answers: they may be open, and would be asked for ever.
+    for connection in [*asking._conns.values(), *client._conns.values()]:
         connection.close()
     client.cluster._brokers = asking.cluster._brokers or client.cluster._brokers
     return bool(await _ask_known_brokers(client, cluster, topics))
@@ -124,6 +127,24 @@ def join_again(consumer: AIOKafkaConsumer) -> None:
     beside = coordinator._heartbeat_task, coordinator._commit_refresh_task
     if any(task is not None and task.done() for task in beside):
         coordinator.request_rejoin()
+
+
+def abandon(consumer: AIOKafkaConsumer | None) -> None:
+    """End what a client does that could not be stopped in time. Its heartbeat alone would keep its place in the group,
+    and each time that is shared out anew the others would wait for it."""
+    if consumer is None:
+        return
+    coordinator, fetcher = consumer._coordinator, consumer._fetcher
+    tasks = [consumer._client._sync_task]
+    if coordinator is not None:
+        tasks += [coordinator._coordination_task, coordinator._heartbeat_task, coordinator._commit_refresh_task]
+    if fetcher is not None:
+        tasks += [fetcher._fetch_task]
+    for task in tasks:
+        if task is not None:
+            task.cancel()
+    for connection in list(consumer._client._conns.values()):
+        connection.close()
 
 
 def is_over(consumer: AIOKafkaConsumer | None) -> bool:

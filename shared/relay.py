@@ -374,7 +374,7 @@ class Relay:
                     self._wake(urgent=True)
                 await asyncio.sleep(LEASE_S * (0.4 if held else 0.2))
         finally:
-            with suppress(Exception):
+            with suppress(Exception, asyncio.CancelledError):  # the next of several must not cost the connection
                 await listener.execute(GIVE_BACK_LEASE, self._holder)
                 await listener.remove_listener(CHANNEL, self._on_notify)
             self._leading_until = 0.0

@@ -35,6 +35,7 @@ from shared.housekeeping import count_held, expire_waiting, forget_old, tell_lag
 from shared.http import Problem, install_problems
 from shared.intake import Intake, introduce
 from shared.isolating import describe_bug
+from shared.kafka import abandon, look_after_brokers
 from shared.lag import LogEnds, Place, Positions, Unread
 from shared.member_locks import lock_members
 from shared.migrating import missing_migrations
@@ -184,6 +185,7 @@ class Service:
 
     async def _start(self) -> None:
         """Reach the database, then Kafka, each with backoff for as long as it takes."""
+        look_after_brokers()
         self._database = await self._reach_database(self.settings.database_connections)
         self._safety = await self._reach_database(self.settings.safety_connections)
         relay = self.relay = Relay(self.settings, self.database, self.safety)
@@ -277,6 +279,8 @@ class Service:
                     await intake.release_all()
                 with suppress(Exception):
                     await asyncio.wait_for(self.broker.stop(), 5)
+                for intake in self.intakes:
+                    abandon(intake.consumer)
             await asyncio.sleep(delay)
             delay = min(delay * 2, 2.0)
 

@@ -8,9 +8,11 @@ from uuid import uuid4
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaConnectionError
+from faststream.kafka import KafkaBroker
 
 from shared.clock import monotonic
 from shared.intake import STUCK_S, Intake
+from shared.kafka import is_over
 from shared.lanes import Lane
 from shared.watching import UNDELIVERED_CHECKS
 from tests.fixtures.eventually import eventually
@@ -59,6 +61,42 @@ async def test_a_start_that_failed_half_way_leaves_nobody_behind(
         assert failed
         one_each = dict.fromkeys(("probe.activity", "probe.safety", "probe.members"), PARTITIONS)
         await eventually(lambda: owners() == one_each, within=20, what="each partition has one owner")
+
+
+def clients_of(broker: Any) -> list[Any]:
+    return [subscriber.consumer for subscriber in broker.subscribers]
+
+
+async def test_a_start_that_failed_and_could_not_be_stopped_leaves_no_client_behind(
+    run_service: RunService, probe_url: str, publish: Publish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a broker that stands still when a start has failed, so that leaving the group takes too long, then nothing
+    of the old clients goes on: a heartbeat would keep their places, and the group would wait for them."""
+    old = list[Any]()
+    start, stop = KafkaBroker.start, KafkaBroker.stop
+
+    async def fail_once(broker: KafkaBroker) -> None:
+        await start(broker)
+        if not old:
+            old.extend(clients_of(broker))
+            raise KafkaConnectionError
+
+    async def never_the_first(broker: KafkaBroker, *reason: Any) -> None:
+        if old and clients_of(broker) == old:
+            await asyncio.Event().wait()
+        await stop(broker, *reason)
+
+    monkeypatch.setattr(KafkaBroker, "start", fail_once)
+    monkeypatch.setattr(KafkaBroker, "stop", never_the_first)
+    async with run_service(build, name="probe", database_url=probe_url) as running:
+        member = uuid4()
+        await publish(ACTIVITY, pain(member, 3))
+        await eventually(lambda: effects_are(running, member, [3]))
+        assert len(old) == len(running.service.intakes)
+        for consumer in old:
+            assert is_over(consumer)
+            assert consumer._coordinator._heartbeat_task.done()
+            assert not any(connection.connected() for connection in consumer._client._conns.values())
 
 
 async def test_a_partition_that_is_taken_away_while_it_is_opened_again_is_let_go(

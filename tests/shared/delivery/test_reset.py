@@ -6,6 +6,8 @@ broker leads what, it ended for good: nothing more was read until somebody start
 """
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,7 +17,7 @@ import uvloop
 from aiokafka import AIOKafkaConsumer
 from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import AIOKafkaConnection
-from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.errors import IncompatibleBrokerVersion, KafkaConnectionError, KafkaError
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.structs import BrokerMetadata
 
@@ -137,3 +139,59 @@ def test_questions_that_nobody_answers_in_time_fail_as_such_also_where_they_end_
         assert all(isinstance(error, KafkaError) for error in failures), failures
 
     on_uvloop(scenario)
+
+
+def test_brokers_are_asked_on_another_connection_where_one_is_mute(on_uvloop: Callable[[Scenario], None]) -> None:
+    """Given a connection that takes what is said on it and never answers, as one through a proxy that lost the other
+    side, then the next question goes over a new one."""
+
+    async def scenario(client: AIOKafkaClient, connection: AIOKafkaConnection, line: Line) -> None:
+        connection._request_timeout = 0.5
+        line.lose()
+        assert connection.connected()
+        async with asyncio.timeout(30):
+            assert await client.force_metadata_update()
+        assert not connection.connected()
+
+    on_uvloop(scenario)
+
+
+def test_what_no_broker_answers_is_not_taken_for_a_connection_that_was_reset(
+    on_uvloop: Callable[[Scenario], None],
+) -> None:
+    """Given a question that the client cannot put to this broker, then it says so: to try it again would be in vain."""
+
+    class Unheard(MetadataRequest):  # type: ignore[misc]  # aiokafka has no types
+        def prepare(self, versions: dict[int, tuple[int, int]]) -> Any:
+            raise IncompatibleBrokerVersion
+
+    async def scenario(client: AIOKafkaClient, connection: AIOKafkaConnection, line: Line) -> None:
+        with pytest.raises(IncompatibleBrokerVersion):
+            connection.send(Unheard([]))
+        assert connection.connected()
+
+    on_uvloop(scenario)
+
+
+LOOKED_AFTER = """
+import asyncio
+from aiokafka import conn
+from aiokafka.client import AIOKafkaClient
+from services.enrollment.main import build
+from services.enrollment.settings import EnrollmentSettings
+
+async def start():
+    service = build(EnrollmentSettings(database_url="postgresql://nobody@127.0.0.1:1/none", port=0))
+    starting = asyncio.create_task(service._start())
+    await asyncio.sleep(0.2)
+    assert not starting.done()
+    print({each.__module__ for each in (conn.AIOKafkaConnection, conn.AIOKafkaProtocol, AIOKafkaClient.send)})
+
+asyncio.run(start())
+"""
+
+
+def test_a_service_that_only_publishes_is_looked_after_as_well() -> None:
+    """In a process of its own: in this one another service has been started before."""
+    done = subprocess.run([sys.executable, "-c", LOOKED_AFTER], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "{'shared.kafka'}"

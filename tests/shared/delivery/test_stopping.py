@@ -1,10 +1,16 @@
-"""Given groups that are stuck, when their process is stopped in order, then its safety group is handed over at once."""
+"""A process that is stopped hands over what it can, and keeps nothing."""
 
+import asyncio
 import time
+from typing import Any, cast
 from uuid import uuid4
 
 import asyncpg
+from pydantic import SecretStr
 
+from shared.ending import end_tasks
+from shared.relay import Relay
+from shared.settings import ServiceSettings
 from tests.fixtures.eventually import eventually
 from tests.fixtures.processes import SpawnService
 from tests.fixtures.services import Consume, Publish
@@ -37,3 +43,41 @@ async def test_stuck_groups_do_not_keep_the_safety_group_from_being_handed_over(
             assert time.monotonic() - began < 12
     finally:
         await holder.close()
+
+
+class BusyListener:
+    """A connection on which the lease is had at once, and given back not before long."""
+
+    def __init__(self) -> None:
+        self.gives_back = asyncio.Event()
+        self.released = 0
+
+    async def fetchval(self, *_: object) -> bool:
+        return True
+
+    async def execute(self, *_: object) -> None:
+        self.gives_back.set()
+        await asyncio.Event().wait()
+
+    async def add_listener(self, *_: object) -> None: ...
+
+    async def acquire(self) -> "BusyListener":
+        return self
+
+    async def release(self, _: "BusyListener") -> None:
+        self.released += 1
+
+
+async def test_a_relay_that_is_told_to_end_more_than_once_keeps_no_connection() -> None:
+    """Given a database that is slow to take the lease back, when the relay is cancelled again meanwhile, then the
+    connection is back in its pool: it is one of a few that red flags have for themselves."""
+    pool = BusyListener()
+    settings = ServiceSettings(database_url=SecretStr("postgresql://not.used"), port=0)
+    relay = Relay(settings, cast(Any, pool), cast(Any, pool))
+    leading = asyncio.create_task(relay._lead())
+    await eventually(lambda: relay.leading, within=10)
+    leading.cancel()
+    await asyncio.wait_for(pool.gives_back.wait(), 10)
+    assert await end_tasks([leading], within_s=10)
+    assert pool.released == 1
+    assert not relay.leading
