@@ -1,9 +1,9 @@
 """From raw Kafka records to what can be decided on: decoded, with identity and digest, or with the reason why not."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import Any, Protocol, cast
 from uuid import UUID
 
 from shared.events.codec import REJECTED_HEADERS, Decoder, Undecodable, body_digest
@@ -156,22 +156,10 @@ def unread(record: RawRecord, fault: Fault, *, group: str, topic: str) -> Arriva
     return Arrival(record, None if member_id is None else key_of(member_id), None, fault, place, place)
 
 
-@dataclass(frozen=True, slots=True)
-class BareRecord:
-    """A record as far as it can always be kept."""
-
-    partition: int
-    offset: int
-    key: bytes | None
-    value: bytes | None
-    timestamp: int
-    headers: Sequence[tuple[str, bytes | None]] = ()
-
-
 def without_headers(arrival: Arrival, *, group: str, topic: str) -> Arrival:
     """The last resort: only what no database refuses, under the identity of its place."""
-    r = arrival.record
-    return unread(BareRecord(r.partition, r.offset, r.key, r.value, r.timestamp), UNSTORABLE, group=group, topic=topic)
+    bare = replace(cast(Any, arrival.record), headers=())  # a dataclass, as the client makes it
+    return unread(bare, UNSTORABLE, group=group, topic=topic)
 
 
 def to_held(

@@ -171,10 +171,7 @@ def _fresh(chunks: Sequence[Chunk], positions: Mapping[int, int], group: str) ->
             raise PositionMissing(group)
         if chunk.base > next_offset:
             raise BehindBase(group)
-        if chunk.base == next_offset:  # nearly always: no record has to be looked at
-            fresh += chunk.arrivals
-        else:
-            fresh += [arrival for arrival in chunk.arrivals if arrival.record.offset >= next_offset]
+        fresh += [arrival for arrival in chunk.arrivals if arrival.record.offset >= next_offset]
     return fresh
 
 

@@ -5,7 +5,7 @@ down who did it and why. A replay that fails again leaves its event where it was
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal, get_args
@@ -289,7 +289,7 @@ class _Alone:
             return await self._keep("dead", "bug", isolated.guilty[ref])
         if ref in isolated.outcomes.waiting:
             return await self._keep("waiting", isolated.outcomes.waiting[ref], None)
-        return await self._take_effect(isolated, None if late == "conflict" else identity, wanted)
+        return await self._take_effect(isolated, None if late == "conflict" else identity)
 
     async def _take(self, identity: bytes) -> Late:
         (late,) = await take_late(self.connection, [(identity, body_digest(self.event))])
@@ -299,7 +299,7 @@ class _Alone:
             return "conflict"
         return late
 
-    async def _take_effect(self, isolated: Isolated, identity: bytes | None, wanted: Sequence[CloudEvent]) -> Step:
+    async def _take_effect(self, isolated: Isolated, identity: bytes | None) -> Step:
         """`identity` is None where a safety group looks at a second body of one identity: what follows from it then has
         an identity of its own, as in consuming.py."""
         group, row = self.reader.subscription.group, self.row

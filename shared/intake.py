@@ -6,30 +6,27 @@ again, from its position.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from aiokafka import ConsumerRebalanceListener, ConsumerRecord, TopicPartition
-from aiokafka.errors import ConsumerStoppedError, KafkaError, KafkaTimeoutError
+from aiokafka.errors import ConsumerStoppedError, KafkaError, KafkaTimeoutError, OffsetOutOfRangeError
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 
-from shared.clock import Clock, monotonic
-from shared.consuming import BehindBase, PositionMissing, SettleWaiting
-from shared.database import Database, is_transient
+from shared.clock import monotonic
+from shared.consuming import BehindBase, PositionMissing
+from shared.database import is_transient
 from shared.ending import end_tasks
 from shared.gathering import ALONE_MS, Gathering, phase_of
 from shared.isolating import describe_bug
 from shared.kafka import is_over, join_again, load_spans
 from shared.lanes import CHUNK_BYTES, Lane
-from shared.one_in_hand import OneInHand
-from shared.outcomes import Answer
 from shared.panics import is_panic
 from shared.parking import Room
 from shared.positions import Position, count_starts, ensure_positions, load_positions
-from shared.replaying import Reader
 from shared.settings import ServiceSettings
 from shared.taking import ChunkTaker
 from shared.telemetry import BUGS, PARTITIONS_FULL, PARTITIONS_PAUSED, PARTITIONS_UNOPENED, UNDELIVERED, logger
@@ -69,35 +66,13 @@ Places: TypeAlias = dict[TopicPartition, Place]
 class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
     """One subscription of one process."""
 
-    def __init__(
-        self,
-        reader: Reader,
-        *,
-        service: str,
-        settings: ServiceSettings,
-        database: Database,
-        clock: Clock,
-        settle_waiting: SettleWaiting,
-        committed: Callable[[int, Answer | None], None],
-        one_in_hand: OneInHand,
-    ) -> None:
-        self.subscription = reader.subscription
+    def __init__(self, taker: ChunkTaker, settings: ServiceSettings) -> None:
+        self._taker, self._settings = taker, settings
+        self.subscription, self.database = taker.subscription, taker.database
         self.assigned_once = self._has_ended = False
         self.paused_by_alarm: set[TopicPartition] = set()
         self.lanes: dict[TopicPartition, Lane] = {}
-        self._settings, self.database = settings, database
-        self.room = Room(events_max=settings.parked_events_max, bytes_max=settings.parked_bytes_max)
-        self._taker = ChunkTaker(
-            reader=reader,
-            service=service,
-            database=database,
-            clock=clock,
-            settle_waiting=settle_waiting,
-            committed=committed,
-            room=self.room,
-            records_max=settings.chunk_records,
-            one_in_hand=one_in_hand,
-        )
+        self.room = taker.room = Room(events_max=settings.parked_events_max, bytes_max=settings.parked_bytes_max)
         self.watch = Watch(self)
         self.others: Sequence[Intake] = ()
         """Of groups of this process that read the same topic and fetch less often: they hear of what comes here."""
@@ -256,7 +231,6 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         `located` asks for all partitions of an assignment at once; whoever starts again asks for itself."""
         group, delay = self.subscription.group, AGAIN_S
         while self._tasks.get(partition) is asyncio.current_task():
-            lane = None
             self._closed_since.setdefault(partition, monotonic())
             try:
                 asked, located = located, None
@@ -275,8 +249,8 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
                     BUGS.labels(group).inc()
                     log.exception("a partition stopped", group=group, error=describe_bug(error))
             finally:
-                if lane is not None and self.lanes.get(partition) is lane:
-                    del self.lanes[partition]
+                if self._tasks.get(partition) is asyncio.current_task():  # who takes it away takes the lane away
+                    self.lanes.pop(partition, None)
             await asyncio.sleep(delay)
             delay = min(2 * delay, AGAIN_MAX_S)
 
@@ -294,15 +268,15 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         return {p: Place(stored[p.partition], first, end) for p, (first, end) in spans.items()}
 
     async def _open_lane(self, partition: TopicPartition, place: "Place | None") -> Lane:
-        """Seek to the stored position. Blocks while the log and the position disagree: an operator decides."""
+        """Seek to the stored position. OffsetOutOfRangeError while that lies outside the log: an operator decides."""
         self.consumer.pause(partition)
-        while True:
-            place = place or (await self._locate([partition])).get(partition)
-            if place is None:
-                raise KafkaTimeoutError(partition)
-            position = place.position
-            if place.first <= position.next_offset <= place.end:
-                break
+        place = place or (await self._locate([partition])).get(partition)
+        if self._tasks.get(partition) is not asyncio.current_task():
+            raise asyncio.CancelledError  # revoked meanwhile, and the cancellation was lost on the way
+        if place is None:
+            raise KafkaTimeoutError(partition)
+        position = place.position
+        if not place.first <= position.next_offset <= place.end:
             self.paused_by_alarm.add(partition)
             log.error(
                 "the stored position lies outside the log; the partition is paused until an operator sets it",
@@ -312,10 +286,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
                 first=place.first,
                 end=place.end,
             )
-            place = None
-            await asyncio.sleep(5)
-        if self._tasks.get(partition) is not asyncio.current_task():
-            raise asyncio.CancelledError  # revoked meanwhile, and the cancellation was lost on the way
+            raise OffsetOutOfRangeError(partition)
         self.paused_by_alarm.discard(partition)
         lane = Lane(
             partition,

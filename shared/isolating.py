@@ -79,43 +79,33 @@ class _Search:
     found: Isolated = field(default_factory=Isolated)
 
     async def halve(self, queues: list[list[CloudEvent]]) -> None:
-        if not queues:
-            return
-        outcome = await self._attempt([event for queue in queues for event in queue])
-        if isinstance(outcome, Outcomes):
-            _merge(self.found.outcomes, outcome)
-        elif len(queues) > 1:
+        if len(queues) == 1:
+            if not await self._in_order(queues[0]):
+                self._queue_behind(queues[0])
+        elif queues and await self._attempt([event for queue in queues for event in queue]):
             middle = len(queues) // 2
             await self.halve(queues[:middle])
             await self.halve(queues[middle:])
-        else:
-            await self._narrow(queues[0], outcome)
-            self._queue_behind(queues[0])
 
-    async def _narrow(self, queue: list[CloudEvent], bug: str) -> bool:
-        """Events of one member that made the handler raise. Whether the member's next event may run."""
+    async def _in_order(self, queue: list[CloudEvent]) -> bool:
+        """Events of one member. Whether the member's next event may run."""
+        bug = await self._attempt(queue)
+        if bug is None:  # the caller holds the rest behind one that waits
+            return not any(ref_of(event) in self.found.outcomes.waiting for event in queue)
         if len(queue) == 1:
             self.found.guilty[ref_of(queue[0])] = bug
             return self.subscription.stateless
         middle = len(queue) // 2
         return await self._in_order(queue[:middle]) and await self._in_order(queue[middle:])
 
-    async def _in_order(self, queue: list[CloudEvent]) -> bool:
-        outcome = await self._attempt(queue)
-        if isinstance(outcome, str):
-            return await self._narrow(queue, outcome)
-        _merge(self.found.outcomes, outcome)
-        return not outcome.waiting  # the caller holds the rest behind the one that waits
-
     def _queue_behind(self, queue: list[CloudEvent]) -> None:
-        if self.subscription.stateless:
-            return
         for place, event in enumerate(queue):
             if ref_of(event) in self.found.guilty:
                 self.found.behind.update(ref_of(later) for later in queue[place + 1 :])
                 return
 
-    async def _attempt(self, events: Sequence[CloudEvent]) -> Outcomes | str:
+    async def _attempt(self, events: Sequence[CloudEvent]) -> str | None:
+        """Run these together; the bug where that is none of the world's failures, and nothing of it took effect."""
         try:
             async with self.connection.transaction():
                 outcomes = await self.subscription.run(self.connection, events, now=self.now)
@@ -123,15 +113,13 @@ class _Search:
                 scope = self.subscription.group
                 finish_events(outcomes.published, service=self.service, scope=scope, now=self.now)
                 outcomes.writes[:] = await write_early(self.connection, outcomes.writes)
-                return outcomes
         except Exception as error:
             if is_transient(error):
                 raise
             return describe_bug(error)
-
-
-def _merge(into: Outcomes, more: Outcomes) -> None:
-    into.published += more.published
-    into.refused |= more.refused
-    into.waiting |= more.waiting
-    into.writes += more.writes
+        found = self.found.outcomes
+        found.published += outcomes.published
+        found.refused |= outcomes.refused
+        found.waiting |= outcomes.waiting
+        found.writes += outcomes.writes
+        return None

@@ -116,8 +116,7 @@ class Lane:
         while not self._records:
             self._filled.clear()
             await self._filled.wait()
-        is_short = not self.holds(min(limit, MANY), CHUNK_BYTES)
-        if is_short and not self._hurried.is_set() and (wait_s := patience()) > 0:
+        if self.waiting < limit and not self._hurried.is_set() and (wait_s := patience()) > 0:
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
                     await self._hurried.wait()

@@ -48,6 +48,7 @@ from shared.replaying import Reader, settle_waiting
 from shared.settings import ServiceSettings
 from shared.subscriptions import Subscription, TimerHandler, TimerSubscription
 from shared.suspect_timers import CLAIM_MAX
+from shared.taking import ChunkTaker
 from shared.telemetry import BUGS, EVENTS_PUBLISHED, TASK_RESTARTS, TIMERS_RUN, configure_logs, logger
 from shared.timers import COUNT_EVERY_S, TimersRun, is_any_due, run_timers
 
@@ -287,16 +288,17 @@ class Service:
     def _new_intake(self, reader: Reader) -> Intake:
         """One that raises red flags shares no connection: whoever waits for a member cannot hold it up."""
         stateless = reader.subscription.stateless
-        return Intake(
-            reader,
+        taker = ChunkTaker(
+            reader=reader,
             service=self.name,
-            settings=self.settings,
             database=self.safety if stateless else self.database,
             clock=self.clock,
             settle_waiting=self.settle_waiting,
             committed=partial(self.committed, urgent=stateless),
+            records_max=self.settings.chunk_records,
             one_in_hand=self._one_in_hand,
         )
+        return Intake(taker, self.settings)
 
     async def _run_timers(self, is_careful: Callable[[], bool]) -> None:
         if not self.timers:

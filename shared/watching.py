@@ -87,10 +87,9 @@ class Watch:
             first, end = spans[partition]
             position = stored.get(partition.partition)
             still = stood.get(partition) == lane.taken and lane.idle
-            is_moved = position is None or (still and position.next_offset != lane.taken)
-            is_past = position is not None and position.next_offset > end
+            is_moved = position is None or position.next_offset > end or (still and position.next_offset != lane.taken)
             is_lost = still and lane.taken < first
-            if is_moved or is_past or is_lost or stood.get(partition, 0) > end:
+            if is_moved or is_lost:
                 log.warning("the position changed under a partition; opening it again", group=group)
                 self._intake.reopen(partition)
             else:

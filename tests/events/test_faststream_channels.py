@@ -11,8 +11,8 @@ from deploy.contracts.settings_page import settings_classes
 from shared.broker import build_broker
 from shared.events.catalogue import SERVICES
 from shared.intake import Intake
-from shared.one_in_hand import OneInHand
 from shared.service import Service
+from shared.taking import ChunkTaker
 
 DOCUMENT = yaml.safe_load((generate.REFERENCE / "asyncapi.yaml").read_text())
 
@@ -28,16 +28,15 @@ def subscribed(service: Service) -> set[tuple[str, str]]:
     """(topic, group) of each FastStream subscriber, after the runtime has declared them."""
     broker = build_broker(service.settings)
     for reader in service.readers.values():
-        Intake(
-            reader,
+        taker = ChunkTaker(
+            reader=reader,
             service=service.name,
-            settings=service.settings,
             database=cast(Any, None),
             clock=service.clock,
             settle_waiting=service.settle_waiting,
             committed=service.committed,
-            one_in_hand=OneInHand(),
-        ).subscribe(broker)
+        )
+        Intake(taker, service.settings).subscribe(broker)
     subscribers = cast(list[Any], broker.subscribers)
     found = [(topic.name, subscriber.group_id) for subscriber in subscribers for topic in subscriber.topics]
     assert len(found) == len(set(found))

@@ -11,6 +11,7 @@ from shared.database import Database
 from shared.events import CloudEvent
 from shared.events.catalogue import TOPIC_OF, TOPIC_OF_TYPE
 from shared.events.codec import Decoder
+from shared.parking import Room
 from shared.positions import ensure_positions
 from shared.replaying import Reader, settle_waiting
 from shared.subscriptions import Subscription, TimerSubscription
@@ -65,6 +66,7 @@ class Desk:
                 now=lambda: now,
                 settle_waiting=partial(settle_waiting, readers=self.readers, service=self.service),
                 isolated=isolated,
+                room=Room(events_max=10_000, bytes_max=1 << 30),
             )
         return taken, counted
 
