@@ -61,7 +61,8 @@ def _keep_words(sent: object, validate: ModelWrapValidatorHandler[NewMessage]) -
         if not isinstance(text, str):
             raise
         errors = [{**one, "loc": ("body", *one["loc"])} for one in error.errors()]
-        return UnfitMessage.model_construct(text=text, errors=field_errors(errors))
+        readable = text.encode(errors="replace").decode()  # JSON may hold halves of a sign, which are no text
+        return UnfitMessage.model_construct(text=readable, errors=field_errors(errors))
 
 
 SentMessage = Annotated[NewMessage, WrapValidator(_keep_words)]

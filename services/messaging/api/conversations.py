@@ -78,8 +78,9 @@ async def post_message(
     about: dict[str, Any] = {"member_ids": [member_id], "request": request, "command_id": str(message_id)}
     unfit = _why_unfit(sent, is_member=is_member, instruction=instruction)
     if unfit is not None:
-        async with service.command("refuse-message", **about) as work:
-            work.take(await raise_refused_words(work.connection, screening, message_id, work.command, work.now))
+        if screening is not None:
+            async with service.command("refuse-message", **about) as work:
+                work.take(await raise_refused_words(work.connection, screening, message_id, work.command, work.now))
         raise unfit
     async with service.command("send-message", **about) as work:
         answer = await send_message(

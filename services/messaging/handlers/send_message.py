@@ -167,7 +167,7 @@ def _of_team(sender: Sender, team: CareTeam | None) -> bool:
 
 
 async def raise_refused_words(
-    connection: Connection, screening: Screening | None, message_id: UUID, command: Command, now: datetime
+    connection: Connection, screening: Screening, message_id: UUID, command: Command, now: datetime
 ) -> Outcomes:
     """Tell who cares for the command's member of the red flag in a message that cannot be taken: once, however often it
     is sent."""

@@ -112,6 +112,15 @@ async def test_words_of_a_message_that_is_refused_are_looked_at_all_the_same(cli
     assert await raised(clinic) == [("safety", "emergency", "open", 0)]
 
 
+async def test_a_half_sign_beside_words_of_a_red_flag_hides_nothing(clinic: Clinic) -> None:
+    """JSON can hold what is no text; no hash and no database takes it."""
+    headers = {**clinic.tokens.bearer(clinic.member), "Idempotency-Key": "1", "Content-Type": "application/json"}
+    body = b'{"text": "%s \\ud83d"}' % RED.encode()
+    answer = await clinic.running.client.post(f"/v1/members/{MEMBER}/messages", content=body, headers=headers)
+    assert (answer.status_code, "911" in answer.json()["instruction"]) == (422, True)
+    assert await raised(clinic) == [("safety", "emergency", "open", 0)]
+
+
 WAITS_FOR_THE_ALERT = """
 select exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock')
 """
