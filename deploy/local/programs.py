@@ -16,12 +16,14 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """A process to start. `ready_url` answers 200 once it can do its work; without one it is ready when it runs."""
+    """A process to start. `ready_url` answers 200 once it can do its work; without one it is ready when it runs.
+    `live_url` answers 503 where only another process can go on with it."""
 
     name: str
     module: str
     env: dict[str, str]
     ready_url: str | None
+    live_url: str | None = None
     arguments: tuple[str, ...] = ()
 
     @property
@@ -129,6 +131,7 @@ def service_programs(stack: Stack, ports: ProgramPorts, settings: LocalSettings)
                 "CARELOOP_PUBLIC_URL": service.url,
             },
             ready_url=f"{service.url}/health/ready",
+            live_url=f"{service.url}/health/live",
         )
         for name, service in stack.services.items()
     ]

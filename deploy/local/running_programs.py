@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,8 @@ READY_POLL_S = 0.05
 BACKOFF_FIRST_S = 0.5
 BACKOFF_MAX_S = 30.0
 STEADY_S = 60.0
+LIVE_EVERY_S, DEAF_MAX = 10.0, 3
+"""How often a program is asked whether it is live, and after how many times no it is ended."""
 STOP_GRACE_S = 7.0  # all of a stop is to take 15 s at most, the servers included
 
 Report = Callable[[str], None]
@@ -64,6 +67,21 @@ class RunningPrograms:
                     raise LocalProblem(f"{program.name} was not ready within {READY_LIMIT_S:.0f} s (see {child.log}).")
                 await asyncio.sleep(READY_POLL_S)
 
+    async def end_deaf(self, *, every_s: float) -> None:
+        """Until cancelled: who says of itself, and goes on saying, that it is not live is ended, as an orchestrator
+        would; whoever watches it starts it again. One that says nothing has much to do, or a machine that slept."""
+        denied = Counter[str]()
+        async with httpx.AsyncClient(timeout=2.0, trust_env=False) as client:
+            while True:
+                await asyncio.sleep(every_s)
+                for name, child in list(self.children.items()):
+                    url = self.programs[name].live_url
+                    is_deaf = url is not None and await answer_of(client, url) == httpx.codes.SERVICE_UNAVAILABLE
+                    denied[name] = denied[name] + 1 if is_deaf else 0
+                    if denied[name] == DEAF_MAX:
+                        self.report(f"{name} says that it is not live; it is ended (see {child.log})")
+                        await child.stop()
+
     async def stop(self, names: Sequence[str]) -> None:
         """Ends these at once, and returns when all have."""
         children = [self.children.pop(name) for name in names if name in self.children]
@@ -73,10 +91,15 @@ class RunningPrograms:
 
 async def answers_ok(client: httpx.AsyncClient, url: str) -> bool:
     """True on an answer 200, false on any other and on none."""
+    return await answer_of(client, url) == httpx.codes.OK
+
+
+async def answer_of(client: httpx.AsyncClient, url: str) -> int | None:
+    """The status of the answer, None where none comes."""
     try:
-        return (await client.get(url)).status_code == httpx.codes.OK
+        return (await client.get(url)).status_code
     except httpx.HTTPError:
-        return False
+        return None
 
 
 @dataclass(kw_only=True)

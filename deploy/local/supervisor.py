@@ -29,7 +29,7 @@ from deploy.local.programs import (
     standalone_programs,
 )
 from deploy.local.progress import Progress
-from deploy.local.running_programs import Reviver, RunningPrograms
+from deploy.local.running_programs import LIVE_EVERY_S, Reviver, RunningPrograms
 from deploy.local.servers import (
     EmbeddedServers,
     ServerChoices,
@@ -84,6 +84,7 @@ class Supervisor:
     services: Callable[[Stack, ProgramPorts, LocalSettings], list[Program]] = service_programs
     population: Callable[[Path], Program] = population_program
     seed_command: Callable[[Path, LocalSettings], list[str]] = seeding.seed_command
+    live_every_s: float = LIVE_EVERY_S
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     _stack: Stack | None = None
 
@@ -267,7 +268,12 @@ class Supervisor:
             self._programs.start(program)
             await self._programs.wait_ready(program)
 
-        await Reviver(report=self.progress.say).watch(children, revive)
+        await gather_or_first_problem(
+            [
+                Reviver(report=self.progress.say).watch(children, revive),
+                self._programs.end_deaf(every_s=self.live_every_s),
+            ]
+        )
 
     async def _stop(self) -> None:
         """Who uses the services first, then these, so that none sees its servers go; then what only they use; then the

@@ -33,6 +33,7 @@ def tiny_services(stack: Stack, ports: ProgramPorts, settings: LocalSettings) ->
             arguments=(str(ports.services[name]),),
             env={},
             ready_url=f"{service.url}/health/ready",
+            live_url=f"{service.url}/health/live",
         )
         for name, service in stack.services.items()
     ]
@@ -49,6 +50,7 @@ if __name__ == "__main__":
         services=tiny_services,
         population=lambda data: replace(population_program(data), module="tests.deploy.tiny_service", arguments=("0",)),
         seed_command=lambda data, settings: [sys.executable, "-u", "-c", SEED, sys.argv[2], str(data)],
+        live_every_s=0.2,
         on_running=lambda stack: progress.say("RUNNING"),
     )
     try:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
+import httpx
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from typer.testing import CliRunner
@@ -156,6 +157,22 @@ def test_killed_services_and_servers_come_back_and_sigterm_leaves_nothing(data: 
         assert told.exit_code == 1
     finally:
         end(up)
+
+
+def test_a_service_that_says_that_it_is_not_live_is_another_process_soon(data: Path) -> None:
+    up = start_up(data)
+    try:
+        up.wait_for("RUNNING")
+        before = up.pids()
+        assert httpx.get(f"{up.stack().services['messaging'].url}/deafen").status_code == httpx.codes.OK
+        up.wait_for("messaging says that it is not live")
+        up.wait_for("messaging is back")
+        after = up.pids()
+        assert {name for name in ALL if after[name] != before[name]} == {"messaging"}
+        assert up.said.count("not live") == 1
+    finally:
+        up.process.send_signal(signal.SIGTERM)
+        assert up.process.wait(15) == 0
 
 
 def test_after_kill_9_of_everything_the_next_up_has_all_data(data: Path) -> None:
