@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal, get_args
+from uuid import UUID
 
 from shared.arrivals import IDENTITY_CONFLICT, WAIT_MAX
 from shared.database import Connection
@@ -83,6 +84,21 @@ class Bench:
         reader = self.readers.get(row.consumer_group)
         return reader if reader is not None and reader.subscription.topic == row.topic else None
 
+    async def drain(
+        self, connection: Connection, reader: Reader, member_id: UUID, *, replay_head: bool = False
+    ) -> Drained:
+        """A page of one queue. The caller holds the member's lock."""
+        return await drain_queue(
+            connection,
+            reader,
+            member_id=member_id,
+            service=self.service,
+            now=self.now,
+            replay_head=replay_head,
+            page=self.page,
+            rest_at=self.rest_at,
+        )
+
 
 async def replay(connection: Connection, held_id: int, bench: Bench) -> Step:
     """Try a held event again from its raw bytes, and what is parked behind it, in order up to the next dead letter."""
@@ -99,15 +115,7 @@ async def go_on(connection: Connection, queue: QueueKey, bench: Bench) -> Step:
     """Take the next page of a queue that a replay left in the middle."""
     member_id, group, _topic = queue
     await lock_members(connection, [member_id])
-    drained = await drain_queue(
-        connection,
-        bench.readers[group],
-        member_id=member_id,
-        service=bench.service,
-        now=bench.now,
-        page=bench.page,
-        rest_at=bench.rest_at,
-    )
+    drained = await bench.drain(connection, bench.readers[group], member_id)
     return await _settled(connection, Step(), queue, drained, bench)
 
 
@@ -172,16 +180,7 @@ async def _replay_queue(connection: Connection, seen: HeldEvent, reader: Reader,
     head = await _head_of(connection, row)
     if head != row.held_id:
         return Step(row, "kept", (PARKED if row.state == "parked" else BEHIND).format(head=head))
-    drained = await drain_queue(
-        connection,
-        reader,
-        member_id=seen.member_id,
-        service=bench.service,
-        now=bench.now,
-        replay_head=True,
-        page=bench.page,
-        rest_at=bench.rest_at,
-    )
+    drained = await bench.drain(connection, reader, seen.member_id, replay_head=True)
     step = Step(row)
     for fate in drained.fates:
         if fate.held_id == row.held_id and fate.outcome in ("dead", "waiting"):

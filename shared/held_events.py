@@ -17,26 +17,29 @@ from shared.database import Connection, Database
 
 HeldState = Literal["dead", "parked", "waiting"]
 
-HOLD = """
-insert into delivery.held_events (consumer_group, topic, partition, record_offset, record_key, member_id, blocks, state,
-    reason, detail, identity, source, event_id, value, headers, record_at, expires_at)
-select $1, $2, partition, record_offset, record_key, member_id, blocks, state, reason, detail, identity, source,
-    event_id, value, headers::json, record_at, expires_at
+COLUMNS = (
+    "partition", "record_offset", "record_key", "member_id", "blocks", "state", "reason", "detail", "identity",
+    "source", "event_id", "value", "headers", "record_at", "expires_at",
+)  # fmt: skip
+"""Those that are held as they come: fields of a HeldEvent."""
+_OWN = ", ".join(COLUMNS)
+
+HOLD = f"""
+insert into delivery.held_events (consumer_group, topic, {_OWN})
+select $1, $2, {_OWN}
 from unnest($3::int[], $4::bigint[], $5::bytea[], $6::uuid[], $7::bool[], $8::text[], $9::text[], $10::text[],
-    $11::bytea[], $12::text[], $13::text[], $14::bytea[], $15::text[], $16::timestamptz[], $17::timestamptz[])
-    with ordinality as h(partition, record_offset, record_key, member_id, blocks, state, reason, detail, identity,
-    source, event_id, value, headers, record_at, expires_at, place)
+    $11::bytea[], $12::text[], $13::text[], $14::bytea[], $15::json[], $16::timestamptz[], $17::timestamptz[])
+    with ordinality as h({_OWN}, place)
 where not exists (select from delivery.inbox i where i.identity = h.identity and i.outcome = 'discarded')
 order by place
 on conflict (consumer_group, topic, partition, record_offset, record_at) do nothing
 returning identity
-"""
+"""  # noqa: S608 - only our own parts
 
 # Of each queue as much as $5 bytes let take, the first event whatever it has, and the one behind that.
-LOAD_QUEUES = """
+LOAD_QUEUES = f"""
 select q.* from unnest($1::uuid[]) as wanted(member_id) cross join lateral (
-    select held_id, consumer_group, topic, partition, record_offset, record_key, member_id, blocks, state, reason,
-        detail, identity, source, event_id, value, headers, record_at, expires_at, replays, size
+    select held_id, consumer_group, topic, {_OWN}, replays, size
     from (
         select *, sum(size) over (order by held_id rows between unbounded preceding and 2 preceding) as before_last
         from (
@@ -47,13 +50,11 @@ select q.* from unnest($1::uuid[]) as wanted(member_id) cross join lateral (
         ) as page
     ) as sized where before_last is null or before_last < $5 order by held_id
 ) as q order by q.member_id, q.held_id
-"""
+"""  # noqa: S608 - only our own parts
 
-LOAD_ONE = """
-select held_id, consumer_group, topic, partition, record_offset, record_key, member_id, blocks, state, reason,
-    detail, identity, source, event_id, value, headers, record_at, expires_at, replays
-from delivery.held_events where held_id = $1
-"""
+LOAD_ONE = f"""
+select held_id, consumer_group, topic, {_OWN}, replays from delivery.held_events where held_id = $1
+"""  # noqa: S608 - only our own parts
 
 LOAD_AWAITED = """
 select member_id, consumer_group, topic, held_id, identity, state from (
@@ -142,30 +143,15 @@ async def hold_events(connection: Connection, *, group: str, topic: str, held: S
     """Append events to their queues, in the order given. One statement. A record is held once by its coordinates, and
     never again once it was discarded; the identities of those that were held already, under this one or another, and of
     those that were discarded."""
-    if held:
-        rows = await connection.fetch(
-            HOLD,
-            group,
-            topic,
-            [e.partition for e in held],
-            [e.record_offset for e in held],
-            [e.record_key for e in held],
-            [e.member_id for e in held],
-            [e.blocks for e in held],
-            [e.state for e in held],
-            [e.reason for e in held],
-            [e.detail for e in held],
-            [e.identity for e in held],
-            [e.source for e in held],
-            [e.event_id for e in held],
-            [e.value for e in held],
-            [_pack_headers(e.headers) for e in held],
-            [e.record_at for e in held],
-            [e.expires_at for e in held],
-        )
-        new = {row["identity"] for row in rows}
-        return [event.identity for event in held if event.identity not in new]
-    return []
+    if not held:
+        return []
+    rows = await connection.fetch(HOLD, group, topic, *zip(*map(_columns_of, held), strict=True))
+    new = {row["identity"] for row in rows}
+    return [event.identity for event in held if event.identity not in new]
+
+
+def _columns_of(event: HeldEvent) -> list[Any]:
+    return [_pack_headers(event.headers) if name == "headers" else getattr(event, name) for name in COLUMNS]
 
 
 def _held(row: Any) -> HeldEvent:

@@ -306,7 +306,7 @@ class _Recording:
         drained, released = queue.drained, len(self.released)
         for place, item in enumerate(queue.items):
             if item.fault is not None:
-                self._set_apart(item, item.fault, drained)
+                self._condemn(item.row, item.fault.reason, item.fault.detail, drained, apart=item.event)
             elif self._stops(item, drained):
                 self.given_back += [kept.identity for kept in queue.items[place:] if kept.late == "taken"]
                 break
@@ -351,9 +351,15 @@ class _Recording:
         drained.stopped = "waiting"
         return True
 
-    def _condemn(self, row: HeldEvent, reason: str, detail: str, drained: Drained) -> None:
-        """It stays the head, as a dead letter."""
-        self.marks.append(Mark(held_id=row.held_id, state="dead", reason=reason, detail=detail))
+    def _condemn(
+        self, row: HeldEvent, reason: str, detail: str, drained: Drained, *, apart: CloudEvent | None = None
+    ) -> None:
+        """It stays the head, as a dead letter. `apart`: one that nobody can apply in this queue is a dead letter alone,
+        as when it comes so at first; the event as it can be read by now."""
+        mark = Mark(held_id=row.held_id, state="dead", reason=reason, detail=detail)
+        if apart is not None:
+            mark = mark._replace(blocks=False, member_id=apart.subject, source=apart.source, event_id=apart.id)
+        self.marks.append(mark)
         self.outcomes[row.identity] = ("dead", reason)
         drained.fates.append(Fate(held_id=row.held_id, outcome="dead", reason=reason, detail=detail))
 
@@ -368,24 +374,6 @@ class _Recording:
         outcome, reason = how_it_ended(item.event, self.subscription, self.isolated.outcomes)
         drained.fates.append(Fate(held_id=row.held_id, outcome=outcome, reason=reason))
         self.outcomes[row.identity] = self.outcomes[item.identity] = (outcome, reason)
-
-    def _set_apart(self, item: _Item, fault: Fault, drained: Drained) -> None:
-        """Nobody can apply it in this queue: a dead letter alone, as when it comes so at first."""
-        row = item.row
-        self.marks.append(
-            Mark(
-                held_id=row.held_id,
-                state="dead",
-                reason=fault.reason,
-                detail=fault.detail,
-                blocks=False,
-                member_id=item.event.subject,
-                source=item.event.source,
-                event_id=item.event.id,
-            )
-        )
-        self.outcomes[row.identity] = ("dead", fault.reason)
-        drained.fates.append(Fate(held_id=row.held_id, outcome="dead", reason=fault.reason, detail=fault.detail))
 
     def _leave_rest(self, head: HeldEvent, drained: Drained) -> None:
         """The rest of a queue is for the next transaction (housekeeping.py). One behind a dead letter stays dead."""
