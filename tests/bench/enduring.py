@@ -30,6 +30,8 @@ SOAK_S = float(os.environ.get("SOAK_S", "60"))
 SOAK_RATE = 200
 PROFILE_S = 10.0
 """How long it goes on when the memory was measured, for the profile."""
+BURST = 60_000
+"""Sessions published as fast as they go, after all that: what a service holds while it is behind."""
 WARM = 0.25
 """Part of the run after which memory should no longer grow."""
 BEHIND = PARTITIONS // 2
@@ -41,7 +43,8 @@ LEFT = "select coalesce(sum(records_read), 0)::int from delivery.positions where
 
 
 async def soak(stage: Stage) -> dict[str, Any]:
-    """Plans and messaging at a steady rate: resident memory after a quarter of the time, and at the end."""
+    """Plans and messaging at a steady rate: resident memory after a quarter of the time, and at the end; then the most
+    that each holds while it is behind."""
     members = [uuid4() for _ in range(1_000)]
     async with open_clinic(stage) as clinic:
         await clinic.enrol(members, coach=make_coach())
@@ -50,11 +53,13 @@ async def soak(stage: Stage) -> dict[str, Any]:
         number = await _load(clinic, members, seconds=SOAK_S, seen=seen)
         profile = Path("build/bench-memory.txt")
         with describe_profile(clinic.pids["messaging"], profile):
-            await _load(clinic, members, seconds=PROFILE_S, first=number, seen={})
+            after = await _load(clinic, members, seconds=PROFILE_S, first=number, seen={})
+        behind = await _fall_behind(clinic, members, first=after)
     beside: dict[str, int] = {}
     for service, samples in seen.items():
         beside[f"{service}_warm"] = round(samples[int(len(samples) * WARM)])
         beside[f"{service}_end"] = round(samples[-1])
+        beside[f"{service}_behind"] = round(behind[service])
     most = max(max(samples) for samples in seen.values())
     return {
         "name": "memory",
@@ -64,7 +69,7 @@ async def soak(stage: Stage) -> dict[str, Any]:
         "beside": beside,
         "mark": 200,
         "seconds": SOAK_S,
-        "limited_by": f"{number:,} sessions in {SOAK_S:.0f} s; SOAK_S=600 for ten minutes",
+        "limited_by": f"{number:,} sessions in {SOAK_S:.0f} s, then {BURST:,} at once; SOAK_S=600 for ten minutes",
         "profile": str(profile),
     }
 
@@ -81,9 +86,31 @@ async def _load(
             await clinic.send(TOPIC, member, value)
             number += 1
         for service, samples in seen.items():
-            samples.append(psutil.Process(clinic.pids[service]).memory_info().rss / 1e6)
+            samples.append(_held_mb(clinic, service))
         await asyncio.sleep(0.2)
     return number
+
+
+def _held_mb(clinic: Clinic, service: str) -> float:
+    return float(psutil.Process(clinic.pids[service]).memory_info().rss / 1e6)
+
+
+async def _fall_behind(clinic: Clinic, members: Sequence[UUID], *, first: int) -> dict[str, float]:
+    """Publish a burst and note the most that each service holds until both have taken it (MB)."""
+    most = dict.fromkeys(clinic.pids, 0.0)
+
+    async def sample() -> None:
+        while True:
+            most.update({service: max(held, _held_mb(clinic, service)) for service, held in most.items()})
+            await asyncio.sleep(0.2)
+
+    sampling = asyncio.create_task(sample())
+    for number in range(first, first + BURST):
+        member = members[number % len(members)]
+        await clinic.send(TOPIC, member, session(member, number, datetime.now(UTC), exercises=2, pain=3))
+    await clinic.settled()
+    sampling.cancel()
+    return most
 
 
 async def drain(stage: Stage) -> dict[str, Any]:
