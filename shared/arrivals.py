@@ -140,8 +140,8 @@ def read_arrivals(
 
 
 def _is_too_old(time: datetime, record: RawRecord, *, now: datetime, wall: datetime) -> bool:
-    """What was accepted in time stays accepted although its record had to wait in the log."""
-    waited = max(wall - record_time(record), timedelta(0))
+    """What was accepted in time stays accepted although its record had to wait in the log, or on its way there."""
+    waited = max(wall - record_time(record), timedelta(0)) + CLOCKS_APART
     return time < now - READ_AGE_MAX or time < now - waited - AGE_MAX
 
 

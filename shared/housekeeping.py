@@ -30,7 +30,7 @@ from shared.inbox import find_apart, forget_taken, record_outcomes
 from shared.lag import Waits, load_all_positions
 from shared.member_locks import claim_members
 from shared.outbox import load_outbox_age
-from shared.replaying import QUEUE_PAGE, drain_queue
+from shared.replaying import QUEUE_PAGE, drain_queue, settle_waiting
 from shared.slow_events import Suspicion
 from shared.telemetry import (
     HELD_BYTES,
@@ -183,6 +183,11 @@ async def _expire_queue(
             await _condemn(connection, head, WAITED_TOO_LONG, head.reason)
             RECORDS.labels(group, "expired").inc()
             log.error("an event waited too long and became a dead letter", group=group, needs=head.reason)
+    if drained.taken:  # another queue may have waited for that: the next round takes it
+        ours = (member_id, group, reader.subscription.topic)
+        await settle_waiting(
+            connection, [member_id], now, readers=service.readers, service=service.name, besides=ours, with_care=True
+        )
     return drained.published
 
 

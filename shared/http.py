@@ -60,6 +60,18 @@ class Problem(Exception):
         )
 
 
+def unavailable(**extra: Any) -> Problem:
+    """Of whatever was asked for while a data service did not answer."""
+    return Problem(
+        503,
+        "unavailable",
+        "A data service did not answer, so it is not known whether this was carried out."
+        " Repeating it with the same Idempotency-Key is safe.",
+        headers={"Retry-After": "1"},
+        **extra,
+    )
+
+
 def field_errors(errors: Any) -> list[dict[str, str]]:
     """Pydantic's errors as field and message, without the value: what was sent may be health data."""
     return [{"field": ".".join(str(part) for part in error["loc"]), "message": error["msg"]} for error in errors]

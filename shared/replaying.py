@@ -116,7 +116,8 @@ async def settle_waiting(
     transaction: it is left to who takes the rest of long queues, as what kills may be in there. The caller holds the
     locks."""
     if with_care:
-        await _leave_waiting(connection, await _load_ours(connection, member_ids, readers), now)
+        heads = await _load_ours(connection, member_ids, readers)
+        await _leave_waiting(connection, [one for one in heads if one.queue != besides], now)
         return 0
     published, left = 0, {besides}
     for _ in range(ROUNDS_MAX):

@@ -32,7 +32,7 @@ from shared.events.codec import Decoder
 from shared.health import health_routes
 from shared.hosting import Health, Pending
 from shared.housekeeping import count_held, expire_waiting, forget_old, tell_lag
-from shared.http import Problem, install_problems
+from shared.http import Problem, install_problems, unavailable
 from shared.intake import Intake, introduce
 from shared.isolating import describe_bug
 from shared.kafka import abandon, look_after_brokers
@@ -361,13 +361,7 @@ class Service:
 async def _world_failed(_: Request, error: Exception) -> Response:
     if not is_transient(error):
         raise error
-    return Problem(
-        503,
-        "unavailable",
-        "A data service did not answer, so it is not known whether this was carried out."
-        " Repeating it with the same Idempotency-Key is safe.",
-        headers={"Retry-After": "1"},
-    ).response()
+    return unavailable().response()
 
 
 async def this_service(request: Request) -> Service:

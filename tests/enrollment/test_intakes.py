@@ -17,15 +17,6 @@ from tests.fixtures.databases import DatabaseFactory
 ENROLMENT = ["member.screened", "contact.changed", "member.enrolled", "consent.changed", "care-team.assigned"]
 
 
-@pytest.fixture
-async def open_clinic(clinic: Clinic) -> Clinic:
-    """The clinic with three covered people, one PT and one coach."""
-    await clinic.import_roster(roster("E-1", "E-2", "E-3"))
-    await clinic.add_practitioner("pt", name="Petra Therapist")
-    await clinic.add_practitioner("coach", name="Cora Coach")
-    return clinic
-
-
 async def test_an_enrolment_is_told_in_one_transaction_and_in_order(open_clinic: Clinic) -> None:
     clinic = open_clinic
     answer = await clinic.enrol()
@@ -348,19 +339,6 @@ async def test_a_body_that_is_no_intake_is_a_problem(clinic: Clinic) -> None:
         )
         assert answer.status_code in (400, 422), (content, answer.text)
         assert answer.headers["content-type"] == "application/problem+json"
-
-
-async def test_a_wrong_or_missing_field_does_not_hide_what_to_do_in_an_emergency(clinic: Clinic) -> None:
-    for change in (
-        {"contact": None},
-        {"state": "XX"},
-        {"findings": ["chest-pain-breathless", "fever"]},
-        {"language": "fr"},
-    ):
-        body = {**clinic.intake(findings=["chest-pain-breathless"]), **change}
-        answer = await clinic.call("POST", "/v1/intakes", clinic.tokens.app, json=body)
-        assert answer.status_code == 422
-        assert "911" in answer.json()["screening"]["instruction"], change
 
 
 async def test_an_enrolment_and_a_file_that_ends_the_coverage_meet_in_either_order(open_clinic: Clinic) -> None:

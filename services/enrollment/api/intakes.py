@@ -1,21 +1,19 @@
 """Intake: what a person came for, how their knee is, and what follows, told in the same answer."""
 
 import hashlib
-from collections.abc import Callable, Coroutine
 from datetime import date
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 from uuid import UUID, uuid4
 
 import asyncpg
 import orjson
 from fastapi import APIRouter, Depends, Header, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
-from fastapi.routing import APIRoute
 from pydantic import Field
 
 from services.enrollment.api.fields import Body, Count, Email, Line80, Line300, Pain, Phone, State, Zone
 from services.enrollment.api.sponsors import PersonBody, eligibility_body
+from services.enrollment.api.telling import TellingRoute, screening_body
 from services.enrollment.domain.intake import IntakeAnswers, IntakeRules, Route, route_intent
 from services.enrollment.handlers.take_intake import IntakeTaken, take_intake
 from services.enrollment.store.answers import Answer, load_answer, save_answer
@@ -25,35 +23,12 @@ from shared.auth import Principal, require
 from shared.database import Connection
 from shared.events.members import ContactChangedData, PainIntake, Surgery
 from shared.events.vocabulary import Cause, Channel, Finding, Intent, Language, LocalTime, Sign
-from shared.http import Problem, field_errors
+from shared.http import Problem
 from shared.outcomes import Refusal
-from shared.red_flags import Screening, screen
+from shared.red_flags import screen
 from shared.service import Service, this_service
 
-
-class _TellingRoute(APIRoute):
-    """A request that is not valid is refused, but whoever answered a red-flag question is told what to do all the
-    same."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        answer = super().get_route_handler()
-
-        async def tell(request: Request) -> Response:
-            try:
-                return await answer(request)
-            except RequestValidationError as error:
-                raise Problem(
-                    422,
-                    "invalid-request",
-                    "Some fields are not valid.",
-                    errors=field_errors(error.errors()),
-                    screening=_screening_of_any(error.body),
-                ) from None
-
-        return tell
-
-
-router = APIRouter(prefix="/v1", tags=["intake"], route_class=_TellingRoute)
+router = APIRouter(prefix="/v1", tags=["intake"], route_class=TellingRoute)
 ThisService = Annotated[Service, Depends(this_service)]
 IdempotencyKey = Annotated[
     str | None,
@@ -272,7 +247,7 @@ class _Asker:
             taken.refusal.detail,
             errors=uncovered or AT_FAULT.get(reason, []),
             eligibility=eligibility_body(taken.eligibility),
-            screening=_screening(taken.screening, self._body.language),
+            screening=screening_body(taken.screening, self._body.language),
         )
 
     def _content(self, taken: IntakeTaken, intake_id: UUID) -> dict[str, Any]:
@@ -282,7 +257,7 @@ class _Asker:
             "route": self._route,
             "intake_id": str(intake_id),
             "member_id": str(taken.member_id),
-            "screening": _screening(taken.screening, body.language),
+            "screening": screening_body(taken.screening, body.language),
             "eligibility": eligibility_body(taken.eligibility),
             "assessment": [
                 {"sign": sign, "finding": rules.signs[sign].finding, "goal": rules.signs[sign].goal}
@@ -355,27 +330,8 @@ def _answers(body: IntakeBody) -> IntakeAnswers:
     )
 
 
-def _screening(screening: Screening, language: Language) -> dict[str, Any]:
-    return {
-        "disposition": screening.disposition,
-        "blocks_plan": screening.blocks_plan,
-        "reason": screening.reason,
-        "rule_id": screening.rule_id,
-        "rule_version": screening.rule_version,
-        "instruction": screening.instruction[language],
-    }
-
-
 def _told(body: IntakeBody) -> dict[str, Any]:
-    return _screening(screen(findings=body.findings), body.language)
-
-
-def _screening_of_any(body: object) -> dict[str, Any]:
-    """The screening of a body that is not valid, from those findings and the language in it that are."""
-    given = body if isinstance(body, dict) else {}
-    findings, language = given.get("findings"), given.get("language")
-    known = [each for each in findings if each in get_args(Finding)] if isinstance(findings, list) else []
-    return _screening(screen(findings=known), "es" if language == "es" else "en")
+    return screening_body(screen(findings=body.findings), body.language)
 
 
 def _education(body: IntakeBody, rules: IntakeRules) -> dict[str, Any]:

@@ -72,11 +72,12 @@ async def take_intake(
     refused: Refusal | None = None,
 ) -> IntakeTaken:
     """Enrol, stop by the screening, or refuse; `refused`: what it is refused for already, whatever is in it."""
-    sponsor, coverage = await _load_coverage(connection, answers)
     known = (await load_memberships(connection, member_ids=[member_id])).get(member_id)
     cleared = (await load_cleared(connection, member_ids=[member_id], now=now)).get(member_id, frozenset())
     findings = with_age(findings=answers.findings, date_of_birth=answers.date_of_birth, today=now.date())
     screening = apply_clearance(screening=screen(findings=findings), cleared=cleared, rule=rules.clearance)
+    # Nobody is enrolled whose screening blocks: they wait for no file that is being applied.
+    sponsor, coverage = await _load_coverage(connection, answers, to_enrol=not screening.blocks_plan)
     eligibility = decide_eligibility(
         sponsor=sponsor, coverage=coverage, date_of_birth=answers.date_of_birth, state=answers.state, now=now
     )
@@ -119,10 +120,13 @@ def _tell_screening(outcomes: Outcomes, screening: Screening, *, ref: EventRef, 
     outcomes.publish(MemberScreened, screened, because=command, named=named, urgent=screening.blocks_plan)
 
 
-async def _load_coverage(connection: Connection, answers: IntakeAnswers) -> tuple[Sponsor | None, Coverage | None]:
+async def _load_coverage(
+    connection: Connection, answers: IntakeAnswers, *, to_enrol: bool
+) -> tuple[Sponsor | None, Coverage | None]:
     person = (answers.sponsor_id, answers.person_id)
-    await keep_sponsors(connection, sponsor_ids=[answers.sponsor_id])
-    await lock_coverages(connection, persons=[person])
+    if to_enrol:
+        await keep_sponsors(connection, sponsor_ids=[answers.sponsor_id])
+        await lock_coverages(connection, persons=[person])
     sponsors = await load_sponsors(connection, sponsor_ids=[answers.sponsor_id])
     return sponsors.get(answers.sponsor_id), (await load_coverages(connection, persons=[person])).get(person)
 

@@ -1,6 +1,8 @@
 """A member's conversation: read it, write to it."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -30,7 +32,8 @@ from services.messaging.store.conversations import load_conversations, load_mess
 from services.messaging.store.members import load_member_profiles
 from shared.auth import Principal
 from shared.commands import identity_of
-from shared.http import Problem
+from shared.database import is_transient
+from shared.http import Problem, unavailable
 from shared.outcomes import Refusal
 from shared.service import Service
 
@@ -79,10 +82,10 @@ async def post_message(
     unfit = _why_unfit(sent, is_member=is_member, instruction=instruction)
     if unfit is not None:
         if screening is not None:
-            async with service.command("refuse-message", **about) as work:
+            async with _telling(instruction), service.command("refuse-message", **about) as work:
                 work.take(await raise_refused_words(work.connection, screening, message_id, work.command, work.now))
         raise unfit
-    async with service.command("send-message", **about) as work:
+    async with _telling(instruction), service.command("send-message", **about) as work:
         answer = await send_message(
             work.connection,
             sender=sender,
@@ -98,6 +101,18 @@ async def post_message(
     return MessageTakenAnswer(
         message=MessageAnswer.of(answer.message), conversation_id=answer.conversation_id, instruction=instruction
     )
+
+
+@asynccontextmanager
+async def _telling(instruction: str | None) -> AsyncIterator[None]:
+    """Where no database answers, or the member is locked for long, whoever wrote of a red flag is told what to do all
+    the same."""
+    try:
+        yield
+    except Exception as error:
+        if instruction is None or not is_transient(error):
+            raise
+        raise unavailable(instruction=instruction) from error
 
 
 def _why_unfit(sent: NewMessage, *, is_member: bool, instruction: str | None) -> Problem | None:

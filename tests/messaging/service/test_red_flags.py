@@ -10,6 +10,7 @@ import pytest
 
 from services.messaging.domain.timeline import describe_event
 from services.messaging.handlers import follow_plans
+from shared import service as commands
 from shared.clock import wall_now
 from shared.events import CloudEvent
 from shared.events.codec import encode
@@ -118,6 +119,27 @@ async def test_a_half_sign_beside_words_of_a_red_flag_hides_nothing(clinic: Clin
     body = b'{"text": "%s \\ud83d"}' % RED.encode()
     answer = await clinic.running.client.post(f"/v1/members/{MEMBER}/messages", content=body, headers=headers)
     assert (answer.status_code, "911" in answer.json()["instruction"]) == (422, True)
+    assert await raised(clinic) == [("safety", "emergency", "open", 0)]
+
+
+async def test_where_no_database_answers_whoever_writes_of_a_red_flag_is_told_what_to_do(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def locked(*_: Any, **__: Any) -> None:
+        raise asyncpg.LockNotAvailableError("canceling statement due to lock timeout")
+
+    path, key = f"/v1/members/{MEMBER}/messages", {"Idempotency-Key": "1"}
+    with monkeypatch.context() as patch:
+        patch.setattr(commands, "lock_members", locked)
+        taken, unfit = [
+            await clinic.ask("POST", path, token=clinic.member, json={"text": RED, **more}, **key)
+            for more in ({}, {"mood": "bad"})
+        ]
+        harmless = await clinic.ask("POST", path, token=clinic.member, json={"text": "Hello"})
+    for answer in (taken, unfit):
+        assert (answer.status_code, "911" in answer.json()["instruction"]) == (503, True)
+    assert (harmless.status_code, harmless.json().get("instruction")) == (503, None)
+    assert (await clinic.ask("POST", path, token=clinic.member, json={"text": RED}, **key)).status_code == 201
     assert await raised(clinic) == [("safety", "emergency", "open", 0)]
 
 

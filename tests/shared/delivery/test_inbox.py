@@ -10,6 +10,7 @@ import orjson
 import pytest
 
 from deploy.reconciliation.books import Disagreeing, count_disagreeing
+from shared.arrivals import AGE_MAX
 from shared.clock import wall_now
 from shared.database import Connection
 from shared.dead_letters import Bench, discard, replay
@@ -188,6 +189,16 @@ async def test_what_is_older_than_inboxes_remember_is_not_taken_however_long_it_
     event = pain(uuid4(), 3).model_copy(update={"time": wall_now() - timedelta(days=age_d)})
     written = int((wall_now() - timedelta(days=10)).timestamp() * 1000)
     await books.take(replace(books.write(event), timestamp=written))
+    assert [row["reason"] for row in await books.held()] == ([reason] if reason else [])
+    assert await books.effects(event.subject) == ([] if reason else [3])
+
+
+@pytest.mark.parametrize(("late", "reason"), [(timedelta(seconds=30), None), (timedelta(minutes=4), "too-old")])
+async def test_what_was_accepted_in_time_is_taken_although_it_came_to_the_log_some_seconds_later(
+    books: Books, late: timedelta, reason: str | None
+) -> None:
+    event = pain(uuid4(), 3).model_copy(update={"time": wall_now() - AGE_MAX - late})
+    await books.take(books.write(event))
     assert [row["reason"] for row in await books.held()] == ([reason] if reason else [])
     assert await books.effects(event.subject) == ([] if reason else [3])
 
