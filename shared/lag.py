@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import UnknownTopicOrPartitionError
 
 from shared.database import Connection
-from shared.kafka import client_options
+from shared.kafka import client_options, load_spans
 from shared.settings import ServiceSettings
 from shared.subscriptions import Subscription
 from shared.topics import topic_name
@@ -42,12 +42,13 @@ class Unread:
     """What a group has not taken of a partition."""
 
     position: int
-    end: int
+    end: int | None
+    """None where nobody tells: there may be any number, or none."""
 
     @property
     def records(self) -> int:
-        """At most: offsets that hold no record count."""
-        return self.end - self.position
+        """At most: offsets that hold no record count. None where nobody tells."""
+        return 0 if self.end is None else self.end - self.position
 
 
 class Waits:
@@ -58,18 +59,21 @@ class Waits:
         """Times at which somebody looked, and where the log ended then."""
 
     def look(self, unread: Mapping[Place, Unread], *, at: float) -> dict[Place, float]:
-        """Seconds for which the oldest record of each of these places has waited, at least. `at`: machine time."""
+        """Seconds for which the oldest record of each of these places has waited, at least; or for which nobody has
+        told whether there is one. `at`: machine time."""
         self._ends = {place: self._ends.get(place, deque()) for place in unread}
         for place, ends in self._ends.items():
-            one = unread[place]
-            if ends and one.end < ends[-1][1]:
+            position, end = unread[place].position, unread[place].end
+            if end is not None and ends and end < ends[-1][1]:
                 ends.clear()  # another log
-            while ends and ends[0][1] <= one.position:
+            while ends and ends[0][1] <= position:
                 ends.popleft()
-            if not ends or one.end > ends[-1][1]:
+            if end is None:
+                end = ends[-1][1] if ends else position + 1  # one may have come just now
+            if not ends or end > ends[-1][1]:
                 if len(ends) >= ENDS_MAX:
                     ends.pop()
-                ends.append((at, one.end))
+                ends.append((at, end))
         return {place: at - ends[0][0] for place, ends in self._ends.items()}
 
 
@@ -99,8 +103,9 @@ class LogEnds:
     async def find_unread(
         self, positions: Positions, subscriptions: list[Subscription], *, at_once: bool = True
     ) -> dict[Place, Unread]:
-        """Where something lies between these positions and the end. KafkaError where no broker answers, or a topic is
-        not there. What little may be no record is looked at; if not `at_once`, only where it was there last time."""
+        """Where something lies between these positions and the end. KafkaError where no broker answers, a topic is not
+        there or nobody leads a partition; if not `at_once`, only where that holds for all, and what little may be no
+        record is only looked at where it was there last time."""
         if not subscriptions:
             return {}
         names = {s.topic: topic_name(self._settings.namespace, s.topic) for s in subscriptions}
@@ -109,17 +114,21 @@ class LogEnds:
             topic: [TopicPartition(name, number) for number in consumer.partitions_for_topic(name) or ()]
             for topic, name in names.items()
         }
-        if missing := [topic for topic, found in partitions.items() if not found]:
-            raise UnknownTopicOrPartitionError(missing)
-        ends = await consumer.end_offsets([one for several in partitions.values() for one in several])
+        spans = await load_spans(consumer, [one for several in partitions.values() for one in several])
+        untold = [topic for topic, found in partitions.items() if not found or not spans.keys() >= set(found)]
+        if untold and (at_once or not spans):
+            raise UnknownTopicOrPartitionError(untold)
         unread: dict[Place, Unread] = {}
         for s in subscriptions:
-            for partition in partitions[s.topic]:
+            for partition in partitions[s.topic] or [TopicPartition(names[s.topic], 0)]:
                 place = s.group, s.topic, partition.partition
-                start, end = positions.get(place, 0), ends[partition]
-                span = start, end
-                if start < end and await self._holds_record(consumer, (s.group, partition), span, at_once=at_once):
-                    unread[place] = Unread(start, end)
+                start = positions.get(place, 0)
+                if partition not in spans:
+                    unread[place] = Unread(start, None)
+                    continue
+                span = start, spans[partition][1]
+                if start < span[1] and await self._holds_record(consumer, (s.group, partition), span, at_once=at_once):
+                    unread[place] = Unread(*span)
         return unread
 
     async def _holds_record(

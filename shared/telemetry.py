@@ -87,7 +87,8 @@ LAG_RECORDS = Gauge(
 )
 LAG_SECONDS = Gauge(
     "careloop_lag_seconds",
-    "For how long the oldest record that the group has not taken has been in the log, as far as this process has seen.",
+    "For how long the oldest record that the group has not taken has been in the log, as far as this process has seen;"
+    " or for how long no broker has told whether there is one in some partition.",
     ["consumer_group"],
 )
 OUTBOX_OLDEST = Gauge(

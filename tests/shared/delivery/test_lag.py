@@ -43,6 +43,17 @@ def test_a_log_that_was_made_anew_begins_to_wait_anew() -> None:
     assert waits.look({HERE: Unread(0, 3)}, at=6) == {HERE: 0}
 
 
+def test_where_nobody_tells_the_end_of_a_log_it_counts_as_waiting_from_then_on() -> None:
+    waits = Waits()
+    assert waits.look({HERE: Unread(7, None)}, at=1) == {HERE: 0}
+    assert waits.look({HERE: Unread(7, None)}, at=90) == {HERE: 89}
+    assert waits.look({HERE: Unread(7, 9)}, at=95) == {HERE: 94}, "it came while nobody told"
+    assert waits.look({}, at=96) == {}
+    waits.look({HERE: Unread(9, 11)}, at=100)
+    assert waits.look({HERE: Unread(9, None)}, at=120) == {HERE: 20}
+    assert waits.look({HERE: Unread(11, None)}, at=121) == {HERE: 0}
+
+
 async def test_who_is_behind_says_so_and_since_when(
     probe: RunningService, publish: Publish, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,17 +8,16 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
-from shared.lag import LogEnds, Looked
+from shared.lag import LogEnds, Looked, Unread
 from shared.settings import ServiceSettings
 from shared.topics import topic_name
 from tests.fixtures.eventually import eventually
 from tests.fixtures.servers import RunningServers
 from tests.fixtures.services import Publish
 from tests.fixtures.topics import TopicFactory, admin_client, remake_topic
+from tests.shared.delivery.books import GROUP, JOINING
 from tests.shared.delivery.operating import readers
-from tests.shared.delivery.probe import ACTIVITY
-
-GROUP = "probe.activity"
+from tests.shared.delivery.probe import ACTIVITY, MEMBERS
 
 
 async def take_back(servers: RunningServers, topic: str, records: int) -> None:
@@ -53,6 +52,23 @@ async def behind_by(ends: LogEnds, records: int) -> bool:
     return True
 
 
+async def delete(servers: RunningServers, namespace: str, ends: LogEnds, topic: str) -> None:
+    """Until the client, too, knows that it has gone."""
+    name = topic_name(namespace, topic)
+    async with admin_client(servers.kafka_bootstrap) as admin:
+        await admin.delete_topics([name])
+
+    async def is_missed() -> bool:
+        # The client asks for the ends for long, and meanwhile which topics there are.
+        with suppress(KafkaError, TimeoutError):
+            async with asyncio.timeout(2):
+                await ends.find_unread({}, [one.subscription for one in readers().values()])
+        assert ends._consumer
+        return not ends._consumer.partitions_for_topic(name)
+
+    await eventually(is_missed, within=30)
+
+
 async def test_what_was_found_in_a_log_says_nothing_of_a_shorter_one(
     servers: RunningServers, topics: TopicFactory, namespace: str, publish: Publish, ends: LogEnds
 ) -> None:
@@ -74,19 +90,7 @@ async def test_of_a_topic_that_is_not_there_nobody_says_that_all_was_taken(
     """When it is there again, what is in it is told soon."""
     await topics(ACTIVITY, partitions=1)
     await eventually(lambda: behind_by(ends, 0), within=20)
-    topic = topic_name(namespace, ACTIVITY)
-    async with admin_client(servers.kafka_bootstrap) as admin:
-        await admin.delete_topics([topic])
-
-    async def is_missed() -> bool:
-        # The client asks for the ends for long, and meanwhile which topics there are.
-        with suppress(KafkaError, TimeoutError):
-            async with asyncio.timeout(2):
-                await ends.find_unread({}, [readers()[GROUP].subscription])
-        assert ends._consumer
-        return not ends._consumer.partitions_for_topic(topic)
-
-    await eventually(is_missed, within=30)
+    await delete(servers, namespace, ends, ACTIVITY)
     with pytest.raises(UnknownTopicOrPartitionError):
         await ends.find_unread({}, [readers()[GROUP].subscription])
     await topics(ACTIVITY, partitions=1)
@@ -111,3 +115,20 @@ async def test_who_asks_again_and_again_reads_no_log_that_moves(
         assert (unread.records, looks) == (records, [])
     await ends.find_unread({}, [readers()[GROUP].subscription], at_once=False)
     assert len(looks) == 1
+
+
+async def test_a_topic_that_is_not_there_hides_nothing_of_the_others(
+    servers: RunningServers, topics: TopicFactory, namespace: str, publish: Publish, ends: LogEnds
+) -> None:
+    """Given that nobody tells where one log ends, then what is unread of the others is told, and of that one that it is
+    not known: an alarm rests on it."""
+    several = [readers()[group].subscription for group in (GROUP, JOINING)]
+    for topic in (ACTIVITY, MEMBERS):
+        await topics(topic, partitions=1)
+    await publish.raw(ACTIVITY, b"{}", key=None)
+    assert await ends.find_unread({}, several) == {(GROUP, ACTIVITY, 0): Unread(0, 1)}
+    await delete(servers, namespace, ends, MEMBERS)
+    with pytest.raises(UnknownTopicOrPartitionError):
+        await ends.find_unread({}, several)
+    told = {(GROUP, ACTIVITY, 0): Unread(0, 1), (JOINING, MEMBERS, 0): Unread(0, None)}
+    assert await ends.find_unread({}, several, at_once=False) == told
