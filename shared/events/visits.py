@@ -73,12 +73,15 @@ class VisitCompletedData(Record):
     visit_id: UUID
     practitioner: Practitioner
     recommendation: VisitRecommendation
+    starts_at: Instant | None = None
+    """When the visit took place; `time` is when its note was written, which may be days later. Absent before 1.1."""
 
 
 class VisitCompleted(CloudEvent):
     """A visit took place, and what the practitioner recommends for the plan."""
 
     NAME: ClassVar[str] = "visit.completed"
+    MINOR: ClassVar[int] = 1
     type: Literal["org.careloop.visit.completed.v1"] = "org.careloop.visit.completed.v1"
     data: VisitCompletedData
 

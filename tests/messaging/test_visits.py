@@ -321,6 +321,8 @@ async def test_a_visit_nobody_completes_is_missed_alerts_and_may_be_documented_l
     assert raised.causationid == missed.id
     done = await clinic.command(complete_booking, visit_id=visit.visit_id, recommendation=advice, note="She did come.")
     assert done.visit.status == "completed"
+    (noted,) = [event for event in clinic.published if event.NAME == "visit.completed"]
+    assert noted.data.starts_at == TUESDAY_10, "when it took place, not when its note was written"
     told = len(clinic.published)
     same: dict[str, Any] = {"visit_id": visit.visit_id, "recommendation": advice, "note": "She did come."}
     assert (await clinic.command(complete_booking, **same)).visit == done.visit

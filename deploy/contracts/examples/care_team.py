@@ -75,6 +75,7 @@ def visit_examples(because: CloudEvent) -> list[CloudEvent]:
                 visit_id=visit,
                 practitioner=PT,
                 recommendation=VisitRecommendation(action="step-back", exercises=("mini-squat",)),
+                starts_at=moved,
             ),
             at=at(date(2026, 10, 9), 17, 2),
             because=booked,

@@ -63,5 +63,8 @@ def _describe(
     if visit.recommendation is None:
         raise ValueError(f"a visit that is {visit.status} is not told to anybody")
     return VisitCompleted, VisitCompletedData(
-        visit_id=visit.visit_id, practitioner=visit.practitioner, recommendation=visit.recommendation
+        visit_id=visit.visit_id,
+        practitioner=visit.practitioner,
+        recommendation=visit.recommendation,
+        starts_at=visit.starts_at,
     )
