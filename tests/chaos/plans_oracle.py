@@ -104,7 +104,8 @@ class PlansOracle:
         data, library = event.data, self.library
         revision = follow_visit(
             plan=plan, action=data.recommendation.action, exercises=data.recommendation.exercises,
-            event=(event.source, event.id), at_s=int(event.time.timestamp()), library=library,
+            event=(event.source, event.id), at_s=int(event.time.timestamp()),
+            began_s=None if data.starts_at is None else int(data.starts_at.timestamp()), library=library,
         )  # fmt: skip
         plan, ref = revision.plan, (event.source, event.id)
         follows: list[tuple[type[CloudEvent], Record]] = []

@@ -123,12 +123,19 @@ def pain_reported(member_id: UUID, *, at: datetime, score: int, context: Any = "
 
 
 def visit_completed(
-    member_id: UUID, *, at: datetime, action: Any, exercises: tuple[Any, ...] = (), role: Any = "pt"
+    member_id: UUID,
+    *,
+    at: datetime,
+    action: Any,
+    exercises: tuple[Any, ...] = (),
+    role: Any = "pt",
+    starts_at: datetime | None = None,
 ) -> VisitCompleted:
+    """A visit that was documented at this time, without its start as releases before told it unless one is given."""
     return VisitCompleted(
         id=str(uuid4()), source="urn:careloop:messaging", time=at, subject=member_id,
         data=VisitCompletedData(
             visit_id=uuid4(), practitioner=Practitioner(practitioner_id=PT, role=role, name="Petra Therapist"),
-            recommendation=VisitRecommendation(action=action, exercises=exercises),
+            recommendation=VisitRecommendation(action=action, exercises=exercises), starts_at=starts_at,
         ),
     )  # fmt: skip

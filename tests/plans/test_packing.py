@@ -47,6 +47,15 @@ LAYOUT_2 = b"""[2,"arthritis",[[1,3,5],[1,3],"18:00","America/New_York"],
 ["same-day",0],"pain.level-stays-up",true,[7,740001,1788900000],1788800000,[["urn:app","s1"],["urn:app","s2"]]]"""
 
 
+LAYOUT_3 = b"""[3,"arthritis",[[1,3,5],[1,3],"18:00","America/New_York"],
+[["bridge",1,3,10,3,3,false,[["urn:app","s1"],["urn:app","s2"]],0,"good",1788000000,null],
+["mini-squat",0,2,null,null,2,true,[],0,"none",null,null]],
+3,[3.0,[2,2,3],[4],[1788000000,-1.0],null,1788000000,
+["00000000-0000-4000-8000-000000000002",1788000000,1788000000,7,null,false,false,true,false,1,
+[["exercise",7],["daily",6]],1,0],2.5],1788706800,[9,1788000000,["urn:app","s2"],740000,1,2,["first-week"],[5,6],"chain"],
+["same-day",["urn:app","s1"]],"pain.level-stays-up",true,[7,740001,1788900000],1788800000]"""
+
+
 def read_plan(state: bytes) -> CarePlan:
     return unpack_plan(state, member_id=PLAN, plan_id=PLAN, version=4, status="active")
 
@@ -58,8 +67,10 @@ def test_a_plan_in_the_first_layout_is_read_and_has_told_nothing_of_usual_pain()
     assert read_plan(pack_plan(read)) == read
 
 
-def test_a_plan_in_the_second_layout_is_read_with_all_that_it_holds() -> None:
-    read, first, second = read_plan(LAYOUT_2), ("urn:app", "s1"), ("urn:app", "s2")
+@pytest.mark.parametrize("state", [LAYOUT_2, LAYOUT_3], ids=["second", "third"])
+def test_a_plan_in_an_earlier_layout_is_read_with_all_that_it_holds(state: bytes) -> None:
+    """When its red flag was raised, and its review asked for, is not known."""
+    read, first, second = read_plan(state), ("urn:app", "s1"), ("urn:app", "s2")
     bridge = Item("bridge", 1, 3, 10, 3, 3, good=(first, second), last_sign="good", progressed_s=1_788_000_000)
     assert read == CarePlan(
         member_id=PLAN, plan_id=PLAN, version=4, status="active", pathway="arthritis",
@@ -73,7 +84,7 @@ def test_a_plan_in_the_second_layout_is_read_with_all_that_it_holds() -> None:
         started_s=1_788_706_800,
         adherence=Adherence(9, 1_788_000_000, second, 740_000, 1, 2, ("first-week",), (5, 6), "chain"),
         safety=("same-day", first), review="pain.level-stays-up", stepped_back_for_gap=True,
-        lapse=Lapse(7, 740_001, 1_788_900_000), lapse_timer_s=1_788_800_000,
+        lapse=Lapse(7, 740_001, 1_788_900_000), lapse_timer_s=1_788_800_000, safety_s=None, review_s=None, ended_s=None,
     )  # fmt: skip
     assert read_plan(pack_plan(read)) == read
 

@@ -65,7 +65,7 @@ def take_session(*, plan: CarePlan, session: Session, library: Library) -> Taken
         return Taken(plan=plan, refused=refused)
     before = plan.adherence.last_session_s
     late = before is not None and session.at_s < before
-    plan = _flag(plan=plan, disposition=session.disposition, event=session.event)
+    plan = _flag(plan=plan, disposition=session.disposition, event=session.event, at_s=session.at_s)
     pain = follow_pain(
         level=plan.pain,
         reading=PainReading(at_s=session.at_s, score=session.pain, kind="exercise", event=session.event),
@@ -92,7 +92,13 @@ def take_session(*, plan: CarePlan, session: Session, library: Library) -> Taken
     if milestones:
         plan = replace(plan, adherence=replace(adherence, milestones=(*adherence.milestones, *milestones)))
     return _asked(
-        plan=plan, changes=changes, review=pain.review or review, pain=pain, usual=usual, milestones=milestones
+        plan=plan,
+        at_s=session.at_s,
+        changes=changes,
+        review=pain.review or review,
+        pain=pain,
+        usual=usual,
+        milestones=milestones,
     )
 
 
@@ -100,7 +106,7 @@ def take_pain_report(*, plan: CarePlan, report: PainReport, library: Library) ->
     """Pain reported outside a session: a reading, or the answer about the morning after the last session."""
     if plan.status == "ended":
         return Taken(plan=plan, refused="care-ended")
-    plan = _flag(plan=plan, disposition=report.disposition, event=report.event)
+    plan = _flag(plan=plan, disposition=report.disposition, event=report.event, at_s=report.at_s)
     kind = KIND_OF.get(report.context)
     if kind is not None:
         pain = follow_pain(
@@ -110,7 +116,7 @@ def take_pain_report(*, plan: CarePlan, report: PainReport, library: Library) ->
             rules=library.pain,
         )
         plan, usual = tell_usual_pain(plan=replace(plan, pain=pain.level), rules=library.pain)
-        return _asked(plan=plan, changes=[], review=pain.review, pain=pain, usual=usual)
+        return _asked(plan=plan, at_s=report.at_s, changes=[], review=pain.review, pain=pain, usual=usual)
     if report.context != "next-morning" or not _is_next_morning(plan=plan, at_s=report.at_s):
         return Taken(plan=plan)
     items, changes = _follow_items(
@@ -123,7 +129,7 @@ def take_pain_report(*, plan: CarePlan, report: PainReport, library: Library) ->
         baseline=usual_pain(level=plan.pain, rule=library.pain.baseline),
         library=library,
     )
-    return _asked(plan=replace(plan, items=items), changes=changes, review=None)
+    return _asked(plan=replace(plan, items=items), at_s=report.at_s, changes=changes, review=None)
 
 
 def _refusal(*, plan: CarePlan, session: Session) -> str | None:
@@ -136,13 +142,15 @@ def _refusal(*, plan: CarePlan, session: Session) -> str | None:
     return None
 
 
-def _flag(*, plan: CarePlan, disposition: Disposition, event: Ref) -> CarePlan:
-    """A blocking red flag stays with the plan, the most urgent one, until a clinician clears it."""
+def _flag(*, plan: CarePlan, disposition: Disposition, event: Ref, at_s: int) -> CarePlan:
+    """A blocking red flag stays with the plan, the most urgent one and the time of the newest, until a clinician clears
+    it."""
     if disposition not in BLOCKING:
         return plan
-    if plan.safety is not None and URGENCY.index(plan.safety[0]) >= URGENCY.index(disposition):
-        return plan
-    return replace(plan, safety=(disposition, event))
+    safety, newest_s = plan.safety, max(at_s, plan.safety_s or at_s)
+    if safety is None or URGENCY.index(safety[0]) < URGENCY.index(disposition):
+        safety = (disposition, event)
+    return replace(plan, safety=safety, safety_s=newest_s)
 
 
 def _progress(
@@ -230,6 +238,7 @@ def _is_next_morning(*, plan: CarePlan, at_s: int) -> bool:
 def _asked(
     *,
     plan: CarePlan,
+    at_s: int,
     changes: list[Change],
     review: Rule | None,
     pain: PainStep | None = None,
@@ -238,7 +247,7 @@ def _asked(
 ) -> Taken:
     """With the review noted, and one version more where there is a revision to tell."""
     if review is not None:
-        plan = replace(plan, review=review.id)
+        plan = replace(plan, review=review.id, review_s=max(at_s, plan.review_s or at_s))
     if plan.version > 0 and (changes or review is not None):
         plan = replace(plan, version=plan.version + 1)
     else:

@@ -149,6 +149,12 @@ class CarePlan(Value, frozen=True):
     """The rung that comes next if nothing is done. None after a session: the first rung, worked out when it is due."""
     lapse_timer_s: int | None = None
     """When the member's lapse timer is due. It may be earlier than `lapse`: it then only looks, and is set again."""
+    safety_s: int | None = None
+    """When the newest of the red flags was raised that `safety` stands for. Unknown in a plan of before layout 4."""
+    review_s: int | None = None
+    """When the review was asked for last. Unknown in a plan of before layout 4."""
+    ended_s: int | None = None
+    """When care ended. Unknown in a plan of before layout 4."""
 
     @property
     def post_surgical(self) -> bool:

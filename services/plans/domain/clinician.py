@@ -82,16 +82,24 @@ def follow_visit(
     exercises: Collection[Exercise],
     event: Ref,
     at_s: int,
+    began_s: int | None,
     library: Library,
 ) -> Revision:
-    """The plan after a physical therapist's visit. A visit clears an open red flag and a review that was asked for:
-    a clinician has looked. No exercise named means all of them.
+    """The plan after a physical therapist's visit, whose note was written at `at_s`. It clears an open red flag and a
+    review that was asked for, where they were there when it began: a clinician has looked. No exercise named means all
+    of them.
+
+    The note may be days late, and what came meanwhile nobody has seen. Releases before do not tell when a visit began:
+    it was not after its note, and what it cleared stays cleared where the log is read anew.
 
     continue: what a visit had locked goes on; step-back: one step easier; hold: nothing moves until a later visit
     continues or a therapist unlocks; reviewed: a pain level that stayed up becomes the usual one."""
     rule = library.progression.visit
     level = plan.pain
-    if action == "reviewed":
+    if began_s is None:
+        began_s = at_s
+    saw_flag, saw_review = _is_seen(plan.safety_s, began_s=began_s), _is_seen(plan.review_s, began_s=began_s)
+    if action == "reviewed" and saw_review:
         level = re_anchor(level=level, rule=library.pain.re_anchor)
     named = [item for item in plan.items if not exercises or item.exercise in exercises]
     changed: tuple[Item, ...] = ()
@@ -118,14 +126,21 @@ def follow_visit(
         plan,
         items=tuple(by_name.get(item.exercise, item) for item in plan.items),
         pain=level,
-        safety=None,
-        # The days while a red flag was open were not missed.
-        started_s=plan.started_s if plan.safety is None else at_s,
-        review=None,
         version=plan.version + (1 if changes else 0),
     )
+    if plan.safety is not None and saw_flag:
+        # The days while a red flag was open were not missed.
+        cleared = replace(cleared, safety=None, safety_s=None, started_s=at_s)
+    if saw_review:
+        cleared = replace(cleared, review=None, review_s=None)
     told, usual = tell_usual_pain(plan=cleared, rules=library.pain)
     return Revision(plan=told, rule=rule, changes=tuple(changes), re_anchored=level is not plan.pain, usual=usual)
+
+
+def _is_seen(raised_s: int | None, *, began_s: int) -> bool:
+    """What was raised before a visit began. Of what an older release kept no time is known: it could else never be
+    cleared."""
+    return raised_s is None or raised_s <= began_s
 
 
 def _lock(*, item: Item, locked: bool, rule: Rule, says: str, event: Ref) -> tuple[Item, Change]:

@@ -56,6 +56,7 @@ def issue_plan(*, intake: Intake, plan_id: UUID, library: Library) -> Issue:
         pain=PainLevel(usual=float(intake.usual_pain)),
         started_s=intake.at_s,
         review=rule.id if careful else None,
+        review_s=intake.at_s if careful else None,
     )
     return Issue(plan=plan, rule=rules.post_surgical if waits else rule)
 
@@ -89,7 +90,9 @@ def sign_phase(
         for item in items
     )
     status = "active" if plan.status == "awaiting-phase" else plan.status
-    signed = replace(plan, version=plan.version + 1, status=status, items=items, started_s=at_s, review=None)
+    signed = replace(
+        plan, version=plan.version + 1, status=status, items=items, started_s=at_s, review=None, review_s=None
+    )
     return signed, changes
 
 

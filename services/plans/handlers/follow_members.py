@@ -98,7 +98,8 @@ def _move(*, event: MemberPaused | MemberResumed | MemberDisenrolled, before: Ca
     if before is None:
         return "no-plan"
     if isinstance(event, MemberDisenrolled):
-        return replace(before, status="ended")
+        ended_s = before.ended_s if before.status == "ended" else int(event.time.timestamp())
+        return replace(before, status="ended", ended_s=ended_s)
     if before.status == "ended":
         return "care-ended"
     if isinstance(event, MemberPaused):

@@ -42,11 +42,12 @@ async def follow_visits(connection: Connection, events: Sequence[VisitCompleted]
             exercises=data.recommendation.exercises,
             event=(event.source, event.id),
             at_s=int(event.time.timestamp()),
+            began_s=None if data.starts_at is None else int(data.starts_at.timestamp()),
             library=library,
         )
         _tell(revision=revision, event=event, now=now, library=library, outcomes=outcomes, revisions=revisions)
         after = revision.plan
-        if plan.safety is not None:
+        if plan.safety is not None and after.safety is None:
             # Sessions are asked for again once a red flag is cleared.
             after, moved = expect_lapse(plan=after, lapse=coming_lapse(plan=after, now_s=now_s, rule=rule))
             if moved:

@@ -13,7 +13,7 @@ from msgspec.structs import astuple, fields
 from services.plans.domain.care_plan import CarePlan, Status
 from shared.database import FromNextRelease
 
-LAYOUT = 3
+LAYOUT = 4
 COLUMNS = 4
 """The first members of a plan: member_id, plan_id, version, status."""
 KEPT: Any = tuple[(int, *(field.type for field in fields(CarePlan)[COLUMNS:]))]  # type: ignore[misc]
@@ -34,10 +34,17 @@ def unpack_plan(state: bytes, *, member_id: UUID, plan_id: UUID, version: int, s
 
 
 def _from_layout_before(state: bytes) -> Any:
-    """Layouts 1 and 2 wrote each reference to an event once, at the end, and named it by its place."""
+    """Layout 3 ends before the times of a red flag, of a review and of the end of care."""
     layout, *values = msgspec.json.decode(state)
-    if layout not in (1, 2):
+    if not 0 < layout < LAYOUT:
         raise FromNextRelease(f"a care plan in layout {layout}; this version reads 1 to {LAYOUT}")
+    if layout < 3:
+        _put_refs_where_they_are_used(values)
+    return msgspec.convert([LAYOUT, *values, None, None, None], KEPT)
+
+
+def _put_refs_where_they_are_used(values: list[Any]) -> None:
+    """Layouts 1 and 2 wrote each reference to an event once, at the end, and named it by its place."""
     refs = values.pop()
     items, adherence, safety = values[2], values[6], values[7]
     for item in items:
@@ -45,4 +52,3 @@ def _from_layout_before(state: bytes) -> Any:
     for array, at in ((adherence, 2), (safety, 1)):
         if array is not None and array[at] is not None:
             array[at] = refs[array[at]]
-    return msgspec.convert([LAYOUT, *values], KEPT)

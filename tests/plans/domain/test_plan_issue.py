@@ -1,5 +1,6 @@
 """A first plan, and what a physical therapist makes of it."""
 
+from datetime import datetime
 from typing import Any, get_args
 
 import pytest
@@ -12,9 +13,10 @@ from services.plans.domain.clinician import Override, follow_visit, override_ite
 from services.plans.domain.plan_issue import Intake, issue_plan, sign_phase
 from shared.events.vocabulary import Cause, Exercise, TreatmentElement
 from tests.plans.domain.test_progression import run, steps, take
-from tests.plans.given import LIBRARY, MEMBER, MONDAY, PLAN, plan, seconds, session
+from tests.plans.given import DAY, LIBRARY, MEMBER, MONDAY, PLAN, plan, seconds, session
 
 VISIT = ("urn:careloop:messaging", "visit")
+LATER = MONDAY + 30 * DAY
 
 
 @given(st.sampled_from(get_args(Cause)), st.integers(0, 10), st.integers(1, 7), st.sampled_from(["none", "pt-72h"]))
@@ -88,10 +90,12 @@ def test_an_override_that_cannot_be_is_refused(override: Override, why: str) -> 
     assert (done.refused, done.plan) == (why, plan())
 
 
-def visit(care_plan: Any, action: Any, *exercises: Any) -> Any:
+def visit(care_plan: Any, action: Any, *exercises: Any, began: datetime | None = None, noted: datetime = LATER) -> Any:
+    """A visit whose note is written at `noted`; where nobody says when it began, a release before told of it."""
     return follow_visit(
-        plan=care_plan, action=action, exercises=exercises, event=VISIT, at_s=seconds(MONDAY), library=LIBRARY
-    )
+        plan=care_plan, action=action, exercises=exercises, event=VISIT, at_s=seconds(noted),
+        began_s=None if began is None else seconds(began), library=LIBRARY,
+    )  # fmt: skip
 
 
 def test_a_visit_steps_back_what_it_names_even_if_locked() -> None:
@@ -115,6 +119,50 @@ def test_a_visit_clears_a_red_flag_and_a_review() -> None:
     cleared = visit(replace(flagged, review="progression.gap-review"), "continue")
     assert (cleared.plan.safety, cleared.plan.review) == (None, None)
     assert cleared.plan.version == flagged.version
+
+
+def test_a_visit_clears_no_red_flag_that_came_after_it_began() -> None:
+    flagged = take(plan(), session(plan(), at=MONDAY + DAY, disposition="emergency")).plan
+    note = {"noted": MONDAY + 2 * DAY}
+    late = visit(flagged, "continue", began=MONDAY, **note).plan
+    assert (late.safety, late.safety_s, late.started_s) == (flagged.safety, seconds(MONDAY + DAY), flagged.started_s)
+    seen = visit(late, "continue", began=MONDAY + DAY, **note).plan
+    assert (seen.safety, seen.safety_s, seen.started_s) == (None, None, seconds(note["noted"]))
+
+
+@pytest.mark.parametrize("second", ["same-day", "emergency"])
+def test_a_red_flag_after_the_visit_keeps_one_from_before_it(second: Any) -> None:
+    """The plan names the most urgent one alone: it stays while any is open."""
+    flagged = take(plan(), session(plan(), at=MONDAY, disposition="emergency")).plan
+    again = take(flagged, session(flagged, at=MONDAY + 2 * DAY, disposition=second)).plan
+    assert (again.safety, again.safety_s) == (flagged.safety, seconds(MONDAY + 2 * DAY))
+    late = visit(again, "continue", began=MONDAY + DAY, noted=MONDAY + 3 * DAY).plan
+    assert late.safety == flagged.safety
+    older = take(again, session(again, at=MONDAY - DAY, disposition="same-day")).plan
+    assert older.safety_s == again.safety_s, "what a phone sent late is not the newest"
+
+
+def test_a_visit_that_is_told_without_its_start_clears_what_came_before_its_note() -> None:
+    flagged = take(plan(), session(plan(), at=MONDAY, disposition="emergency")).plan
+    assert visit(flagged, "continue", noted=MONDAY).plan.safety is None
+    assert visit(flagged, "continue", noted=MONDAY - DAY).plan.safety == flagged.safety
+
+
+def test_a_red_flag_of_which_no_time_is_known_is_cleared_by_any_visit() -> None:
+    """A release before kept none. It could else never be cleared."""
+    flagged = replace(plan(), safety=("emergency", VISIT), review="progression.gap-review")
+    cleared = visit(flagged, "continue", began=MONDAY - DAY).plan
+    assert (cleared.safety, cleared.review) == (None, None)
+
+
+def test_a_review_that_was_asked_for_after_a_visit_waits_for_another_one() -> None:
+    up = run(plan(), 0, 2, 4, 7, 9, 11, pain=7)[-1].plan
+    asked = MONDAY + 11 * DAY
+    assert (up.review, up.review_s) == ("pain.level-stays-up", seconds(asked))
+    late = visit(up, "reviewed", began=asked - DAY, noted=asked + DAY)
+    assert (late.re_anchored, late.plan.pain, late.plan.review) == (False, up.pain, up.review)
+    seen = visit(late.plan, "reviewed", began=asked + DAY, noted=asked + DAY)
+    assert (seen.re_anchored, seen.plan.review, seen.plan.review_s) == (True, None, None)
 
 
 def test_reviewed_makes_a_level_that_stayed_up_the_usual_one() -> None:
