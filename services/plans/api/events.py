@@ -1,11 +1,11 @@
 """The ingress of the apps: publish what a member did and felt, and ask what became of it."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 from urllib.parse import unquote
 
 import orjson
@@ -20,6 +20,7 @@ from shared.events import CloudEvent, PainReported, SessionCompleted
 from shared.events.catalogue import TOPIC_OF
 from shared.events.codec import HEADERS, REJECTED_HEADERS, Decoder, Undecodable, body_digest, to_json
 from shared.events.envelope import EVENT_SIZE_MAX
+from shared.events.vocabulary import Finding
 from shared.http import Problem
 from shared.inbox import Found, find_outcomes
 from shared.publishing import Outgoing, Publisher
@@ -30,6 +31,7 @@ from shared.trace_context import TRACEPARENT, traceparent_of
 TOPIC: Final = "careloop.activity"
 DECODER: Final = Decoder(TOPIC_OF[TOPIC])
 GROUPS: Final = ("plans.activity", "plans.safety")
+FINDINGS: Final[frozenset[Finding]] = frozenset(get_args(Finding))
 
 router = APIRouter(tags=["events"])
 
@@ -55,6 +57,8 @@ class Entry:
     event: CloudEvent | None = None
     value: bytes = b""
     problem: Problem | None = None
+    findings: Collection[Finding] = ()
+    """What was answered, as far as it can be read, also of what is no event."""
 
     @property
     def ref(self) -> tuple[str, str] | None:
@@ -64,7 +68,7 @@ class Entry:
     @property
     def is_published(self) -> bool:
         """Rejected or not, an event in which there is a red flag goes on to those who look for them."""
-        return self.problem is None or _instruction(self.event) is not None
+        return self.event is not None and (self.problem is None or _instruction(self.findings) is not None)
 
     def answer(self) -> dict[str, Any]:
         body: dict[str, Any] = {
@@ -73,7 +77,7 @@ class Entry:
         }  # fmt: skip
         if self.problem is not None:
             body["problem"] = self.problem.body()
-        instruction = _instruction(self.event)
+        instruction = _instruction(self.findings)
         if instruction is not None:
             body["instruction"] = instruction
         return body
@@ -109,8 +113,8 @@ async def publish_events(request: Request) -> Response:
     """Publish session.completed and pain.reported, one CloudEvent (structured or binary mode) or a batch.
 
     Each event is answered on its own: accepted once Kafka has acknowledged it, or rejected with a problem that names
-    the field. Findings that hold a red flag are answered with what the member is to do, accepted or not. Sending the
-    same event again is safe. 202 when at least one is accepted; 503 when Kafka did not acknowledge.
+    the field. Findings that hold a red flag are answered with what the member is to do, accepted, rejected or not
+    valid. Sending the same event again is safe. 202 when at least one is accepted; 503 when Kafka did not acknowledge.
     """
     # Asked for here: what the framework injects costs it ten microseconds or twenty each, in a route that takes 400.
     principal = await CALLER(request)
@@ -134,7 +138,7 @@ async def publish_events(request: Request) -> Response:
     if entry.problem is None:
         return _json_answer(entry.answer(), 202)
     entry.problem.extra["index"] = 0
-    instruction = _instruction(entry.event)
+    instruction = _instruction(entry.findings)
     if instruction is not None:
         entry.problem.extra["instruction"] = instruction
     return entry.problem.response()
@@ -193,12 +197,16 @@ def _check(index: int, item: Any, *, principal: Principal, now: datetime, tracep
         status = 413 if error.reason == "oversized" else 422
         errors = [{"field": path, "message": message} for path, message in error.errors]
         entry.problem = Problem(status, error.reason, error.detail, errors=errors)
+        entry.findings = _readable_findings(named.get("data"))
         return entry
     event = entry.event
     if "app" not in principal.roles and event.subject != principal.subject:
         entry.problem = _field(403, "not-yourself", "subject", "A member may publish only for themself.")
         entry.event = None
-    elif event.time > now + AHEAD_MAX:
+        return entry
+    if isinstance(event, SessionCompleted | PainReported):
+        entry.findings = event.data.findings
+    if event.time > now + AHEAD_MAX:
         entry.problem = _field(422, "time-ahead", "time", "The time is more than 5 minutes ahead.")
     elif event.time < now - AGE_MAX:
         entry.problem = _field(422, "too-old", "time", "The time is more than 30 days ago.")
@@ -261,11 +269,18 @@ def _field(status: int, code: str, field: str, message: str) -> Problem:
     return Problem(status, code, message, errors=[{"field": field, "message": message}])
 
 
-def _instruction(event: CloudEvent | None) -> dict[str, Any] | None:
+def _readable_findings(data: Any) -> Collection[Finding]:
+    """The findings that are some, in what is not valid: a bug of an app in one answer is no reason to be silent about
+    another."""
+    given = data.get("findings") if isinstance(data, dict) else None
+    return FINDINGS.intersection(one for one in given if isinstance(one, str)) if isinstance(given, list) else ()
+
+
+def _instruction(findings: Collection[Finding]) -> dict[str, Any] | None:
     """What the member is to do at once, in each language, where the answers hold a red flag."""
-    if not isinstance(event, SessionCompleted | PainReported) or not event.data.findings:
+    if not findings:
         return None
-    screening = screen(findings=event.data.findings)
+    screening = screen(findings=findings)
     if screening.disposition == "none":
         return None
     return {

@@ -8,6 +8,7 @@ import pytest
 
 from services.plans.main import build
 from services.plans.settings import PlansSettings
+from shared.events.envelope import EVENT_SIZE_MAX
 from tests.fixtures.eventually import eventually
 from tests.fixtures.services import Publish, RunningService, RunService
 from tests.fixtures.tokens import Tokens
@@ -89,3 +90,40 @@ async def test_a_red_flag_that_nobody_has_is_asked_for_again(
             return True
 
         await eventually(asked)
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ({"pain_during": 11}, 422),
+        ({"findings": ["a-finding-of-tomorrow", 7, ["fall"], "hot-swollen-joint"]}, 422),
+        ({"app_notes": "x" * EVENT_SIZE_MAX}, 413),
+    ],
+)
+async def test_one_that_is_not_valid_is_answered_with_what_to_do(
+    plans: RunningService, publish: Publish, tokens: Tokens, change: dict[str, Any], status: int
+) -> None:
+    """Given a bug of an app in one answer, the red flag in another one is not passed over in silence."""
+    member = uuid4()
+    bad = as_json(session_completed(member, at=now(), findings=("hot-swollen-joint",)))
+    bad["data"] |= change
+    answer = await post(plans, tokens.member(member), [bad], content_type=BATCH)
+    (result,) = answer.json()["results"]
+    assert (answer.status_code, result["status"]) == (status, "rejected")
+    assert result["instruction"]["disposition"] == "emergency"
+    if status == 422:
+        alone = await post(plans, tokens.member(member), bad)
+        assert (alone.status_code, alone.json()["instruction"]) == (422, result["instruction"])
+        assert alone.json()["errors"][0]["field"].startswith("data.")
+    await plans.settled()
+    assert await taken(plans, "plans.safety") == 0, "nobody can read it"
+
+
+@pytest.mark.parametrize("data", [None, [], {"findings": "fall"}, {"findings": [None]}, {"findings": ["age-55-plus"]}])
+async def test_one_that_is_not_valid_and_holds_no_red_flag_has_no_instruction(
+    plans: RunningService, tokens: Tokens, data: Any
+) -> None:
+    member = uuid4()
+    bad = {**as_json(pain_reported(member, at=now(), score=3)), "data": data}
+    answer = await post(plans, tokens.member(member), bad)
+    assert (answer.status_code, "instruction" in answer.json()) == (422, False)
