@@ -92,7 +92,7 @@ class PlansOracle:
     def _take_activity(self, event: SessionCompleted | PainReported, plan: CarePlan) -> tuple[CarePlan, list[Derived]]:
         taken = self._take(event, plan)
         if taken.refused:
-            return plan, []
+            return taken.plan, []
         return taken.plan, self._derive("plans.activity", event, self._follows(event, taken))
 
     def visit(self, event: VisitCompleted) -> None:

@@ -13,6 +13,7 @@ from services.plans.store.rules import load_library
 from shared.events import (
     CareTeamAssigned,
     ExerciseResult,
+    MemberDisenrolled,
     MemberEnrolled,
     PainReported,
     SessionCompleted,
@@ -20,7 +21,7 @@ from shared.events import (
 )
 from shared.events.activity import PainReportedData, SessionCompletedData
 from shared.events.envelope import Decision
-from shared.events.members import CareTeamAssignedData, MemberEnrolledData, PainIntake
+from shared.events.members import CareTeamAssignedData, MemberDisenrolledData, MemberEnrolledData, PainIntake
 from shared.events.visits import VisitCompletedData, VisitRecommendation
 from shared.events.vocabulary import Practitioner
 
@@ -86,6 +87,13 @@ def member_enrolled(member_id: UUID, *, at: datetime = MONDAY, **data: Any) -> M
     return MemberEnrolled(
         id=str(uuid4()), source="urn:careloop:enrollment", time=at, subject=member_id,
         data=MemberEnrolledData(**{**fields, **data}),
+    )  # fmt: skip
+
+
+def member_disenrolled(member_id: UUID, *, at: datetime) -> MemberDisenrolled:
+    return MemberDisenrolled(
+        id=str(uuid4()), source="urn:careloop:enrollment", time=at, subject=member_id,
+        data=MemberDisenrolledData(reason="member-left", effective_on=at.date()),
     )  # fmt: skip
 
 

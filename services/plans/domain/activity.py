@@ -55,17 +55,19 @@ class Taken(Value, frozen=True):
     usual: UsualPain | None = None
     milestones: tuple[str, ...] = ()
     refused: str | None = None
-    """Why the event is not taken; the plan is then as before."""
+    """Why the event is not taken; the plan is then as before, but for a red flag that came with it."""
 
 
 def take_session(*, plan: CarePlan, session: Session, library: Library) -> Taken:
     """A completed session. One that is older than a session already taken counts, and moves nothing."""
     refused = _refusal(plan=plan, session=session)
+    if refused == "session-already-taken":  # since then a visit may have cleared its red flag
+        return Taken(plan=plan, refused=refused)
+    plan = _flag(plan=plan, disposition=session.disposition, event=session.event, at_s=session.at_s)
     if refused:
         return Taken(plan=plan, refused=refused)
     before = plan.adherence.last_session_s
     late = before is not None and session.at_s < before
-    plan = _flag(plan=plan, disposition=session.disposition, event=session.event, at_s=session.at_s)
     pain = follow_pain(
         level=plan.pain,
         reading=PainReading(at_s=session.at_s, score=session.pain, kind="exercise", event=session.event),
@@ -104,9 +106,9 @@ def take_session(*, plan: CarePlan, session: Session, library: Library) -> Taken
 
 def take_pain_report(*, plan: CarePlan, report: PainReport, library: Library) -> Taken:
     """Pain reported outside a session: a reading, or the answer about the morning after the last session."""
+    plan = _flag(plan=plan, disposition=report.disposition, event=report.event, at_s=report.at_s)
     if plan.status == "ended":
         return Taken(plan=plan, refused="care-ended")
-    plan = _flag(plan=plan, disposition=report.disposition, event=report.event, at_s=report.at_s)
     kind = KIND_OF.get(report.context)
     if kind is not None:
         pain = follow_pain(
@@ -144,7 +146,8 @@ def _refusal(*, plan: CarePlan, session: Session) -> str | None:
 
 def _flag(*, plan: CarePlan, disposition: Disposition, event: Ref, at_s: int) -> CarePlan:
     """A blocking red flag stays with the plan, the most urgent one and the time of the newest, until a clinician clears
-    it."""
+    it. So with one that ended or that came after the event's: that a member is enrolled again may be known here later
+    than what they report (`keep_red_flag`)."""
     if disposition not in BLOCKING:
         return plan
     safety, newest_s = plan.safety, max(at_s, plan.safety_s or at_s)

@@ -61,6 +61,16 @@ def issue_plan(*, intake: Intake, plan_id: UUID, library: Library) -> Issue:
     return Issue(plan=plan, rule=rules.post_surgical if waits else rule)
 
 
+def keep_red_flag(*, plan: CarePlan, before: CarePlan | None) -> CarePlan:
+    """The plan of a member who comes back, with the red flag of the one before if that is newer than the end of care:
+    what apps tell may be read before the enrolment is. An older one is covered by the screening of the new intake."""
+    if before is None or before.safety is None or before.safety_s is None:
+        return plan
+    if before.ended_s is not None and before.safety_s <= before.ended_s:
+        return plan
+    return replace(plan, safety=before.safety, safety_s=before.safety_s)
+
+
 def sign_phase(
     *, plan: CarePlan, steps: dict[Exercise, int], says: str, at_s: int, event: Ref, library: Library
 ) -> tuple[CarePlan, tuple[Change, ...]]:

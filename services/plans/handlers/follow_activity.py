@@ -46,7 +46,8 @@ async def follow_activity(
         taken = _take(plan=plan, event=event, library=library)
         if taken.refused:
             outcomes.refuse(event, reason=taken.refused)
-            continue
+            if taken.plan is plan:
+                continue
         after, moved = taken.plan, False
         if after.safety != plan.safety:
             after, moved = expect_lapse(plan=after, lapse=None)

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from services.plans.domain.announcements import plan_issued
 from services.plans.domain.care_plan import CarePlan, Status
 from services.plans.domain.lapse import coming_lapse, expect_lapse
-from services.plans.domain.plan_issue import Intake, issue_plan
+from services.plans.domain.plan_issue import Intake, issue_plan, keep_red_flag
 from services.plans.store.care_plans import load_care_plans, saving_care_plans
 from services.plans.store.care_teams import Team, save_care_teams
 from services.plans.store.plan_revisions import PlanRevision
@@ -90,7 +90,7 @@ def _enrol(
         issued = plan_issued(plan=issue.plan, rule=issue.rule, evidence=(intake.event,), library=library)
         outcomes.publish(PlanIssued, issued, because=event)
         revisions.append(PlanRevision(member_id=event.subject, decided_at=now, data=issued))
-    return issue.plan
+    return keep_red_flag(plan=issue.plan, before=before)
 
 
 def _move(*, event: MemberPaused | MemberResumed | MemberDisenrolled, before: CarePlan | None) -> CarePlan | str:
