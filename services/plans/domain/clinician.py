@@ -98,8 +98,7 @@ def follow_visit(
     level = plan.pain
     if began_s is None:
         began_s = at_s
-    saw_flag, saw_review = _is_seen(plan.safety_s, began_s=began_s), _is_seen(plan.review_s, began_s=began_s)
-    if action == "reviewed" and saw_review:
+    if action == "reviewed" and _is_seen(plan.review_s, began_s=began_s):
         level = re_anchor(level=level, rule=library.pain.re_anchor)
     named = [item for item in plan.items if not exercises or item.exercise in exercises]
     changed: tuple[Item, ...] = ()
@@ -123,18 +122,22 @@ def follow_visit(
         changed, changes = tuple(item for item, _ in pairs), [change for _, change in pairs]
     by_name = {item.exercise: item for item in changed}
     cleared = replace(
-        plan,
+        _clear(plan=plan, began_s=began_s, at_s=at_s),
         items=tuple(by_name.get(item.exercise, item) for item in plan.items),
         pain=level,
         version=plan.version + (1 if changes else 0),
     )
-    if plan.safety is not None and saw_flag:
-        # The days while a red flag was open were not missed.
-        cleared = replace(cleared, safety=None, safety_s=None, started_s=at_s)
-    if saw_review:
-        cleared = replace(cleared, review=None, review_s=None)
     told, usual = tell_usual_pain(plan=cleared, rules=library.pain)
     return Revision(plan=told, rule=rule, changes=tuple(changes), re_anchored=level is not plan.pain, usual=usual)
+
+
+def _clear(*, plan: CarePlan, began_s: int, at_s: int) -> CarePlan:
+    if plan.safety is not None and _is_seen(plan.safety_s, began_s=began_s):
+        # The days while a red flag was open were not missed.
+        plan = replace(plan, safety=None, safety_s=None, started_s=at_s)
+    if _is_seen(plan.review_s, began_s=began_s):
+        plan = replace(plan, review=None, review_s=None)
+    return plan
 
 
 def _is_seen(raised_s: int | None, *, began_s: int) -> bool:
