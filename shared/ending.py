@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 AGAIN_S = 0.3
@@ -20,3 +21,13 @@ async def end_tasks(tasks: "Iterable[asyncio.Task[Any]]", *, within_s: float) ->
             task.cancel()
         _, left = await asyncio.wait(left, timeout=AGAIN_S)
     return not left
+
+
+async def see_through(task: "asyncio.Task[Any]", *, within_s: float) -> bool:
+    """Wait for what must come to its end however often whoever waits is cancelled; False where it has not ended within
+    the time. Whoever calls this raises the cancellation afterwards."""
+    deadline = asyncio.get_running_loop().time() + within_s
+    while not task.done() and (left := deadline - asyncio.get_running_loop().time()) > 0:
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait((task,), timeout=left)
+    return task.done()

@@ -9,6 +9,7 @@ from services.notifications.store.library import load_policy
 from services.notifications.store.notifications import count_unsent
 from services.notifications.subscriptions import SUBSCRIPTIONS, TIMERS
 from shared.clock import Clock
+from shared.database import Database
 from shared.service import Pending, Service, Task, run
 
 
@@ -16,9 +17,9 @@ def build(settings: NotificationsSettings, *, clock: Clock | None = None) -> Ser
     """The service, not started. Rules that cannot be read stop it here."""
     load_policy()
 
-    async def letterhead(service: Service) -> Letterhead:
+    async def letterhead(database: Database) -> Letterhead:
         configured = settings.unsubscribe_secret.get_secret_value() if settings.unsubscribe_secret else None
-        secret = await find_link_secret(service.database, configured=configured)
+        secret = await find_link_secret(database, configured=configured)
         return Letterhead.of(settings, unsubscribe_secret=secret)
 
     return Service(
@@ -27,7 +28,10 @@ def build(settings: NotificationsSettings, *, clock: Clock | None = None) -> Ser
         subscriptions=SUBSCRIPTIONS,
         timers=TIMERS,
         routers=[build_router(settings)],
-        tasks=[Task("sender", run_sender(settings, letterhead=letterhead))],
+        tasks=[
+            Task("sender", run_sender(settings, letterhead=letterhead, pages=False)),
+            Task("pager", run_sender(settings, letterhead=letterhead, pages=True)),
+        ],
         pending=[Pending("notifications", count_unsent)],
         clock=clock,
     )

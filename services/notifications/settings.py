@@ -31,7 +31,7 @@ class NotificationsSettings(ServiceSettings):
     smtp_password: SecretStr | None = None
     """Of that user."""
     smtp_connections: int = Field(default=4, ge=1, le=50)
-    """Connections to the mail server per process."""
+    """Connections to the mail server per process. Pages have two more, which nothing else uses."""
     smtp_timeout_s: float = Field(default=15, gt=0, le=120)
     """Longest wait for one message, connection included."""
     mail_from: str = "Careloop <care@careloop.example>"
@@ -61,7 +61,7 @@ class NotificationsSettings(ServiceSettings):
     is published as notification.failed, no-address."""
 
     send_batch: int = Field(default=200, ge=1, le=2_000)
-    """Most notifications claimed in one transaction."""
+    """Most notifications claimed in one transaction; of pages, twenty."""
     send_poll_s: float = Field(default=0.3, gt=0, le=60)
     """How often due notifications are looked for, in machine time."""
     send_answer_within_s: float = Field(default=90, ge=1, le=600)

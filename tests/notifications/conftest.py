@@ -1,24 +1,30 @@
-"""`desk`: the handlers and the store of notifications on a real database, without the broker around them."""
+"""`desk`: the handlers and the store of notifications on a real database, without the broker around them. `sink`,
+`streams`: what a running service needs besides (house.py)."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
 
+from deploy.local.mail_sink.server import MailSink
+from deploy.local.mail_sink.settings import MailSinkSettings
 from services.notifications.handlers.claim_sends import Attempt, claim_sends
 from services.notifications.handlers.record_sends import Answer, record_sends
 from services.notifications.store.notifications import find_due
 from services.notifications.subscriptions import TIMERS
 from shared.database import Database, open_database
 from shared.events import CloudEvent
+from shared.events.catalogue import TOPICS
 from shared.member_locks import lock_members
 from shared.outcomes import Outcomes
 from tests.fixtures.carrying_out import carry_out
 from tests.fixtures.databases import DatabaseFactory
 from tests.fixtures.taken_timers import take_timers
+from tests.fixtures.topics import TopicFactory
 from tests.notifications.journal import Clock, Journal
 
 # A machine that does other work is no failure of a rule.
@@ -54,7 +60,11 @@ class Desk:
         """Find what is due and claim it."""
         values = {"channels": frozenset({"email"}), "mailboxes": {}, "answer_within": ANSWER_WITHIN, **options}
         async with self.database.acquire() as connection, connection.transaction():
-            due = await find_due(connection, now=self.clock.now(), limit=1_000)
+            due = [
+                one
+                for pages in (True, False)
+                for one in await find_due(connection, pages=pages, now=self.clock.now(), limit=1_000)
+            ]
             await lock_members(connection, [member_id for _, member_id in due])
             ids = [one for one, _ in due]
             claimed = await claim_sends(connection, notification_ids=ids, now=self.clock.now(), **values)
@@ -62,12 +72,17 @@ class Desk:
 
     async def record(self, attempts: Sequence[Attempt], result: Any) -> Outcomes:
         answers = [
-            Answer(notification_id=one.notification.notification_id, attempt=one.number, result=result)
+            Answer(
+                notification_id=one.notification.notification_id,
+                member_id=one.notification.member_id,
+                attempt=one.number,
+                result=result,
+            )
             for one in attempts
         ]
         async with self.database.acquire() as connection, connection.transaction():
             await lock_members(connection, [one.notification.member_id for one in attempts])
-            return await record_sends(connection, answers=answers, now=self.clock.now())
+            return (await record_sends(connection, answers=answers, now=self.clock.now())).outcomes
 
     async def rows(self, member_id: UUID | None = None) -> list[dict[str, Any]]:
         """Notifications in the order planned."""
@@ -99,3 +114,14 @@ async def desk(database: DatabaseFactory) -> AsyncIterator[Desk]:
         yield Desk(pool, Clock())
     finally:
         await pool.close()
+
+
+@pytest.fixture
+async def sink(tmp_path: Path) -> AsyncIterator[MailSink]:
+    async with MailSink(MailSinkSettings(smtp_port=0, port=0, data=tmp_path / "mail")) as sink:
+        yield sink
+
+
+@pytest.fixture
+async def streams(topics: TopicFactory) -> None:
+    await topics(*(topic.name for topic in TOPICS), partitions=1)

@@ -1,9 +1,6 @@
 """The whole service on a real broker and database, its mail in a real mailbox; and what a killed sender leaves."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -13,69 +10,19 @@ from uuid import uuid4
 
 import pytest
 
-from deploy.local.mail_sink.mailbox import Summary
 from deploy.local.mail_sink.server import MailSink
 from deploy.local.mail_sink.settings import MailSinkSettings
 from services.notifications.domain.delivery import AttemptResult
 from services.notifications.domain.text_signatures import text_signature
-from services.notifications.main import build
 from services.notifications.sender.mail import MailLine
 from services.notifications.settings import NotificationsSettings
-from shared.events.catalogue import TOPICS
 from tests.fixtures.eventually import eventually
-from tests.fixtures.services import Consume, Publish, RunningService, RunService
+from tests.fixtures.services import Consume, Publish, RunService
 from tests.fixtures.tokens import Tokens
-from tests.fixtures.topics import TopicFactory
+from tests.notifications.house import House, open_house
 from tests.notifications.journal import MONDAY_8, Clock, Journal
 
 EVENING = MONDAY_8 + timedelta(hours=10, minutes=20)
-
-
-@dataclass
-class House:
-    """A running service, its mailbox and its clock."""
-
-    running: RunningService
-    sink: MailSink
-    clock: Clock
-
-    def mail(self, to: str = "") -> list[Summary]:
-        return self.sink.mailbox.latest(to=to, limit=1_000)
-
-    async def enrol(self, publish: Publish, *journals: Journal, **consent: Any) -> None:
-        """Until they can be reached: topics have no order, and the next event may come before the contact."""
-        for one in journals:
-            await publish("careloop.plans", one.plan())
-            await publish("careloop.contacts", one.contact())
-            await publish("careloop.members", one.enrolled(**consent))
-        for one in journals:
-            await eventually(partial(self.knows, one), what="the contact is known")
-
-    async def knows(self, one: Journal) -> bool:
-        find = "select exists (select from contacts join enrollments using (member_id) where member_id = $1)"
-        return bool(await self.running.service.database.fetchval(find, one.member_id))
-
-    async def rows(self) -> list[dict[str, Any]]:
-        found = await self.running.service.database.fetch("select * from notifications order by planned_at, about")
-        return [dict(row) for row in found]
-
-
-@pytest.fixture
-async def sink(tmp_path: Path) -> AsyncIterator[MailSink]:
-    async with MailSink(MailSinkSettings(smtp_port=0, port=0, data=tmp_path / "mail")) as sink:
-        yield sink
-
-
-@pytest.fixture
-async def streams(topics: TopicFactory) -> None:
-    await topics(*(topic.name for topic in TOPICS), partitions=1)
-
-
-@asynccontextmanager
-async def open_house(run_service: RunService, sink: MailSink, clock: Clock, **options: Any) -> AsyncIterator[House]:
-    values = {"name": "notifications", "smtp_port": sink.smtp_port, "send_poll_s": 0.05, **options}
-    async with run_service(partial(build, clock=clock), NotificationsSettings, **values) as running:
-        yield House(running, sink, clock)
 
 
 async def test_a_reminder_goes_out_and_the_next_is_cancelled_by_the_session(

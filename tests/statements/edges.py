@@ -18,7 +18,7 @@ from services.plans.settings import PlansSettings
 from shared.database import Database
 from shared.ending import end_tasks
 from shared.events import VisitBooked
-from shared.member_locks import lock_members
+from shared.member_locks import claim_members
 from shared.outbox import OutboxRow, inserting_rows, write_outcomes
 from shared.partitioning import key_of
 from shared.relay import Outflow
@@ -124,8 +124,8 @@ async def count_sends(desk: Desk, numbers: Sequence[int]) -> tuple[Counted, Coun
     due_at = await desk.database.fetchval("select max(due_at) from delivery.timers where kind = 'reminder.visit'")
     await run_due(desk, "reminder.visit", now=due_at)
     async with transaction(desk.database) as (connection, claiming):
-        due = await find_due(connection, now=due_at, limit=1_000)
-        await lock_members(connection, [member_id for _, member_id in due])
+        due = await find_due(connection, pages=False, now=due_at, limit=1_000)
+        await claim_members(connection, [member_id for _, member_id in due], limit=1_000)
         claimed = await claim_sends(
             connection, notification_ids=[one for one, _ in due], channels=frozenset({"email"}), mailboxes={},
             answer_within=timedelta(minutes=5), now=due_at,
@@ -133,11 +133,16 @@ async def count_sends(desk: Desk, numbers: Sequence[int]) -> tuple[Counted, Coun
         await write_outcomes(connection, claimed.outcomes, service=desk.service, scope="claim", now=due_at)
     assert len(claimed.attempts) == len(numbers)
     answers = [
-        Answer(notification_id=one.notification.notification_id, attempt=one.number, result=Accepted())
+        Answer(
+            notification_id=one.notification.notification_id,
+            member_id=one.notification.member_id,
+            attempt=one.number,
+            result=Accepted(),
+        )
         for one in claimed.attempts
     ]
     async with transaction(desk.database) as (connection, recording):
-        await lock_members(connection, [one.notification.member_id for one in claimed.attempts])
-        outcomes = await record_sends(connection, answers=answers, now=due_at)
-        await write_outcomes(connection, outcomes, service=desk.service, scope="record", now=due_at)
+        await claim_members(connection, [one.notification.member_id for one in claimed.attempts], limit=1_000)
+        recorded = await record_sends(connection, answers=answers, now=due_at)
+        await write_outcomes(connection, recorded.outcomes, service=desk.service, scope="record", now=due_at)
     return claiming, recording

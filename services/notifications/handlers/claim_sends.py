@@ -9,8 +9,9 @@ from zoneinfo import ZoneInfo
 
 from services.notifications.domain.delivery import Defer, Fail, PastSend, Send, Suppress, decide_delivery
 from services.notifications.domain.notification import Notification, State
+from services.notifications.domain.policy import Policy
 from services.notifications.domain.publishing import publish_failed, publish_suppressed
-from services.notifications.domain.recipient import NOBODY
+from services.notifications.domain.recipient import NOBODY, Recipient
 from services.notifications.domain.zones import candidate_zones
 from services.notifications.store.library import load_policy
 from services.notifications.store.notifications import (
@@ -42,6 +43,8 @@ class Attempt:
 
 @dataclass(slots=True)
 class Claimed:
+    taken: int = 0
+    """Of how many something was decided."""
     attempts: list[Attempt] = field(default_factory=list)
     outcomes: Outcomes = field(default_factory=Outcomes)
 
@@ -56,12 +59,16 @@ async def claim_sends(
     now: datetime,
 ) -> Claimed:
     """Take those of these notifications that are still due, with consent, quiet hours and caps as they are in this
-    transaction. `answer_within` (machine time) is how long the caller may take to record the results."""
+    transaction. `answer_within` (machine time) is how long the caller may take to record the results.
+
+    The caller holds the locks of their members, so that nobody changes a consent beside it or sends beside it what
+    counts for the same cap. Whether a page goes out depends on nothing but its own row, which is locked here."""
     policy, claimed = load_policy(), Claimed()
     due = await take_due(connection, notification_ids=notification_ids, now=now)
-    member_ids = list({one.member_id for one in due})
-    recipients = await load_recipients(connection, member_ids=member_ids)
-    past = await load_past_sends(connection, member_ids=member_ids, now=now)
+    claimed.taken = len(due)
+    recipients = await load_recipients(connection, member_ids=list({one.member_id for one in due}))
+    capped = list({one.member_id for one in due if one.page_role is None})
+    past = await load_past_sends(connection, member_ids=capped, now=now) if capped else {}
     deferred: list[tuple[UUID, datetime]] = []
     endings: list[Ending] = []
     for one in due:
@@ -69,7 +76,7 @@ async def claim_sends(
         decision = decide_delivery(
             notification=one,
             recipient=recipient,
-            past=past[one.member_id],
+            past=past.get(one.member_id, ()),
             channels=channels,
             mailboxes=mailboxes,
             policy=policy,
@@ -79,20 +86,9 @@ async def claim_sends(
             name="claim-send", id=f"{one.notification_id} {one.attempts}", member_id=one.member_id, cause=one.cause
         )
         match decision:
-            case Send(channel=channel, address=address):
-                past[one.member_id].append(PastSend(channel=channel, topic=one.topic, at=now))
-                zone = candidate_zones(time_zone=recipient.time_zone, state=recipient.state, policy=policy)[0]
-                claimed.attempts.append(
-                    Attempt(
-                        notification=one,
-                        number=one.attempts + 1,
-                        channel=channel,
-                        address=address,
-                        language="en" if one.page_role else recipient.language,
-                        zone=zone,
-                        given_name=recipient.contact.given_name if recipient.contact and not one.page_role else None,
-                    )
-                )
+            case Send(channel=channel):
+                past.setdefault(one.member_id, []).append(PastSend(channel=channel, topic=one.topic, at=now))
+                claimed.attempts.append(_attempt(one, recipient, decision, policy))
             case Defer(until=until):
                 deferred.append((one.notification_id, until))
             case Suppress(reason=reason, cap=cap):
@@ -115,3 +111,15 @@ async def claim_sends(
     await defer_notifications(connection, deferred)
     await end_notifications(connection, endings, now=now)
     return claimed
+
+
+def _attempt(one: Notification, recipient: Recipient, to: Send, policy: Policy) -> Attempt:
+    return Attempt(
+        notification=one,
+        number=one.attempts + 1,
+        channel=to.channel,
+        address=to.address,
+        language="en" if one.page_role else recipient.language,
+        zone=candidate_zones(time_zone=recipient.time_zone, state=recipient.state, policy=policy)[0],
+        given_name=recipient.contact.given_name if recipient.contact and not one.page_role else None,
+    )

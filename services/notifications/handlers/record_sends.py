@@ -1,14 +1,14 @@
 """Record what became of attempts, after they were made."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
 from services.notifications.domain.delivery import AttemptResult, Settled, settle_attempt
 from services.notifications.domain.publishing import publish_settled
 from services.notifications.store.library import load_policy
-from services.notifications.store.notifications import load_attempted, settle_notifications
+from services.notifications.store.notifications import find_attempted, load_attempted, settle_notifications
 from shared.database import Connection
 from shared.outcomes import Command, Outcomes
 
@@ -18,17 +18,29 @@ class Answer:
     """What the provider said to one attempt, or that it said nothing."""
 
     notification_id: UUID
+    member_id: UUID
     attempt: int
     result: AttemptResult
 
 
-async def record_sends(connection: Connection, *, answers: Sequence[Answer], now: datetime) -> Outcomes:
+@dataclass(slots=True)
+class Recorded:
+    outcomes: Outcomes = field(default_factory=Outcomes)
+    left: set[UUID] = field(default_factory=set)
+    """Notifications that somebody else had locked: to be recorded later."""
+
+
+async def record_sends(connection: Connection, *, answers: Sequence[Answer], now: datetime) -> Recorded:
     """Settle these attempts. An answer that comes after its attempt was given up as unknown still counts if it is an
-    acceptance; any other then changes nothing, and neither does a second answer to the same attempt."""
-    outcomes, policy = Outcomes(), load_policy()
+    acceptance; any other then changes nothing, and neither does a second answer to the same attempt.
+
+    Waits for nobody, so that whoever holds one of them holds up no other. But for pages the caller holds the locks of
+    their members; what is published about a page is in order by its own row, locked here."""
+    recorded, policy = Recorded(), load_policy()
     results = {(answer.notification_id, answer.attempt): answer.result for answer in answers}
     settled: list[tuple[UUID, Settled]] = []
-    for one, is_moot, is_given_up in await load_attempted(connection, list(results)):
+    found = await load_attempted(connection, list(results))
+    for one, is_moot, is_given_up in found:
         result = settle_attempt(
             result=results[one.notification_id, one.attempts],
             failures=one.failures,
@@ -46,6 +58,9 @@ async def record_sends(connection: Connection, *, answers: Sequence[Answer], now
             member_id=one.member_id,
             cause=one.cause,
         )
-        publish_settled(outcomes, one, settled=result, because=because, policy=policy)
+        publish_settled(recorded.outcomes, one, settled=result, because=because, policy=policy)
     await settle_notifications(connection, settled, now=now)
-    return outcomes
+    if len(found) < len(results):
+        mine = {one.notification_id for one, _, _ in found}
+        recorded.left = await find_attempted(connection, [place for place in results if place[0] not in mine])
+    return recorded

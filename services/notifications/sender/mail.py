@@ -18,6 +18,8 @@ class MailLine:
     def __init__(self, settings: NotificationsSettings) -> None:
         self._settings = settings
         self._client: aiosmtplib.SMTP | None = None
+        self.handed_over = False
+        """Whether the message in hand may have been accepted."""
 
     async def send(self, message: bytes, *, sender: str, to: str) -> AttemptResult:
         """Hand one message over. Never raises for what the server or the network does: the result tells."""
@@ -30,19 +32,19 @@ class MailLine:
 
     async def _try(self, message: bytes, sender: str, to: str, deadline: float) -> AttemptResult:
         was_open = self._client is not None
-        handed_over = False
+        self.handed_over = False
         try:
             async with asyncio.timeout(max(0.0, deadline - monotonic())):
                 client = self._client or await self._connect()
                 await client.mail(sender)
                 await client.rcpt(to)
-                handed_over = True
+                self.handed_over = True
                 await client.data(message)
         except aiosmtplib.SMTPResponseException as answer:
             return await self._answered(answer.code, from_line=self._client is not None)
         except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:
             await self.close()
-            if handed_over:
+            if self.handed_over:
                 return NoAnswer()
             stale = was_open and isinstance(error, aiosmtplib.SMTPServerDisconnected)
             return NotNow(code="smtp-stale-line" if stale else "smtp-unreachable", provider_down=True)

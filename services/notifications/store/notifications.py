@@ -1,6 +1,6 @@
 """The notifications table: plan, claim, settle. Each change of state is one statement that names the state before."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -55,10 +55,15 @@ where member_id = any($1::uuid[]) and topic = any($2::text[]) and page_role is n
 returning {COLUMNS}
 """  # noqa: S608
 
-FIND_DUE = """
+# A page is found by itself: it must not stand behind whatever else is due.
+ROWS = {True: "page_role is not null", False: "page_role is null"}
+_FIND_DUE = """
 select notification_id, member_id from notifications
-where state = 'planned' and not_before <= $1 order by not_before limit $2
+where {rows} and state = 'planned' and not_before <= $1
+    and member_id <> all($3::uuid[]) and notification_id <> all($4::uuid[])
+order by not_before limit $2
 """
+FIND_DUE = {pages: _FIND_DUE.format(rows=rows) for pages, rows in ROWS.items()}
 
 COUNT_UNSENT = """
 select count(*) from notifications where (state = 'planned' and not_before <= $1) or state = 'sending'
@@ -100,8 +105,14 @@ where n.notification_id = e.notification_id and n.state = 'planned'
 LOAD_ATTEMPTED = f"""
 select {COLUMNS}, reason = 'moot' as is_moot, state = 'unknown' as is_given_up from notifications n
 join unnest($1::uuid[], $2::int[]) as a(id, attempt) on a.id = n.notification_id and a.attempt = n.attempts
-where n.state in ('sending', 'unknown') for update of n
+where n.state in ('sending', 'unknown') order by n.notification_id for update of n skip locked
 """  # noqa: S608
+
+FIND_ATTEMPTED = """
+select n.notification_id from notifications n
+join unnest($1::uuid[], $2::int[]) as a(id, attempt) on a.id = n.notification_id and a.attempt = n.attempts
+where n.state in ('sending', 'unknown')
+"""
 
 SETTLE = """
 update notifications n set state = s.state, reason = s.reason, answer_by = null, last_error = s.last_error,
@@ -112,10 +123,12 @@ from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $
 where n.notification_id = s.notification_id and n.state in ('sending', 'unknown')
 """
 
-FIND_UNANSWERED = """
+_FIND_UNANSWERED = """
 select notification_id, member_id, attempts from notifications
-where state = 'sending' and answer_by < clock_timestamp() order by answer_by limit $1
+where {rows} and state = 'sending' and answer_by < clock_timestamp() and notification_id <> all($2::uuid[])
+order by answer_by limit $1
 """
+FIND_UNANSWERED = {pages: _FIND_UNANSWERED.format(rows=rows) for pages, rows in ROWS.items()}
 
 LIST = """
 select notification_id, topic, template, about, state, reason, channel, planned_at, not_before, attempts, settled_at
@@ -197,9 +210,19 @@ async def suppress_topics(
     return [_notification(row) for row in await connection.fetch(SUPPRESS_TOPICS, member_ids, topics, reason, now)]
 
 
-async def find_due(connection: Connection, *, now: datetime, limit: int) -> list[tuple[UUID, UUID]]:
-    """(notification, member) of what may be sent now, oldest first."""
-    return [(row["notification_id"], row["member_id"]) for row in await connection.fetch(FIND_DUE, now, limit)]
+async def find_due(
+    connection: Connection,
+    *,
+    pages: bool,
+    now: datetime,
+    limit: int,
+    but_members: Collection[UUID] = (),
+    but: Collection[UUID] = (),
+) -> list[tuple[UUID, UUID]]:
+    """(notification, member) of what may be sent now, oldest first: pages, or all else. Without some members, and
+    without some notifications."""
+    rows = await connection.fetch(FIND_DUE[pages], now, limit, list(but_members), list(but))
+    return [(row["notification_id"], row["member_id"]) for row in rows]
 
 
 async def count_unsent(connection: Connection, now: datetime) -> int:
@@ -209,7 +232,8 @@ async def count_unsent(connection: Connection, now: datetime) -> int:
 
 
 async def take_due(connection: Connection, *, notification_ids: Sequence[UUID], now: datetime) -> list[Notification]:
-    """Lock those that are still to be sent. The caller holds their members' locks."""
+    """Lock those that are still to be sent and that nobody else has locked. The caller holds their members' locks, but
+    of pages."""
     return [_notification(row) for row in await connection.fetch(TAKE, notification_ids, now)]
 
 
@@ -254,10 +278,16 @@ async def end_notifications(connection: Connection, endings: Sequence[Ending], *
 async def load_attempted(
     connection: Connection, attempts: Sequence[tuple[UUID, int]]
 ) -> list[tuple[Notification, bool, bool]]:
-    """Of these (notification, number of its attempt), those whose attempt is still the latest; whether it became
-    moot meanwhile, and whether the attempt was given up as unknown."""
+    """Of these (notification, number of its attempt), those whose attempt is still the latest and that nobody else has
+    locked; whether it became moot meanwhile, and whether the attempt was given up as unknown."""
     rows = await connection.fetch(LOAD_ATTEMPTED, [one for one, _ in attempts], [number for _, number in attempts])
     return [(_notification(row), row["is_moot"] is True, row["is_given_up"]) for row in rows]
+
+
+async def find_attempted(connection: Connection, attempts: Sequence[tuple[UUID, int]]) -> set[UUID]:
+    """As `load_attempted`, whoever has locked them, and only which."""
+    rows = await connection.fetch(FIND_ATTEMPTED, [one for one, _ in attempts], [number for _, number in attempts])
+    return {row["notification_id"] for row in rows}
 
 
 async def settle_notifications(
@@ -276,9 +306,12 @@ async def settle_notifications(
         )
 
 
-async def find_unanswered(connection: Connection, *, limit: int) -> list[tuple[UUID, UUID, int]]:
-    """(notification, member, number of the attempt) of attempts whose process did not record a result in time."""
-    rows = await connection.fetch(FIND_UNANSWERED, limit)
+async def find_unanswered(
+    connection: Connection, *, pages: bool, limit: int, but: Collection[UUID] = ()
+) -> list[tuple[UUID, UUID, int]]:
+    """(notification, member, number of the attempt) of attempts whose process did not record a result in time: of
+    pages, or of all else; without some notifications."""
+    rows = await connection.fetch(FIND_UNANSWERED[pages], limit, list(but))
     return [(row["notification_id"], row["member_id"], row["attempts"]) for row in rows]
 
 
