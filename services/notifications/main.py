@@ -2,6 +2,7 @@
 
 from services.notifications.api import build_router
 from services.notifications.handlers.find_link_secret import find_link_secret
+from services.notifications.sender.page_figures import tell_pages
 from services.notifications.sender.rendering import Letterhead
 from services.notifications.sender.task import run_sender
 from services.notifications.settings import NotificationsSettings
@@ -31,6 +32,7 @@ def build(settings: NotificationsSettings, *, clock: Clock | None = None) -> Ser
         tasks=[
             Task("sender", run_sender(settings, letterhead=letterhead, pages=False)),
             Task("pager", run_sender(settings, letterhead=letterhead, pages=True)),
+            Task("page figures", tell_pages),
         ],
         pending=[Pending("notifications", count_unsent)],
         clock=clock,

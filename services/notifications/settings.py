@@ -58,7 +58,7 @@ class NotificationsSettings(ServiceSettings):
 
     page_mailboxes: dict[PractitionerRole, str] = Field(default_factory=dict)
     """Mailbox that is paged per role, as JSON: {"oncall": "oncall@clinic.example"}. An alert for a role that has none
-    is published as notification.failed, no-address."""
+    is published as notification.failed, no-address, and alarms."""
 
     send_batch: int = Field(default=200, ge=1, le=2_000)
     """Most notifications claimed in one transaction; of pages, twenty."""

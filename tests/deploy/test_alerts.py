@@ -10,6 +10,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from deploy.dead_letters.readers import readers_of
 from deploy.local.stack import SERVICES
+from services.notifications.sender import page_figures
 from shared import telemetry
 
 ROOT = Path(__file__).parents[2]
@@ -38,6 +39,9 @@ LEAST: list[tuple[str, float, dict[str, str], set[str]]] = [
     ("partitions_unopened", 1, GROUP, {"PartitionsUnopened"}),
     ("lag_seconds", 61, {"consumer_group": "plans.safety"}, {"RedFlagsWait"}),
     ("lag_seconds", 60, {"consumer_group": "plans.safety"}, set()),
+    ("page_oldest_seconds", 61, {"service": "notifications"}, {"PagesWait"}),
+    ("page_oldest_seconds", 60, {"service": "notifications"}, set()),
+    ("pages_failed_total", 1, {"reason": "no-address"}, {"PagesFailed"}),
     ("lag_seconds", 601, GROUP, {"Behind"}),
     ("lag_seconds", 600, GROUP, set()),
     ("outbox_oldest_seconds", 61, {"service": "plans"}, {"OutboxStands"}),
@@ -58,7 +62,12 @@ SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_c
 
 def metrics() -> dict[str, set[str]]:
     """The labels of each metric by every name that a rule may call it."""
-    found = [metric for metric in vars(telemetry).values() if isinstance(metric, MetricWrapperBase)]
+    found = [
+        metric
+        for module in (telemetry, page_figures)
+        for metric in vars(module).values()
+        if isinstance(metric, MetricWrapperBase)
+    ]
     return {
         family.name + suffix: set(metric._labelnames)
         for metric in found
@@ -96,6 +105,7 @@ def test_names_are_used_once_and_the_promised_alarms_are_there() -> None:
     for figure in (
         "held_events", "held_oldest_seconds", "safety_failures_total", "partitions_paused", "partitions_undelivered",
         "partitions_full", "outbox_backoff_members", "timers_given_up", "not_ready", "bugs_total", "lag_seconds",
+        "page_oldest_seconds", "pages_failed_total",
     ):  # fmt: skip
         assert f"careloop_{figure}" in about
 

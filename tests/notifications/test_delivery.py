@@ -184,7 +184,13 @@ def test_quiet_hours_move_and_never_end_a_notification(topic: Any, minutes: int,
 
 
 def settle(result: Any, **changes: Any) -> Settled:
-    options: dict[str, Any] = {"failures": 0, "is_moot": False, "stale_at": NOON + timedelta(days=2), "now": NOON}
+    options: dict[str, Any] = {
+        "failures": 0,
+        "is_moot": False,
+        "is_page": False,
+        "stale_at": NOON + timedelta(days=2),
+        "now": NOON,
+    }
     return settle_attempt(result=result, policy=POLICY, **{**options, **changes})
 
 
@@ -197,6 +203,20 @@ def test_what_an_answer_means() -> None:
 @given(result=st.sampled_from([NoAnswer(), Accepted(), Refused(code="x")]), failures=st.integers(0, 20))
 def test_only_what_was_surely_not_accepted_is_ever_tried_again(result: Any, failures: int) -> None:
     assert settle(result, failures=failures).state in ("sent", "failed", "unknown")
+
+
+def test_a_page_that_may_not_have_arrived_is_sent_again_for_a_while() -> None:
+    waits, failures = [], 0
+    while (again := settle(NoAnswer(), failures=failures, is_page=True)).state == "planned":
+        assert again.is_failure
+        assert again.not_before is not None
+        waits.append((again.not_before - NOON) / timedelta(minutes=1))
+        failures += 1
+    assert waits == [1, 2, 4, 8, 16, 32, 60]
+    assert (again.state, again.failure) == ("unknown", "unknown-result"), "and then it alarms"
+    late = settle(NoAnswer(), is_page=True, stale_at=NOON + timedelta(seconds=30))
+    assert late.state == "unknown"
+    assert settle(NoAnswer(), is_page=True, is_moot=True).state == "suppressed", "somebody took the alert on"
 
 
 def test_later_attempts_wait_longer_and_come_to_an_end() -> None:

@@ -187,25 +187,39 @@ class Settled:
     last_error: str | None = None
 
 
+NO_ANSWER = "no-answer"
+UNKNOWN = Settled(state="unknown", failure="unknown-result", last_error=NO_ANSWER)
+
+
 def settle_attempt(
-    *, result: AttemptResult, failures: int, is_moot: bool, stale_at: datetime, policy: Policy, now: datetime
+    *,
+    result: AttemptResult,
+    failures: int,
+    is_moot: bool,
+    is_page: bool,
+    stale_at: datetime,
+    policy: Policy,
+    now: datetime,
 ) -> Settled:
-    """What the answer to an attempt means, after `failures` earlier ones that were refused for now. Only what is known
-    not to have been accepted is tried again, unless its reason has gone meanwhile; an attempt of unknown result never
-    is, because that could send it twice."""
+    """What the answer to an attempt means, after `failures` earlier ones that led to another. Only what is known not to
+    have been accepted is tried again, unless its reason has gone meanwhile; an attempt of unknown result never is,
+    because that could send it twice. A page is: told twice it does no harm, missed it does."""
     match result:
         case Accepted():
             return Settled(state="sent")
         case Refused(code=code):
             return Settled(state="failed", failure="rejected", last_error=code)
-        case NoAnswer():
-            return Settled(state="unknown", failure="unknown-result", last_error="no-answer")
-        case NotNow(code=code) if is_moot:
-            return Settled(state="suppressed", last_error=code)
-        case NotNow(code=code, provider_down=True):
+        case NoAnswer() if not is_page:
+            return UNKNOWN
+        case NotNow(provider_down=True, code=code) if not is_moot:
             return Settled(state="planned", not_before=now, last_error=code)
-        case NotNow(code=code):
+        case NotNow() | NoAnswer():
+            code = result.code if isinstance(result, NotNow) else NO_ANSWER
+            if is_moot:
+                return Settled(state="suppressed", last_error=code)
             wait = min(policy.retry_first_after * 2 ** min(failures, 20), RETRY_INTERVAL_MAX)
-            if failures + 1 >= policy.attempts_max or now + wait >= stale_at:
-                return Settled(state="failed", failure="unreachable", last_error=code)
-            return Settled(state="planned", not_before=now + wait, is_failure=True, last_error=code)
+            if failures + 1 < policy.attempts_max and now + wait < stale_at:
+                return Settled(state="planned", not_before=now + wait, is_failure=True, last_error=code)
+            if isinstance(result, NoAnswer):
+                return UNKNOWN
+            return Settled(state="failed", failure="unreachable", last_error=code)

@@ -11,7 +11,8 @@ from shared.events.vocabulary import Channel, NotificationTopic, PractitionerRol
 from shared.outcomes import Cause
 
 State = Literal["planned", "sending", "sent", "failed", "suppressed", "expired", "unknown"]
-"""planned -> sending -> sent | failed | unknown; sending -> planned where it is known that nothing was accepted;
+"""planned -> sending -> sent | failed | unknown; sending -> planned where it is known that nothing was accepted,
+and of a page also where nobody knows;
 planned -> suppressed | expired | failed; unknown -> sent when a late answer tells."""
 
 
@@ -36,7 +37,7 @@ class Notification:
     attempts: int = 0
     """Number of the latest attempt; it only grows, so that an answer finds its own attempt."""
     failures: int = 0
-    """Attempts that the provider refused for now."""
+    """Attempts that the provider refused for now; of a page also those of which nobody knows."""
     attempted_channel: Channel | None = None
     last_error: str | None = None
     """Code of why the last attempt was not accepted."""

@@ -45,6 +45,7 @@ async def record_sends(connection: Connection, *, answers: Sequence[Answer], now
             result=results[one.notification_id, one.attempts],
             failures=one.failures,
             is_moot=is_moot,
+            is_page=one.page_role is not None,
             stale_at=one.stale_at,
             policy=policy,
             now=now,

@@ -9,6 +9,7 @@ from uuid import UUID
 from services.notifications.domain.delivery import AttemptResult, NoAnswer
 from services.notifications.handlers.claim_sends import Attempt, Claimed, claim_sends
 from services.notifications.handlers.record_sends import Answer, record_sends
+from services.notifications.sender.page_figures import count_failed
 from services.notifications.settings import NotificationsSettings
 from services.notifications.store.notifications import find_due, find_unanswered
 from shared.backoff import Backoff
@@ -163,3 +164,4 @@ class Books:
                 connection, work.outcomes, service=service.name, scope=name, now=work.now, urgent=True
             )
         service.committed(published, urgent=True)
+        count_failed(work.outcomes.published)

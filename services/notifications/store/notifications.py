@@ -69,6 +69,11 @@ COUNT_UNSENT = """
 select count(*) from notifications where (state = 'planned' and not_before <= $1) or state = 'sending'
 """
 
+OLDEST_PAGE = """
+select extract(epoch from $1 - min(planned_at))::float8 from notifications
+where page_role is not null and state in ('planned', 'sending')
+"""
+
 # Another replica may have taken a row since it was found: it is then not planned any more, or still locked.
 TAKE = f"""
 select {COLUMNS} from notifications
@@ -229,6 +234,11 @@ async def count_unsent(connection: Connection, now: datetime) -> int:
     """What is due or under way."""
     count: int = await connection.fetchval(COUNT_UNSENT, now)
     return count
+
+
+async def load_oldest_page(connection: Connection, *, now: datetime) -> float:
+    """Seconds since the oldest page that is not sent was asked for, whenever it is tried next; 0 if there is none."""
+    return max(0.0, await connection.fetchval(OLDEST_PAGE, now) or 0.0)
 
 
 async def take_due(connection: Connection, *, notification_ids: Sequence[UUID], now: datetime) -> list[Notification]:
