@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import UnknownError
+from aiokafka.errors import KafkaTimeoutError, UnknownError
 from aiokafka.partitioner import murmur2
 from aiokafka.producer.sender import SendProduceReqHandler
 
@@ -130,4 +130,28 @@ async def test_what_is_not_acknowledged_in_time_is_not_told_to_be(
             await eventually(lambda: publisher._producer not in (None, used), within=10, what="it is replaced")
         monkeypatch.undo()
         publisher._timeout_s = 20
+        await eventually(published, within=30)
+
+
+async def test_what_the_client_gives_up_while_it_is_waited_for_is_not_told_to_be_acknowledged(
+    servers: RunningServers, topics: TopicFactory, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A record may join a batch that began long before, and has less time than whoever waits for it."""
+    await topics(TOPIC, partitions=1)
+    publisher = Publisher(settings(servers.kafka_bootstrap, namespace), timeout_s=20)
+    fine = Outgoing(member_id=uuid4(), value=b"fine")
+
+    async def expire(handler: Any, _: int) -> None:
+        for batch in handler._batches.values():
+            batch.failure(exception=KafkaTimeoutError())
+
+    async with running(publisher):
+
+        async def published() -> bool:
+            return (await publisher.publish(TOPIC, [fine])) == [True]
+
+        await eventually(published, within=30)
+        with monkeypatch.context() as patch:
+            patch.setattr(SendProduceReqHandler, "do", expire)
+            assert await publisher.publish(TOPIC, [fine, fine]) == [False, False]
         await eventually(published, within=30)

@@ -364,3 +364,14 @@ async def test_what_could_not_be_read_and_then_meets_a_bug_is_held_for_that(book
     await replay_one(books, before["held_id"])
     (after,) = await books.held(SAFETY)
     assert (before["reason"], after["reason"]) == ("unknown-type", "bug")
+
+
+async def test_one_without_a_key_that_waits_once_it_can_be_read_is_its_members(books: Books) -> None:
+    member = uuid4()
+    await books.take(replace(books.write_raw(old_pain(member, 8), key=member), key=None))
+    (alone,) = await books.held()
+    async with books.transaction() as connection:
+        bench = Bench(readers=readers(MENDED), service="probe", now=wall_now())
+        step = await replay(connection, alone["held_id"], bench)
+    (row,) = await books.held()
+    assert (step.result, row["state"], row["blocks"], row["member_id"]) == ("kept", "waiting", True, member)

@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any, cast
 from uuid import uuid4
 
@@ -10,12 +11,15 @@ import orjson
 import pytest
 
 from deploy.reconciliation.books import Disagreeing, count_disagreeing
-from shared.arrivals import AGE_MAX
+from shared import housekeeping
+from shared.arrivals import AGE_MAX, AHEAD_MAX
 from shared.clock import wall_now
 from shared.database import Connection
 from shared.dead_letters import Bench, discard, replay
+from shared.ending import end_tasks
 from shared.events.codec import encode
-from shared.inbox import IDENTITY_BYTES, LateConflict, find_apart, forget_taken, take_late
+from shared.inbox import IDENTITY_BYTES, LateConflict, find_apart, forget_taken, inbox_identity, take_late
+from tests.fixtures.eventually import eventually
 from tests.shared.delivery.books import GROUP, JOINING, Books
 from tests.shared.delivery.operating import OLD_PAIN, old_pain, readers, upcast_pain
 from tests.shared.delivery.probe import MEMBERS, pain, paused
@@ -193,14 +197,58 @@ async def test_what_is_older_than_inboxes_remember_is_not_taken_however_long_it_
     assert await books.effects(event.subject) == ([] if reason else [3])
 
 
-@pytest.mark.parametrize(("late", "reason"), [(timedelta(seconds=30), None), (timedelta(minutes=4), "too-old")])
-async def test_what_was_accepted_in_time_is_taken_although_it_came_to_the_log_some_seconds_later(
-    books: Books, late: timedelta, reason: str | None
+@pytest.mark.parametrize(
+    ("shift", "reason"),
+    [
+        (-AGE_MAX - timedelta(seconds=30), None),
+        (-AGE_MAX - timedelta(minutes=4), "too-old"),
+        (AHEAD_MAX + timedelta(minutes=2), None),
+        (AHEAD_MAX + timedelta(minutes=4), "time-ahead"),
+    ],
+)
+async def test_what_one_process_has_accepted_no_other_refuses(
+    books: Books, shift: timedelta, reason: str | None
 ) -> None:
-    event = pain(uuid4(), 3).model_copy(update={"time": wall_now() - AGE_MAX - late})
+    """Its clock may be another, and the record may have come to the log some seconds later."""
+    event = pain(uuid4(), 3).model_copy(update={"time": wall_now() + shift})
     await books.take(books.write(event))
     assert [row["reason"] for row in await books.held()] == ([reason] if reason else [])
     assert await books.effects(event.subject) == ([] if reason else [3])
+
+
+async def test_whoever_forgets_what_was_taken_looks_each_time_what_may_still_be_replayed(
+    books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a dead letter that came after a process began to forget, published once more rightly, when that is long
+    ago, then the inbox knows it still: a replay would apply it a second time."""
+    looks = 0
+
+    async def look(connection: Connection) -> bytes:
+        nonlocal looks
+        looks += 1
+        return await find_apart(connection)
+
+    monkeypatch.setattr(housekeeping, "find_apart", look)
+    monkeypatch.setattr(housekeeping, "FORGET_PAUSE_S", 0.01)
+    monkeypatch.setattr(housekeeping, "FORGET_EVERY_S", 0.01)
+    forgetting = asyncio.create_task(housekeeping.forget_old(cast(Any, SimpleNamespace(database=books.pool))))
+
+    async def looked_twice() -> None:
+        until = looks + 2
+        await eventually(lambda: looks >= until, within=20)
+
+    try:
+        await looked_twice()
+        event = pain(uuid4(), 3)
+        await books.take(books.write(event, key=uuid4()))
+        await books.take(books.write(event))
+        await looked_twice()
+        await books.pool.execute("update delivery.inbox set taken_at = now() - interval '40 days'")
+        await looked_twice()
+        identity = inbox_identity("probe.activity", event.source, event.id)
+        assert await books.pool.fetchval("select true from delivery.inbox where identity = $1", identity)
+    finally:
+        await end_tasks([forgetting], within_s=5)
 
 
 async def test_what_lies_where_another_lay_a_moment_before_is_held_beside_it(books: Books) -> None:

@@ -10,6 +10,7 @@ from shared.member_locks import lock_members
 from shared.one_in_hand import OneInHand
 from tests.fixtures.databases import DatabaseFactory
 from tests.fixtures.eventually import eventually
+from tests.fixtures.services import RunningService
 from tests.shared.delivery.books import SAFETY, Books, take_one
 from tests.shared.delivery.conftest import RED_FLAG
 from tests.shared.delivery.probe import pain
@@ -161,3 +162,9 @@ async def test_what_has_its_turn_while_a_red_flag_waits_is_given_up_at_once() ->
         with pytest.raises(TimeoutError):
             await ordinary
     assert raised == ["first", "second"]
+
+
+def test_there_is_one_for_all_groups_of_a_process(probe: RunningService) -> None:
+    """Or a record in one group, beside what kills in another, would be blamed for the same deaths."""
+    assert len(probe.service.intakes) > 1
+    assert len({id(intake._taker.one_in_hand) for intake in probe.service.intakes}) == 1

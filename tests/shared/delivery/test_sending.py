@@ -1,6 +1,6 @@
 """The relay's producers: a record that is refused costs its member alone, and none is kept that nobody uses."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -14,6 +14,7 @@ from shared import sending
 from shared.clock import wall_now
 from shared.ending import end_tasks
 from shared.events.codec import encode
+from shared.kafka import new_producer
 from shared.sending import Sender, Sent
 from shared.settings import ServiceSettings
 from tests.fixtures.eventually import eventually
@@ -122,3 +123,10 @@ async def test_a_producer_whose_own_task_has_failed_is_replaced_and_closed(
     await sender.send(place, [row(uuid4())], sent, apart=True, suspects=set())
     assert len(sent.acknowledged) == 2
     await eventually(lambda: [one._closed for one in made_apart] == [True, False], within=10)
+
+
+@pytest.mark.parametrize("make", [new_producer, sending._new_producer_apart])
+async def test_a_record_counts_as_sent_once_all_replicas_have_it(make: Callable[[ServiceSettings], Any]) -> None:
+    """Its row is deleted then: a leader that dies alone with it would have lost it."""
+    settings = ServiceSettings(database_url="postgresql://not.used", kafka_bootstrap="127.0.0.1:1", port=0)
+    assert make(settings)._sender._acks == -1
