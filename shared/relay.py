@@ -20,7 +20,7 @@ from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 from shared.backoff import Backoff
 from shared.clock import monotonic
 from shared.database import Database, is_transient
-from shared.ending import end_tasks
+from shared.ending import end_tasks, see_through
 from shared.isolating import describe_bug
 from shared.partitioning import key_of
 from shared.sending import Sender, Sent
@@ -348,7 +348,7 @@ class Relay:
             done.pop().result()
         finally:
             # Whoever ends this cancels it again and again, and what has begun to end should come to its end.
-            await asyncio.shield(asyncio.create_task(self._end(parts, (self._urgent, self._bulk))))
+            await see_through(asyncio.create_task(self._end(parts, (self._urgent, self._bulk))), within_s=4 * END_S)
 
     async def _end(self, parts: Sequence["asyncio.Task[None]"], outflows: Sequence[Outflow]) -> None:
         """The lease is given back last: another process begins at once."""

@@ -59,6 +59,9 @@ class BusyListener:
         self.gives_back.set()
         await asyncio.Event().wait()
 
+    async def fetch(self, *_: object) -> list[object]:
+        return []
+
     async def add_listener(self, *_: object) -> None: ...
 
     async def acquire(self) -> "BusyListener":
@@ -79,5 +82,17 @@ async def test_a_relay_that_is_told_to_end_more_than_once_keeps_no_connection() 
     leading.cancel()
     await asyncio.wait_for(pool.gives_back.wait(), 10)
     assert await end_tasks([leading], within_s=10)
+    assert pool.released == 1
+    assert not relay.leading
+
+
+async def test_a_relay_has_ended_once_all_of_it_has_however_often_it_is_told_to() -> None:
+    """What goes on behind it would find its database closed."""
+    pool = BusyListener()
+    settings = ServiceSettings(database_url=SecretStr("postgresql://not.used"), port=0)
+    relay = Relay(settings, cast(Any, pool), cast(Any, pool))
+    running = asyncio.create_task(relay.run())
+    await eventually(lambda: relay.leading, within=10)
+    assert await end_tasks([running], within_s=20)
     assert pool.released == 1
     assert not relay.leading
