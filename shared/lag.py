@@ -47,7 +47,7 @@ class Unread:
 
     @property
     def records(self) -> int:
-        """At most: offsets that hold no record count. None where nobody tells."""
+        """At most: offsets that hold no record count. As if there were none where nobody tells."""
         return 0 if self.end is None else self.end - self.position
 
 
