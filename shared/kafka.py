@@ -18,8 +18,9 @@ from shared.telemetry import logger
 from shared.topics import kafka_security
 from shared.vanishing import notice_vanished
 
-LOOK_S = 3.0
-"""How long a broker may take to say what it holds of partitions."""
+LOOK_S = 5.0
+"""How long a broker may take to say what it holds of partitions. A question waits behind the fetch that is under way,
+up to a second where little comes, and behind one more where it is asked just then who leads what."""
 FIND_S = 10.0
 """How long brokers are looked for where the settings say, before those are asked again that were there last."""
 log = logger("kafka")
@@ -160,11 +161,11 @@ async def load_spans(
     consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition]
 ) -> dict[TopicPartition, tuple[int, int]]:
     """The first and the end offset of each of these partitions of which a broker tells soon: of all at once, and of
-    each alone where that fails. One that nobody leads must not hide the others."""
+    each alone where that fails. One that nobody leads must not hide the others. Both are asked at once: one after the
+    other, each would wait behind a fetch."""
     try:
         async with asyncio.timeout(LOOK_S):
-            first = await consumer.beginning_offsets(partitions)
-            end = await consumer.end_offsets(partitions)
+            first, end = await asyncio.gather(consumer.beginning_offsets(partitions), consumer.end_offsets(partitions))
             return {partition: (first[partition], end[partition]) for partition in partitions}
     except (KafkaError, TimeoutError):
         if len(partitions) == 1:

@@ -12,12 +12,10 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 
-import asyncpg
-
 from shared.clock import monotonic
 from shared.database import Connection
 from tests.chaos.faults import Fault, FaultKind, Service
-from tests.chaos.patience import connected
+from tests.chaos.patience import CONNECTED_S, UNANSWERED, connected
 from tests.chaos.refusing import refusing
 from tests.chaos.restoring import restore
 from tests.chaos.slow_disk import slow_disk, stopped
@@ -165,10 +163,10 @@ class Driver:
     async def _records_read(self, crew: Crew) -> int:
         """-1 where the database is away."""
         try:
-            async with self.world.connect(crew.service) as connection:
+            async with asyncio.timeout(CONNECTED_S), self.world.connect(crew.service) as connection:
                 count: int = await connection.fetchval(RECORDS_READ)
                 return count
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except UNANSWERED:
             return -1
 
     async def _has_read(self, crew: Crew, count: int) -> bool:

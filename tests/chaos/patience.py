@@ -12,6 +12,8 @@ from tests.fixtures.eventually import eventually
 ANSWERS_S = 90.0
 """A server that was hurt answers again within this."""
 CONNECTED_S = 5.0
+UNANSWERED = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""What a server that does not answer looks like. The last where it goes while it lets somebody in."""
 
 
 def patient(condition: Any) -> Any:
@@ -20,7 +22,7 @@ def patient(condition: Any) -> Any:
     async def asked() -> bool:
         try:
             return bool(await condition())
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except UNANSWERED as error:
             raise AssertionError(f"{type(error).__name__}") from error
 
     return asked

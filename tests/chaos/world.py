@@ -20,10 +20,10 @@ from deploy.local.ports import choose_port
 from deploy.local.processes import ProcessFile, kill_session
 from deploy.local.servers import EmbeddedServers, ServerChoices, Servers
 from shared.clock import Anchor, AnchoredClock, write_anchor
-from shared.database import Connection, open_database
+from shared.database import Connection, Database, open_database
 from shared.topics import create_topics
 from tests.chaos.faults import SERVICES, Service
-from tests.chaos.patience import connected, patient
+from tests.chaos.patience import ANSWERS_S, connected, patient
 from tests.chaos.victim import KEYS
 from tests.fixtures.databases import place_of, with_port
 from tests.fixtures.eventually import eventually
@@ -213,12 +213,19 @@ class World:
     @asynccontextmanager
     async def connect(self, service: Service) -> AsyncIterator[Connection]:
         """A connection as the service itself has them."""
-        database = await open_database(self.crews[service].database_url, connections=2, application="chaos")
+        opened: list[Database] = []
+
+        async def opens() -> bool:
+            url = self.crews[service].database_url
+            opened.append(await open_database(url, connections=2, application="chaos"))
+            return True
+
+        await eventually(patient(opens), within=ANSWERS_S, what=f"the database of {service} lets the run in")
         try:
-            async with database.acquire() as connection:
+            async with opened[0].acquire() as connection:
                 yield connection
         finally:
-            await database.close()
+            await opened[0].close()
 
     async def has_moved(self, service: Service) -> None:
         """Until each partition has made progress since its last starts."""
