@@ -32,6 +32,25 @@ async def test_a_command_is_dated_after_what_it_waited_for(probe: RunningService
     await commanding
 
 
+async def test_a_command_decides_by_what_it_waited_for(probe: RunningService) -> None:
+    member, database = uuid4(), probe.service.database
+
+    async def command() -> list[int]:
+        async with probe.service.command("look", member_ids=[member]) as work:
+            rows = await work.connection.fetch("select score from effects where member_id = $1", member)
+            return [row["score"] for row in rows]
+
+    async def waits() -> bool:
+        return bool(await database.fetchval(WAITING_FOR_A_LOCK))
+
+    async with database.acquire() as holder, holder.transaction():
+        await lock_members(holder, [member])
+        await holder.execute("insert into effects (member_id, score) values ($1, 3)", member)
+        commanding = asyncio.create_task(command())
+        await eventually(waits, within=10)
+    assert await commanding == [3]
+
+
 async def test_what_a_command_leaves_to_be_written_is_there_for_what_waits_for_it(
     probe: RunningService, publish: Publish
 ) -> None:

@@ -166,7 +166,7 @@ async def test_bugs_that_look_like_something_else_cost_one_event(
         await publish(ACTIVITY, pain(member, 1), pain(member, 5), pain(member, 2))
         await goes_on(probe, publish, member)
         assert await effects_of(probe, member) == [1]
-        assert [row["state"] for row in await held(probe)] == ["dead", "parked"]
+        assert [(row["state"], row["reason"]) for row in await held(probe)] == [("dead", "bug"), ("parked", "behind")]
 
 
 async def test_a_record_that_cannot_even_be_held_is_kept_bare(

@@ -12,8 +12,6 @@ from prometheus_client import REGISTRY
 
 from shared import timers as runtime
 from shared.database import Connection, Database, open_database
-from shared.events import MemberPaused, PainSettled
-from shared.events.members import MemberPausedData
 from shared.member_locks import claim_members, lock_members
 from shared.migrating import migrate
 from shared.outcomes import Outcomes, Timer
@@ -34,10 +32,14 @@ from tests.fixtures.databases import DatabaseFactory
 from tests.fixtures.eventually import eventually
 from tests.fixtures.services import RunService
 from tests.shared.delivery.timing import (
+    CAUSE,
     NOW,
     Journal,
     Misdeed,
+    draft_what_is_no_event,
+    draft_what_is_too_large,
     nothing_waits,
+    open_no_file,
     raise_bug,
     rows_of,
     run,
@@ -61,18 +63,6 @@ async def pool(database_url: str) -> AsyncIterator[Database]:
     await opened.close()
 
 
-async def draft_what_is_no_event(connection: Connection, outcomes: Outcomes, timer: Timer) -> None:
-    outcomes.publish(PainSettled, MemberPausedData(reason="of another event"), because=timer)
-
-
-async def draft_what_is_too_large(connection: Connection, outcomes: Outcomes, timer: Timer) -> None:
-    outcomes.publish(MemberPaused, MemberPausedData.model_construct(reason="x" * 70_000), because=timer)
-
-
-async def open_no_file(connection: Connection, outcomes: Outcomes, timer: Timer) -> None:
-    raise FileNotFoundError(2, "No such file or directory")
-
-
 async def test_due_timers_run_once_oldest_first_and_later_ones_stay(pool: Database) -> None:
     one, two = uuid4(), uuid4()
     await save(pool, timer(one, "b", due_in_s=-5), timer(two, "a", due_in_s=-9), timer(one, "later", due_in_s=60))
@@ -90,14 +80,18 @@ async def test_due_timers_run_once_oldest_first_and_later_ones_stay(pool: Databa
 async def test_saving_again_moves_and_cancelling_removes(pool: Database) -> None:
     member, journal = uuid4(), Journal()
     await save(pool, timer(member, "moved"), timer(member, "cancelled"), timer(member, "kept"))
-    await save(pool, timer(member, "moved", due_in_s=600))
+    again = replace(timer(member, "moved", due_in_s=600, step=2), cause=CAUSE._replace(id="again"))
+    await save(pool, again)
     async with pool.acquire() as connection, connection.transaction():
         await cancel_timers(connection, kind="probe", keys=["cancelled", "never there"])
         assert await count_due(connection, kinds=["probe"], now=NOW) == 1
         await run(connection, journal)
+        await run(connection, journal, again.due_at)
+        await save_timers(connection, [timer(member, "left")])
         await cancel_member_timers(connection, kinds=["probe"], member_ids=[member])
         assert await connection.fetchval("select count(*) from delivery.timers") == 0
-    assert journal.ran == ["kept"]
+    assert journal.ran == ["kept", "moved"]
+    assert journal.timers[-1] == again, "all of it is as it was saved last"
 
 
 async def test_what_is_cancelled_or_replaced_is_of_the_kinds_that_are_named(pool: Database) -> None:

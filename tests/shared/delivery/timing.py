@@ -8,7 +8,7 @@ from uuid import UUID
 from shared.consuming import SettleWaiting
 from shared.database import Connection, Database
 from shared.dying import Attempts
-from shared.events import MemberPaused
+from shared.events import MemberPaused, PainSettled
 from shared.events.members import MemberPausedData
 from shared.member_locks import lock_members
 from shared.outcomes import Cause, Outcomes, Timer
@@ -43,6 +43,7 @@ class Journal:
 
     def __init__(self) -> None:
         self.ran: list[str] = []
+        self.timers: list[Timer] = []
         self.began: list[list[str]] = []
         self.misdeeds: dict[str, Misdeed] = {}
 
@@ -54,11 +55,24 @@ class Journal:
                 await self.misdeeds[one.key](connection, outcomes, one)
             outcomes.publish(MemberPaused, MemberPausedData(reason="probe"), because=one)
         self.ran += [one.key for one in timers]
+        self.timers += timers
         return outcomes
 
 
 async def raise_bug(connection: Connection, outcomes: Outcomes, timer: Timer) -> None:
     raise ValueError(timer.key)
+
+
+async def draft_what_is_no_event(connection: Connection, outcomes: Outcomes, timer: Timer) -> None:
+    outcomes.publish(PainSettled, MemberPausedData(reason="of another event"), because=timer)
+
+
+async def draft_what_is_too_large(connection: Connection, outcomes: Outcomes, timer: Timer) -> None:
+    outcomes.publish(MemberPaused, MemberPausedData.model_construct(reason="x" * 70_000), because=timer)
+
+
+async def open_no_file(connection: Connection, outcomes: Outcomes, timer: Timer) -> None:
+    raise FileNotFoundError(2, "No such file or directory")
 
 
 async def nothing_waits(*_: Any, **__: Any) -> int:
