@@ -14,10 +14,9 @@ from uuid import UUID
 
 from shared.arrivals import IDENTITY_CONFLICT, KILLER, REJECTED, Arrival, identity_of_place, to_held
 from shared.database import LOCK_TIMEOUT, Connection
-from shared.events.envelope import CloudEvent
 from shared.held_events import HeldEvent, HeldState, hold_events
 from shared.inbox import Findings, Outcome, give_back, record_outcomes, take_into_inbox, take_late
-from shared.isolating import ref_of, run_isolated
+from shared.isolating import Ref, ref_of, run_isolated
 from shared.outbox import finish_events, inserting_rows, write_outcomes
 from shared.outcomes import Answer, Outcomes, Write
 from shared.parking import Room, require_room
@@ -230,11 +229,15 @@ async def _run(
     if not work.to_run:
         return []
     subscription, now = work.subscription, work.now
+    events = [arrival.event for arrival in work.to_run if arrival.event is not None]
+    guilty: Mapping[Ref, str] = {}
     if isolated:
-        outcomes = await _run_isolated(connection, work, taken, service=service)
+        found = await run_isolated(connection, subscription, events, service=service, now=now)
+        outcomes, guilty = found.outcomes, found.guilty
+        taken.bugs += guilty.values()
     else:
-        outcomes = await subscription.run(connection, [a.event for a in work.to_run], now=now)
-    _apply_outcomes(outcomes, work)
+        outcomes = await subscription.run(connection, events, now=now)
+    _apply_outcomes(outcomes, guilty, work)
     told = finish_events(
         outcomes.published, service=service, scope=subscription.group, now=now, urgent=subscription.stateless
     )
@@ -260,44 +263,29 @@ async def _run_again(connection: Connection, work: _Sorted, taken: Taken, *, ser
         work.count(arrival).new += 1
 
 
-async def _run_isolated(connection: Connection, work: _Sorted, taken: Taken, *, service: str) -> Outcomes:
-    """Run in small groups, a savepoint each; move the guilty event and the rest of its member out of `to_run`."""
-    subscription = work.subscription
-    events: list[CloudEvent] = [a.event for a in work.to_run if a.event is not None]
-    isolated = await run_isolated(connection, subscription, events, service=service, now=work.now)
-    remaining: list[Arrival] = []
-    for arrival in work.to_run:
-        assert arrival.event is not None
-        ref = ref_of(arrival.event)
-        if ref in isolated.guilty:
-            bug = isolated.guilty[ref]
-            work.hold(arrival, "dead", "bug", bug, blocks=not subscription.stateless)
-            taken.bugs.append(bug)
-        elif ref in isolated.behind:
-            work.hold(arrival, "parked", "behind", None, blocks=True)
-        else:
-            remaining.append(arrival)
-    work.to_run = remaining
-    return isolated.outcomes
-
-
-def _apply_outcomes(outcomes: Outcomes, work: _Sorted) -> None:
-    """Count and record how each event that ran ended; hold those that wait, and what comes behind them."""
-    if not outcomes.refused and not outcomes.waiting:
+def _apply_outcomes(outcomes: Outcomes, guilty: Mapping[Ref, str], work: _Sorted) -> None:
+    """Count and record how each event that was to run ended; hold those that made the handler raise, those that wait,
+    and what comes behind either."""
+    if not (guilty or outcomes.refused or outcomes.waiting):
         for partition, many in Counter(arrival.record.partition for arrival in work.to_run).items():
             work.counts[partition].new += many
         return
-    if outcomes.waiting and work.subscription.stateless:
+    blocks = not work.subscription.stateless
+    if outcomes.waiting and not blocks:
         raise TypeError(f"{work.subscription.group} is stateless and may not wait")
-    waiting: set[UUID] = set()
+    stopped: set[UUID] = set()
     for arrival in work.to_run:
         assert arrival.event is not None
         assert arrival.member_id is not None
         ref = ref_of(arrival.event)
-        if arrival.member_id in waiting:
+        if arrival.member_id in stopped:
             work.hold(arrival, "parked", "behind", None, blocks=True)
+        elif ref in guilty:
+            if blocks:
+                stopped.add(arrival.member_id)
+            work.hold(arrival, "dead", "bug", guilty[ref], blocks=blocks)
         elif ref in outcomes.waiting:
-            waiting.add(arrival.member_id)
+            stopped.add(arrival.member_id)
             work.hold(arrival, "waiting", outcomes.waiting[ref], None, blocks=True)
         elif ref in outcomes.refused:
             work.count(arrival).refused += 1

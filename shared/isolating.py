@@ -26,8 +26,6 @@ class Isolated:
     """Of the others. Nothing of it is left to write but the events and what answers."""
     guilty: dict[Ref, str] = field(default_factory=dict)
     """Events whose handling raised, with the exception's type and place: never its text, which may hold health data."""
-    behind: set[Ref] = field(default_factory=set)
-    """Later events of the same members: not run."""
 
 
 def describe_bug(error: BaseException) -> str:
@@ -60,8 +58,8 @@ async def run_isolated(
     connection: Connection, subscription: Subscription, events: Sequence[CloudEvent], *, service: str, now: datetime
 ) -> Isolated:
     """Run the handler over events in log order; those that make it raise, or whose own events could not be published,
-    are named; the rest take effect. In a stateless group nothing queues behind a guilty event. Failures of the world
-    (shared/database.py) are raised."""
+    are named; the rest take effect, but for what is behind a guilty one of its member: that is run in a stateless group
+    only. Failures of the world (shared/database.py) are raised."""
     search = _Search(connection, subscription, service, now)
     by_member: dict[UUID, list[CloudEvent]] = {}
     for event in events:
@@ -80,8 +78,7 @@ class _Search:
 
     async def halve(self, queues: list[list[CloudEvent]]) -> None:
         if len(queues) == 1:
-            if not await self._in_order(queues[0]):
-                self._queue_behind(queues[0])
+            await self._in_order(queues[0])
         elif queues and await self._attempt([event for queue in queues for event in queue]):
             middle = len(queues) // 2
             await self.halve(queues[:middle])
@@ -97,12 +94,6 @@ class _Search:
             return self.subscription.stateless
         middle = len(queue) // 2
         return await self._in_order(queue[:middle]) and await self._in_order(queue[middle:])
-
-    def _queue_behind(self, queue: list[CloudEvent]) -> None:
-        for place, event in enumerate(queue):
-            if ref_of(event) in self.found.guilty:
-                self.found.behind.update(ref_of(later) for later in queue[place + 1 :])
-                return
 
     async def _attempt(self, events: Sequence[CloudEvent]) -> str | None:
         """Run these together; the bug where that is none of the world's failures, and nothing of it took effect."""

@@ -211,12 +211,12 @@ LIST: Sequence[Mutant] = (
     ),
     Mutant(
         "rest-of-chunk-runs",
-        "what comes behind a guilty event in its chunk is not kept",
+        "what comes behind a guilty or a waiting event in its chunk is not kept",
         (27, 47),
         (
             Edit(
                 CONSUMING,
-                "_run_isolated",
+                "_apply_outcomes",
                 'work.hold(arrival, "parked", "behind", None, blocks=True)',
                 "work.count(arrival).new += 1",
             ),

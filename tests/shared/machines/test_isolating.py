@@ -71,19 +71,18 @@ chunks = st.lists(st.tuples(st.sampled_from(PEOPLE), st.sampled_from([1, 2, 3, 4
 def test_a_guilty_event_is_found_and_all_before_it_takes_effect(chunk: list[tuple[UUID, int]], stateless: bool) -> None:
     events = [pain(member, 1 if stateless and score == WAITS else score, event_id=str(number))
               for number, (member, score) in enumerate(chunk)]  # fmt: skip
-    effects, guilty, behind, waiting, refused = set(), set(), set(), set(), set()
-    stopped: dict[UUID, str] = {}
+    effects, guilty, waiting, refused = set(), set(), set(), set()
+    stopped: set[UUID] = set()
     for event in events:
         if event.subject in stopped:
-            if stopped[event.subject] == "guilty":
-                behind.add(event.id)
-        elif event.data.score == BUG:
+            continue
+        if event.data.score == BUG:
             guilty.add(event.id)
             if not stateless:
-                stopped[event.subject] = "guilty"
+                stopped.add(event.subject)
         elif event.data.score == WAITS:
             waiting.add(event.id)
-            stopped[event.subject] = "waiting"
+            stopped.add(event.subject)
         elif event.data.score == REFUSED:
             refused.add(event.id)
         else:
@@ -100,7 +99,6 @@ def test_a_guilty_event_is_found_and_all_before_it_takes_effect(chunk: list[tupl
         mine = [int(event_id) for subject, event_id in tables.effects if subject == member]
         assert mine == sorted(mine), "in the order of the log"
     assert {event_id for _, event_id in found.guilty} == guilty
-    assert {event_id for _, event_id in found.behind} == behind
     assert {event_id for _, event_id in found.outcomes.waiting} == waiting
     assert {event_id for _, event_id in found.outcomes.refused} == refused
 
