@@ -236,7 +236,6 @@ async def _keep_unreadable(connection: Connection, seen: HeldEvent, error: Undec
     detail = error.detail if reason == error.reason else str(error)
     fate = Fate(held_id=row.held_id, outcome="dead", reason=reason, detail=detail)
     await mark_held(connection, [Mark(held_id=row.held_id, state="dead", reason=reason, detail=detail)])
-    await record_outcomes(connection, {row.identity: ("dead", reason)})
     return Step(row, "kept", _advice(replace(fate, reason=error.reason)), [fate])
 
 
@@ -347,6 +346,5 @@ class _Alone:
             event_id=self.event.id,
         )
         await mark_held(self.connection, [mark])
-        await record_outcomes(self.connection, {row.identity: (state, reason)})
         fate = Fate(held_id=row.held_id, outcome="waiting" if waits else "dead", reason=reason, detail=detail)
         return Step(row, "kept", _advice(replace(fate, reason=found)), [fate])

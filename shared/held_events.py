@@ -57,9 +57,8 @@ select held_id, consumer_group, topic, {_OWN}, replays from delivery.held_events
 """  # noqa: S608 - only our own parts
 
 LOAD_AWAITED = """
-select member_id, consumer_group, topic, held_id, identity, state from (
-    select distinct on (member_id, consumer_group, topic) member_id, consumer_group, topic, held_id, identity, state,
-        reason
+select member_id, consumer_group, topic, held_id, state from (
+    select distinct on (member_id, consumer_group, topic) member_id, consumer_group, topic, held_id, state, reason
     from delivery.held_events where blocks and member_id = any($1::uuid[])
     order by member_id, consumer_group, topic, held_id
 ) as heads where state = 'waiting' or reason = 'waited-too-long' order by member_id, consumer_group, topic
@@ -79,29 +78,42 @@ WAITED_TOO_LONG = "waited-too-long"
 LONG_QUEUE = "long-queue"
 """Reason of the head of a queue that was too long for one transaction: the rest is taken in the next."""
 
-# Both rows of each pair stand in one queue, and the index of queues finds the later one wherever it is in it.
-EXCHANGE = """
-update delivery.held_events h set identity = mine.identity
-from unnest($1::bigint[], $2::uuid[], $3::bytea[], $4::bytea[]) as first(held_id, member_id, place, identity)
-join delivery.held_events behind on behind.blocks and behind.member_id = first.member_id
-    and behind.consumer_group = $5 and behind.topic = $6 and behind.held_id > first.held_id
-    and behind.identity = first.identity
-cross join lateral (values (first.held_id, first.identity), (behind.held_id, first.place)) as mine(held_id, identity)
-where h.held_id = mine.held_id returning h.held_id, h.identity, h.state, h.reason
+# The inbox says of a held event what its row says. What was discarded stays so (shared/inbox.py).
+TELL = """
+update delivery.inbox i set outcome = changed.state, detail = changed.reason from changed
+where i.identity = changed.identity and i.outcome <> 'discarded'
 """
+
+# Both rows of each pair stand in one queue, and the index of queues finds the later one wherever it is in it.
+EXCHANGE = f"""
+with changed as (
+    update delivery.held_events h set identity = mine.identity
+    from unnest($1::bigint[], $2::uuid[], $3::bytea[], $4::bytea[]) as first(held_id, member_id, place, identity)
+    join delivery.held_events behind on behind.blocks and behind.member_id = first.member_id
+        and behind.consumer_group = $5 and behind.topic = $6 and behind.held_id > first.held_id
+        and behind.identity = first.identity
+    cross join lateral (values (first.held_id, first.identity), (behind.held_id, first.place))
+        as mine(held_id, identity)
+    where h.held_id = mine.held_id returning h.held_id, h.identity, h.state, h.reason
+), told as ({TELL})
+select held_id, identity from changed
+"""  # noqa: S608 - only our own parts
 
 RELEASE = "delete from delivery.held_events where held_id = any($1::bigint[])"
 
-MARK = """
-update delivery.held_events h set state = m.state, reason = m.reason, detail = m.detail, expires_at = m.expires_at,
-    replays = replays + m.tried::int, blocks = coalesce(m.blocks, h.blocks),
-    member_id = coalesce(m.member_id, h.member_id), source = coalesce(m.source, h.source),
-    event_id = coalesce(m.event_id, h.event_id)
-from unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::bool[], $7::bool[], $8::uuid[],
-    $9::text[], $10::text[])
-    as m(held_id, state, reason, detail, expires_at, tried, blocks, member_id, source, event_id)
-where h.held_id = m.held_id
-"""
+MARK = f"""
+with changed as (
+    update delivery.held_events h set state = m.state, reason = m.reason, detail = m.detail, expires_at = m.expires_at,
+        replays = replays + m.tried::int, blocks = coalesce(m.blocks, h.blocks),
+        member_id = coalesce(m.member_id, h.member_id), source = coalesce(m.source, h.source),
+        event_id = coalesce(m.event_id, h.event_id)
+    from unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::bool[], $7::bool[], $8::uuid[],
+        $9::text[], $10::text[])
+        as m(held_id, state, reason, detail, expires_at, tried, blocks, member_id, source, event_id)
+    where h.held_id = m.held_id returning h.identity, h.state, h.reason
+)
+{TELL}
+"""  # noqa: S608 - only our own parts
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -195,7 +207,6 @@ class Awaited(NamedTuple):
     queue: tuple[UUID, str, str]
     """Member, consumer group, topic."""
     held_id: int
-    identity: bytes
     state: HeldState
 
 
@@ -227,20 +238,11 @@ async def find_expired(
     return [Expired(*row) for row in rows]
 
 
-@dataclass(frozen=True, slots=True)
-class Exchanged:
-    """The identity that a row has from now on; it is held as before."""
-
-    identity: bytes
-    state: HeldState
-    reason: str
-
-
 async def exchange_identities(
     connection: Connection, firsts: Sequence[tuple[HeldEvent, bytes]], *, group: str, topic: str
-) -> dict[int, Exchanged]:
-    """Where a row behind one of these in its queue has the identity given with it, the two exchange theirs; both, by
-    their ids. One statement. The caller holds the members' locks."""
+) -> dict[int, bytes]:
+    """Where a row behind one of these in its queue has the identity given with it, the two exchange theirs; what each
+    has now, by its id. One statement. The caller holds the members' locks."""
     if not firsts:
         return {}
     rows = await connection.fetch(
@@ -252,7 +254,7 @@ async def exchange_identities(
         group,
         topic,
     )
-    return {row["held_id"]: Exchanged(row["identity"], row["state"], row["reason"]) for row in rows}
+    return {row["held_id"]: row["identity"] for row in rows}
 
 
 async def release_held(connection: Connection, held_ids: Sequence[int]) -> None:
@@ -280,6 +282,6 @@ class Mark(NamedTuple):
 
 
 async def mark_held(connection: Connection, marks: Sequence[Mark]) -> None:
-    """Change why rows are held. One statement."""
+    """Change why rows are held, and what the inbox says of them. One statement."""
     if marks:
         await connection.execute(MARK, *zip(*marks, strict=True))

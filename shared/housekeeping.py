@@ -26,7 +26,7 @@ from shared.held_events import (
     mark_held,
 )
 from shared.hosting import Host
-from shared.inbox import find_apart, forget_taken, record_outcomes
+from shared.inbox import find_apart, forget_taken
 from shared.lag import Waits, load_all_positions
 from shared.member_locks import claim_members
 from shared.outbox import load_outbox_age
@@ -169,18 +169,18 @@ async def _expire_queue(
         if suspicion is not None:
             suspicion.turn_to(head.held_id)
             if suspicion.is_guilty:
-                await _condemn_for(connection, head, TOO_SLOW, group)
+                await _condemn(connection, head, TOO_SLOW, group)
                 return 0
         attempt = attempts.at(f"held {head.held_id}", within=connection) if attempts else nullcontext(True)
         async with attempt as may_run:
             if not may_run:
-                await _condemn_for(connection, head, KILLER, group)
+                await _condemn(connection, head, KILLER, group)
                 return 0
             drained = await drain(page=1)
     if drained.stopped == "waiting":
         head = await find_head(connection, member_id=member_id, group=group, topic=reader.subscription.topic)
         if head is not None and head.expires_at is not None and head.expires_at <= now:
-            await _condemn(connection, head, WAITED_TOO_LONG, head.reason)
+            await mark_held(connection, [Mark(head.held_id, "dead", WAITED_TOO_LONG, head.reason)])
             RECORDS.labels(group, "expired").inc()
             log.error("an event waited too long and became a dead letter", group=group, needs=head.reason)
     if drained.taken:  # another queue may have waited for that: the next round takes it
@@ -191,14 +191,9 @@ async def _expire_queue(
     return drained.published
 
 
-async def _condemn_for(connection: Connection, head: HeldEvent, fault: Fault, group: str) -> None:
-    await _condemn(connection, head, fault.reason, fault.detail)
+async def _condemn(connection: Connection, head: HeldEvent, fault: Fault, group: str) -> None:
+    await mark_held(connection, [Mark(head.held_id, "dead", fault.reason, fault.detail)])
     log.error("a held event became a dead letter", group=group, reason=fault.reason)
-
-
-async def _condemn(connection: Connection, head: HeldEvent, reason: str, detail: str | None) -> None:
-    await mark_held(connection, [Mark(held_id=head.held_id, state="dead", reason=reason, detail=detail)])
-    await record_outcomes(connection, {head.identity: ("dead", reason)})
 
 
 async def count_held(service: Host) -> None:

@@ -45,8 +45,6 @@ ROUNDS_MAX = 5
 
 QueueKey = tuple[UUID, str, str]
 """Member, consumer group, topic."""
-Told = dict[bytes, tuple[Outcome, str | None]]
-"""What the inbox says of events, by identity: how each ended and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +159,6 @@ async def _leave_waiting(connection: Connection, heads: Sequence[Awaited], now: 
         for one in heads
     ]
     await mark_held(connection, marks)
-    await record_outcomes(connection, {one.identity: ("waiting", LONG_QUEUE) for one in heads})
 
 
 async def drain_queue(
@@ -211,13 +208,13 @@ async def _drain(
         connection, member_ids=member_ids, group=subscription.group, topic=subscription.topic, limit=page + 1, size=size
     )
     queues = [_read(reader, held, min(page, many_within(size, held)), replay_head) for held in rows.values()]
-    told = await _take_late(connection, queues, subscription)
+    await _take_late(connection, queues, subscription)
     items = [item for queue in queues for item in queue.items]
     to_run = [item.event for item in items if item.fault is None and item.late != "duplicate"]
     events = [event for event in to_run if subscription.wants(event)]
     isolated = await run_isolated(connection, subscription, events, service=service, now=now)
     published = await write_outcomes(connection, isolated.outcomes, service=service, scope=subscription.group, now=now)
-    recording = _Recording(subscription, isolated, now, replay_head, rest_at or now, told)
+    recording = _Recording(subscription, isolated, now, replay_head, rest_at or now)
     for queue in queues:
         recording.note(queue)
     await recording.write(connection)
@@ -244,9 +241,8 @@ def _read(reader: Reader, rows: Sequence[HeldEvent], page: int, replay_head: boo
     return queue
 
 
-async def _take_late(connection: Connection, queues: Sequence[_Queue], subscription: Subscription) -> Told:
-    """At fault when they came, the inbox knows their coordinates only; other copies may have been taken meanwhile.
-    Returns what it is to say of those that exchanged their identities, should they not be reached."""
+async def _take_late(connection: Connection, queues: Sequence[_Queue], subscription: Subscription) -> None:
+    """At fault when they came, the inbox knows their coordinates only; other copies may have been taken meanwhile."""
     late = [
         item for queue in queues for item in queue.items if item.fault is None and item.row.identity != item.identity
     ]
@@ -258,12 +254,12 @@ async def _take_late(connection: Connection, queues: Sequence[_Queue], subscript
         if outcome != "conflict":
             first.setdefault(item.identity, item)
     copied = [item for item in first.values() if item.late == "duplicate"]
-    return await _put_first(connection, queues, copied, subscription)
+    await _put_first(connection, queues, copied, subscription)
 
 
 async def _put_first(
     connection: Connection, queues: Sequence[_Queue], copied: Sequence[_Item], subscription: Subscription
-) -> Told:
+) -> None:
     """The copy that the inbox knows may itself be held, behind the first. They exchange their identities: the first
     takes effect at its place, and the one behind is the duplicate, in whatever transaction its turn comes."""
     exchanged = await exchange_identities(
@@ -274,8 +270,7 @@ async def _put_first(
     )
 
     def known(row: HeldEvent) -> HeldEvent:
-        found = exchanged.get(row.held_id)
-        return row if found is None else replace(row, identity=found.identity)
+        return replace(row, identity=exchanged.get(row.held_id, row.identity))
 
     for queue in queues if exchanged else ():
         for item in queue.items:
@@ -285,7 +280,6 @@ async def _put_first(
         queue.rest = queue.rest and known(queue.rest)
         if queue.broken is not None:
             queue.broken = (known(queue.broken[0]), queue.broken[1])
-    return {one.identity: (one.state, one.reason) for one in exchanged.values()}
 
 
 @dataclass(slots=True)
@@ -297,7 +291,8 @@ class _Recording:
     now: datetime
     replay_head: bool
     rest_at: datetime
-    outcomes: Told
+    outcomes: dict[bytes, tuple[Outcome, str | None]] = field(default_factory=dict)
+    """Of those that are held no more, by identity."""
     released: list[int] = field(default_factory=list)
     given_back: list[bytes] = field(default_factory=list)
     marks: list[Mark] = field(default_factory=list)
@@ -348,7 +343,6 @@ class _Recording:
         waits_already = row.expires_at is not None and row.reason != LONG_QUEUE
         expires_at = row.expires_at if waits_already else self.now + WAIT_MAX
         self.marks.append(Mark(held_id=row.held_id, state="waiting", reason=needs, expires_at=expires_at))
-        self.outcomes[row.identity] = ("waiting", needs)
         drained.stopped = "waiting"
         return True
 
@@ -361,7 +355,6 @@ class _Recording:
         if apart is not None:
             mark = mark._replace(blocks=False, member_id=apart.subject, source=apart.source, event_id=apart.id)
         self.marks.append(mark)
-        self.outcomes[row.identity] = ("dead", reason)
         drained.fates.append(Fate(held_id=row.held_id, outcome="dead", reason=reason, detail=detail))
 
     def _release(self, item: _Item, drained: Drained) -> None:
@@ -384,5 +377,4 @@ class _Recording:
         self.marks.append(
             Mark(held_id=head.held_id, state="waiting", reason=LONG_QUEUE, expires_at=self.rest_at, tried=False)
         )
-        self.outcomes[head.identity] = ("waiting", LONG_QUEUE)
         drained.stopped = "page"
