@@ -40,10 +40,11 @@ from shared.telemetry import (
     LAG_SECONDS,
     OUTBOX_OLDEST,
     RECORDS,
+    TIMERS_GIVEN_UP,
     TIMERS_OVERDUE,
     logger,
 )
-from shared.timers import load_overdue
+from shared.timers import count_given_up, load_overdue
 
 COUNT_HELD = """
 select consumer_group, state, count(*) as events,
@@ -198,11 +199,13 @@ async def _condemn(connection: Connection, head: HeldEvent, fault: Fault, group:
 
 async def count_held(service: Host) -> None:
     """Tell how much is held, and how old it is; the intakes then know how much room there is. And how long the outbox
-    and the timers have stood."""
+    and the timers have stood, and how many of these are given up."""
     while True:
         async with service.database.acquire(timeout=30) as connection:
             OUTBOX_OLDEST.labels(service.name).set(await load_outbox_age(connection))
-            TIMERS_OVERDUE.labels(service.name).set(await load_overdue(connection, now=service.clock.now()))
+            now = service.clock.now()
+            TIMERS_OVERDUE.labels(service.name).set(await load_overdue(connection, now=now))
+            TIMERS_GIVEN_UP.labels(service.name).set(await count_given_up(connection, now=now))
             try:
                 async with connection.transaction():
                     await read_whole_tables(connection)

@@ -47,10 +47,10 @@ from shared.relay import Relay
 from shared.replaying import Reader, settle_waiting
 from shared.settings import ServiceSettings
 from shared.subscriptions import Subscription, TimerHandler, TimerSubscription
-from shared.suspect_timers import CLAIM_MAX
+from shared.suspect_timers import CLAIM_MAX, Caution
 from shared.taking import ChunkTaker
 from shared.telemetry import BUGS, EVENTS_PUBLISHED, TASK_RESTARTS, TIMERS_RUN, configure_logs, logger
-from shared.timers import COUNT_EVERY_S, TimersRun, is_any_due, run_timers
+from shared.timers import TimersRun, is_any_due, run_timers
 
 TIMER_TICK_S = 0.1
 """How often due timers are looked for, in machine time."""
@@ -95,6 +95,7 @@ class Service:
         the truth."""
         self._log_ends = LogEnds(settings)
         self._one_in_hand = OneInHand()
+        self._caution = Caution()
         self.relay: Relay | None = None
         self.intakes: Sequence[Intake] = ()
         self.broker: KafkaBroker | None = None
@@ -303,12 +304,8 @@ class Service:
     async def _run_timers(self, is_careful: Callable[[], bool]) -> None:
         if not self.timers:
             return
-        count_at = 0.0
         while True:
-            counts = monotonic() >= count_at
-            if counts:
-                count_at = monotonic() + COUNT_EVERY_S
-            result = await self._run_due(counts=counts, attempts=Attempts(self.database) if is_careful() else None)
+            result = await self._run_due(Attempts(self.database) if is_careful() else None)
             for bug in result.bugs:
                 BUGS.labels("timers").inc()
                 log.error("a timer failed", bug=bug)
@@ -319,19 +316,19 @@ class Service:
             if result.run < (1 if is_careful() else CLAIM_MAX):
                 await asyncio.sleep(TIMER_TICK_S)
 
-    async def _run_due(self, *, counts: bool, attempts: Attempts | None) -> TimersRun:
-        """Run a batch of what is due; one statement where nothing is. `counts`: those given up are counted, too."""
+    async def _run_due(self, attempts: Attempts | None) -> TimersRun:
+        """Run a batch of what is due; one statement where nothing is."""
         async with self.database.acquire(timeout=30) as connection:
-            if not counts and not await is_any_due(connection, kinds=list(self.timers), now=self.clock.now()):
+            if not await is_any_due(connection, kinds=list(self.timers), now=self.clock.now()):
                 return TimersRun()
             async with connection.transaction():
-                now = self.clock.now()
                 return await run_timers(
                     connection,
                     self.timers,
                     service=self.name,
-                    now=now,
+                    now=self.clock.now(),
                     settle_waiting=self.settle_waiting,
+                    caution=self._caution,
                     attempts=attempts,
                 )
 

@@ -59,7 +59,6 @@ class Caution:
     suspects_limit: int = 1
     suspects: dict[Ref, Suspect] = field(default_factory=dict)
     suspects_next: bool = False
-    count_at: float = 0.0
 
     def turns(self) -> list[Turn]:
         """What to claim, the next one if nothing of the first is due."""

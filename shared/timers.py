@@ -33,10 +33,8 @@ from shared.outcomes import Cause, Timer, Write
 from shared.positions import ATTEMPTS_MAX
 from shared.subscriptions import TimerHandler
 from shared.suspect_timers import CLAIM_MAX, FAILURES_MAX, WHATEVER_IS_DUE, Caution, Ref, Turn
-from shared.telemetry import TIMERS_GIVEN_UP
 from shared.writing import write
 
-COUNT_EVERY_S = 10.0
 RETRY_MAX_S = 300.0
 """Longest pause of a timer whose handler raised."""
 Place: TypeAlias = tuple[int, int]
@@ -187,10 +185,6 @@ class TimersRun:
     bugs: list[str] = field(default_factory=list)
 
 
-_CAUTION: dict[str, Caution] = {}
-"""By service: a process has one loop that runs the timers of one."""
-
-
 class Claimed(NamedTuple):
     timer: Timer
     failures: int
@@ -239,19 +233,15 @@ async def run_timers(
     service: str,
     now: datetime,
     settle_waiting: SettleWaiting,
-    caution: Caution | None = None,
+    caution: Caution,
     attempts: Attempts | None = None,
 ) -> TimersRun:
     """Claim a batch of due timers and run each kind's handler, inside the caller's transaction. A handler that raises
     is tried by halves, and the guilty timer again later with backoff. What fails the transaction as a whole is raised,
     and remembered for the next call. `attempts` where processes die of a timer: one is run at a time and each attempt
     counted, and what ends its process each time is given up."""
-    caution = caution or _CAUTION.setdefault(service, Caution())
     if attempts is not None:
         caution.limit = caution.suspects_limit = 1
-    if monotonic() >= caution.count_at:
-        caution.count_at = monotonic() + COUNT_EVERY_S
-        TIMERS_GIVEN_UP.labels(service).set(await count_given_up(connection, now=now))
     for turn in caution.turns():
         if claimed := await claim_timers(connection, kinds=list(handlers), now=now, turn=turn):
             break

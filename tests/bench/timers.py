@@ -23,6 +23,7 @@ from shared.events import MemberResumed
 from shared.events.members import MemberResumedData
 from shared.outcomes import Cause, Outcomes, Timer
 from shared.settings import ServiceSettings
+from shared.suspect_timers import Caution
 from shared.timers import run_timers, save_timers
 from tests.bench.profiles import describe_profile
 from tests.bench.stage import Stage, new_namespace, program
@@ -92,11 +93,16 @@ async def main() -> None:
             async with database.acquire() as connection:
                 await save_timers(connection, timers)
         await database.execute("vacuum analyze delivery.timers")
-        began, spent, run = monotonic(), sum(me.cpu_times()[:2]), 0
+        began, spent, run, caution = monotonic(), sum(me.cpu_times()[:2]), 0, Caution()
         while run < count:
             async with database.acquire() as connection, connection.transaction():
                 done = await run_timers(
-                    connection, {KIND: handler}, service="bench", now=wall_now(), settle_waiting=nothing_waits
+                    connection,
+                    {KIND: handler},
+                    service="bench",
+                    now=wall_now(),
+                    settle_waiting=nothing_waits,
+                    caution=caution,
                 )
             run += done.run
         found[name] = count / (monotonic() - began)
