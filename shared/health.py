@@ -87,8 +87,8 @@ def _reasons_of(intake: Intake) -> list[str]:
         reasons.append(f"{group}: no partitions assigned yet")
     if intake.paused_by_alarm:
         reasons.append(f"{group}: {len(intake.paused_by_alarm)} partitions paused, the position lies outside the log")
-    if intake.watch.undelivered:
-        reasons.append(f"{group}: polling brings nothing of {len(intake.watch.undelivered)} partitions")
+    if undelivered := intake.undelivered():
+        reasons.append(f"{group}: polling brings nothing of {len(undelivered)} partitions")
     if unopened := intake.unopened():
         reasons.append(f"{group}: {len(unopened)} partitions cannot be opened")
     if full := intake.full():

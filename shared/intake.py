@@ -31,7 +31,6 @@ from shared.settings import ServiceSettings
 from shared.taking import ChunkTaker
 from shared.telemetry import BUGS, PARTITIONS_FULL, PARTITIONS_PAUSED, PARTITIONS_UNOPENED, UNDELIVERED, logger
 from shared.topics import group_name, topic_name
-from shared.watching import Watch
 
 STALLED_STARTS_MAX = 3
 """After so many starts without a committed chunk, records are taken one by one and each attempt is counted."""
@@ -46,6 +45,8 @@ STUCK_S = 10.0
 ENDLESS_S = 90.0
 """A chunk that is in hand for longer and has not failed waits for what may never come: what the database is asked for
 ends or fails sooner."""
+UNDELIVERED_CHECKS = 4
+"""So many checks in a row (shared/watching.py) the log must be ahead of a poll that brings nothing."""
 DRAIN_S = 5.0
 """How long a revoked partition may finish the chunk in hand."""
 log = logger("intake")
@@ -73,13 +74,12 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         self.paused_by_alarm: set[TopicPartition] = set()
         self.lanes: dict[TopicPartition, Lane] = {}
         self.room = taker.room = Room(events_max=settings.parked_events_max, bytes_max=settings.parked_bytes_max)
-        self.watch = Watch(self)
         self.others: Sequence[Intake] = ()
         """Of groups of this process that read the same topic and fetch less often: they hear of what comes here."""
         group = self.subscription.group
         PARTITIONS_PAUSED.labels(group).set_function(lambda: len(self.paused_by_alarm))
         PARTITIONS_FULL.labels(group).set_function(lambda: len(self.full()))
-        UNDELIVERED.labels(group).set_function(lambda: len(self.watch.undelivered))
+        UNDELIVERED.labels(group).set_function(lambda: len(self.undelivered()))
         PARTITIONS_UNOPENED.labels(group).set_function(lambda: len(self.unopened()))
         self._background: set[asyncio.Task[None]] = set()
         self._tasks: dict[TopicPartition, asyncio.Task[None]] = {}
@@ -340,6 +340,10 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         """Partitions that could not be opened for long, but for those that wait for an operator."""
         long_ago = monotonic() - STUCK_S
         return [p for p, since in self._closed_since.items() if since < long_ago and p not in self.paused_by_alarm]
+
+    def undelivered(self) -> list[TopicPartition]:
+        """Partitions that polling does not deliver, such as after a batch that the client cannot read."""
+        return [p for p, lane in self.lanes.items() if lane.silent_checks >= UNDELIVERED_CHECKS]
 
     def polling_ended(self) -> bool:
         """Whether FastStream's poll loop has ended although it should run, or the client polls in vain."""

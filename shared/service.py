@@ -51,6 +51,7 @@ from shared.suspect_timers import CLAIM_MAX, Caution
 from shared.taking import ChunkTaker
 from shared.telemetry import BUGS, EVENTS_PUBLISHED, TASK_RESTARTS, TIMERS_RUN, configure_logs, logger
 from shared.timers import TimersRun, is_any_due, run_timers
+from shared.watching import Watch
 
 TIMER_TICK_S = 0.1
 """How often due timers are looked for, in machine time."""
@@ -204,7 +205,7 @@ class Service:
         if self.readers:
             await self._reach_kafka()
             for intake in self.intakes:
-                self._spawn(Task(f"positions {intake.subscription.group}", intake.watch.run))
+                self._spawn(Task(f"positions {intake.subscription.group}", Watch(intake).run))
             self._spawn(Task("lag", tell_lag))
         gc.collect()
         gc.freeze()

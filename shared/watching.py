@@ -3,51 +3,28 @@ longer agree is noticed although no record of it comes."""
 
 import asyncio
 from contextlib import suppress
-from typing import Any, Protocol
 
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from shared.clock import monotonic
-from shared.database import Database, is_transient
-from shared.gathering import Gathering
+from shared.database import is_transient
+from shared.intake import UNDELIVERED_CHECKS, Intake
 from shared.kafka import load_spans
 from shared.lanes import Lane
 from shared.positions import load_positions
-from shared.subscriptions import Subscription
 from shared.telemetry import logger
 
 CHECK_S = 5.0
-UNDELIVERED_CHECKS = 4
-"""So many checks in a row the log must be ahead of a poll that brings nothing."""
 POSITION_S = 2.0
 log = logger("intake")
-
-
-class Watched(Protocol):
-    """What is used of an intake."""
-
-    lanes: dict[TopicPartition, Lane]
-    database: Database
-    subscription: Subscription
-    gathering: Gathering | None
-
-    @property
-    def consumer(self) -> Any: ...
-
-    def reopen(self, partition: TopicPartition) -> None: ...
 
 
 class Watch:
     """Looks after one intake."""
 
-    def __init__(self, intake: Watched) -> None:
+    def __init__(self, intake: Intake) -> None:
         self._intake = intake
-
-    @property
-    def undelivered(self) -> list[TopicPartition]:
-        """Partitions that polling does not deliver, such as after a batch that the client cannot read."""
-        return [p for p, lane in self._intake.lanes.items() if lane.silent_checks >= UNDELIVERED_CHECKS]
 
     async def run(self, _: object) -> None:
         """Until cancelled. Positions are told once a second, best effort: lag metrics read them, nothing else does."""

@@ -11,10 +11,10 @@ from aiokafka.errors import KafkaConnectionError
 from faststream.kafka import KafkaBroker
 
 from shared.clock import monotonic
-from shared.intake import STUCK_S, Intake
+from shared.intake import STUCK_S, UNDELIVERED_CHECKS, Intake
 from shared.kafka import is_over
 from shared.lanes import Lane
-from shared.watching import UNDELIVERED_CHECKS
+from shared.watching import Watch
 from tests.fixtures.eventually import eventually
 from tests.fixtures.services import Publish, RunningService, RunService
 from tests.shared.delivery.conftest import PARTITIONS, effects_are, partition_of
@@ -142,15 +142,15 @@ async def test_that_polling_brought_nothing_is_told_of_no_partition_that_was_let
         return True
 
     monkeypatch.setattr("shared.watching.CHECK_S", 0.0)
-    monkeypatch.setattr(intake.watch, "_is_silent", hears_nothing)
-    await eventually(lambda: partition in intake.watch.undelivered, within=20)
+    monkeypatch.setattr(Watch, "_is_silent", hears_nothing)
+    await eventually(lambda: partition in intake.undelivered(), within=20)
     if way == "revoked":
         await intake.on_partitions_revoked([partition])
     else:
         silent = intake.lanes[partition]
         intake.reopen(partition)
         await eventually(lambda: intake.lanes.get(partition, silent) is not silent, within=20)
-    assert partition not in intake.watch.undelivered
+    assert partition not in intake.undelivered()
 
 
 async def test_who_is_found_behind_now_and_again_and_gets_on_is_not_told_of(
@@ -162,15 +162,15 @@ async def test_who_is_found_behind_now_and_again_and_gets_on_is_not_told_of(
     async def is_behind(*_: object) -> bool:
         return True
 
-    intake = probe.service.intakes[0]
-    monkeypatch.setattr(intake.watch, "_is_silent", is_behind)
+    watch = Watch(probe.service.intakes[0])
+    monkeypatch.setattr(watch, "_is_silent", is_behind)
     lane = Lane(TopicPartition(ACTIVITY, 0), start=0, cautious=False)
     for _ in range(2 * UNDELIVERED_CHECKS):
         lane.end += 1
-        await intake.watch._listen(lane, lane.end + 1, still=True)
+        await watch._listen(lane, lane.end + 1, still=True)
         assert lane.silent_checks == 1
     for _ in range(UNDELIVERED_CHECKS - 1):
-        await intake.watch._listen(lane, lane.end + 1, still=True)
+        await watch._listen(lane, lane.end + 1, still=True)
     assert lane.silent_checks == UNDELIVERED_CHECKS
 
 
