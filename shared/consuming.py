@@ -20,7 +20,6 @@ from shared.isolating import Ref, ref_of, run_isolated
 from shared.outbox import finish_events, inserting_rows, write_outcomes
 from shared.outcomes import Answer, Outcomes, Write
 from shared.parking import Room, require_room
-from shared.partitioning import Key
 from shared.positions import Counts, advancing_positions, lock_positions, sum_counts
 from shared.subscriptions import Subscription
 from shared.writing import write, write_early
@@ -51,11 +50,6 @@ class Chunk:
     base: int
     end: int
     arrivals: Sequence[Arrival]
-    keys: Mapping[bytes, Key] = field(init=False)
-    """Of its members; bytes know their hash, UUIDs do not."""
-
-    def __post_init__(self) -> None:
-        self.keys = {key.raw: key for arrival in self.arrivals if (key := arrival.key) is not None}
 
 
 @dataclass(slots=True)
@@ -122,7 +116,8 @@ async def take_chunks(
     """
     group, topic = subscription.group, subscription.topic
     partitions = [chunk.partition for chunk in chunks]
-    keys = {raw: key.member_id for chunk in chunks for raw, key in chunk.keys.items()}
+    # By their bytes, which know their hash, as UUIDs do not.
+    keys = {key.raw: key.member_id for chunk in chunks for one in chunk.arrivals if (key := one.key) is not None}
     members = [] if subscription.stateless else list(keys.values())  # a red flag waits for nobody's lock or queue
     positions = await lock_positions(connection, group, topic, partitions, members=members, lock_timeout=lock_timeout)
     fresh = _fresh(chunks, positions, group)

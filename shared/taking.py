@@ -214,11 +214,9 @@ class ChunkTaker:
 
     def _count_misplaced(self, chunk: Chunk) -> None:
         """A publisher with another partitioner: the members' locks keep the effects exact, but somebody should know."""
-        many = self._partitions
-        astray = {key.raw for key in chunk.keys.values() if many and key.hash % many != chunk.partition}
-        if astray:
-            told = [one.key.raw for one in chunk.arrivals if one.event is not None and one.key is not None]
-            WRONG_PARTITION.labels(self.subscription.topic).inc(sum(raw in astray for raw in told))
+        if many := self._partitions:
+            hashes = [one.key.hash for one in chunk.arrivals if one.event is not None and one.key is not None]
+            WRONG_PARTITION.labels(self.subscription.topic).inc(sum(one % many != chunk.partition for one in hashes))
 
     @asynccontextmanager
     async def _attempt(self, raw: RawChunk) -> AsyncIterator[int]:
