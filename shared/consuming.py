@@ -34,12 +34,9 @@ class SettleWaiting(Protocol):
     ) -> Awaitable[int]: ...
 
 
-class PositionMissing(Exception):
-    """The partition has no position row: it was never assigned here, or the database was replaced."""
-
-
-class BehindBase(Exception):
-    """The chunk begins after the position: an earlier one failed, or the database was restored. Load and seek again."""
+class PositionLost(Exception):
+    """The partition has no position row, as where the database was replaced; or the chunk begins after the position: an
+    earlier one failed, or the database was restored. Load and seek again."""
 
 
 @dataclass(slots=True)
@@ -111,8 +108,8 @@ async def take_chunks(
 ) -> Taken:
     """Take chunks, each of another partition, inside the caller's transaction; `now` is asked once their members are
     locked. `isolated` after they failed with a bug: the guilty event is found and becomes a dead letter, its member is
-    parked, the rest proceeds. Raises PositionMissing, BehindBase, NoRoom, LateConflict, whatever the handler raises,
-    and database errors; the caller rolls back and decides (shared/taking.py).
+    parked, the rest proceeds. Raises PositionLost, NoRoom, LateConflict, whatever the handler raises, and database
+    errors; the caller rolls back and decides (shared/taking.py).
     """
     group, topic = subscription.group, subscription.topic
     partitions = [chunk.partition for chunk in chunks]
@@ -120,7 +117,7 @@ async def take_chunks(
     keys = {key.raw: key.member_id for chunk in chunks for one in chunk.arrivals if (key := one.key) is not None}
     members = [] if subscription.stateless else list(keys.values())  # a red flag waits for nobody's lock or queue
     positions = await lock_positions(connection, group, topic, partitions, members=members, lock_timeout=lock_timeout)
-    fresh = _fresh(chunks, positions, group)
+    fresh = _fresh(chunks, positions)
     first = {arrival.identity: arrival for arrival in reversed(fresh)}
     at = now()  # whatever was decided about these members before is committed, and earlier
     inbox = await take_into_inbox(
@@ -156,15 +153,15 @@ async def take_chunks(
     return taken
 
 
-def _fresh(chunks: Sequence[Chunk], positions: Mapping[int, int], group: str) -> list[Arrival]:
+def _fresh(chunks: Sequence[Chunk], positions: Mapping[int, int]) -> list[Arrival]:
     """What lies at or beyond its partition's position."""
     fresh: list[Arrival] = []
     for chunk in chunks:
         next_offset = positions.get(chunk.partition)
         if next_offset is None:
-            raise PositionMissing(group)
+            raise PositionLost("there is none")
         if chunk.base > next_offset:
-            raise BehindBase(group)
+            raise PositionLost("it lies before the chunk")
         fresh += [arrival for arrival in chunk.arrivals if arrival.record.offset >= next_offset]
     return fresh
 

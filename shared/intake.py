@@ -17,7 +17,7 @@ from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 
 from shared.clock import monotonic
-from shared.consuming import BehindBase, PositionMissing
+from shared.consuming import PositionLost
 from shared.database import is_transient
 from shared.ending import end_tasks
 from shared.gathering import ALONE_MS, Gathering, phase_of
@@ -238,8 +238,8 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
                 lane = await self._open_lane(partition, place)
                 delay = AGAIN_S
                 await self._run_lane(lane)
-            except (BehindBase, PositionMissing) as error:
-                log.warning("position lost; seeking again", group=group, reason=type(error).__name__)
+            except PositionLost as error:
+                log.warning("position lost; seeking again", group=group, reason=str(error))
             except BaseException as error:
                 if not isinstance(error, Exception) and not is_panic(error):
                     raise

@@ -11,7 +11,7 @@ from functools import partial
 
 from shared.arrivals import KILLER, TOO_SLOW, UNSTORABLE, Arrival, Fault, read_arrivals, unread, without_headers
 from shared.clock import Clock, monotonic, wall_now
-from shared.consuming import BehindBase, Chunk, PositionMissing, SettleWaiting, Taken, take_chunks
+from shared.consuming import Chunk, PositionLost, SettleWaiting, Taken, take_chunks
 from shared.database import LOCK_TIMEOUT, Database, TookTooLong, bounded_transaction, is_transient
 from shared.inbox import LateConflict
 from shared.isolating import describe_bug
@@ -77,8 +77,8 @@ class ChunkTaker:
         }
 
     async def take(self, lane: Lane, raw: RawChunk, *, counted: bool, partitions: int) -> None:
-        """Take a chunk. Returns when it is committed; raises BehindBase or PositionMissing where the position is not
-        what the chunk was read for. `counted`: note the attempt first; what was begun too often is condemned.
+        """Take a chunk. Returns when it is committed; raises PositionLost where the position is not what the chunk
+        was read for. `counted`: note the attempt first; what was begun too often is condemned.
         `partitions`: how many the topic has; 0 where the client does not know at this moment."""
         self._partitions = partitions
         if counted or len(raw.records) > SMALL or not await self._shared[raw.hurried].join(raw):
@@ -109,7 +109,7 @@ class ChunkTaker:
                         is_read=attempts <= ATTEMPTS_MAX + 1,  # to read it may be what it kills with
                         with_care=counted or too_long > 0,
                     )
-            except (BehindBase, PositionMissing):
+            except PositionLost:
                 raise
             except NoRoom as found:
                 before = sum(record.offset < found.offset for record in raw.records)

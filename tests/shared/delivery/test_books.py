@@ -13,7 +13,7 @@ import pytest
 
 from shared.arrivals import AHEAD_MAX, READ_AGE_MAX, Arrival, read_arrivals
 from shared.clock import wall_now
-from shared.consuming import BehindBase, Chunk, PositionMissing, Taken, take_chunks
+from shared.consuming import Chunk, PositionLost, Taken, take_chunks
 from shared.database import Database, open_database
 from shared.events.catalogue import RETENTION_DAYS_MAX, TOPIC_OF
 from shared.events.codec import HEADERS, Decoder, encode
@@ -87,11 +87,11 @@ async def test_a_chunk_that_comes_late_moves_nothing_back(books: Database) -> No
 
 
 async def test_a_chunk_that_begins_after_the_position_is_not_taken(books: Database) -> None:
-    with pytest.raises(PositionMissing):
+    with pytest.raises(PositionLost, match="none"):
         await take(books, Chunk(0, 0, 1, arrivals(Logged(0, 1))))
     async with books.acquire() as connection:
         await ensure_positions(connection, GROUP, ACTIVITY, {0: 0})
-    with pytest.raises(BehindBase):
+    with pytest.raises(PositionLost, match="before"):
         await take(books, Chunk(0, 1, 2, arrivals(Logged(1, 1))))
     assert await position(books) == (0, 0)
 

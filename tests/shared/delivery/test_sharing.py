@@ -10,7 +10,7 @@ from aiokafka import TopicPartition
 
 from shared import sharing
 from shared import taking as runtime
-from shared.consuming import BehindBase
+from shared.consuming import PositionLost
 from shared.lanes import Lane, RawChunk
 from shared.member_locks import lock_members
 from shared.sharing import SharedTransactions
@@ -38,7 +38,7 @@ class Taking:
         self.together.append([chunk.partition for chunk in chunks])
         await self.let_go.wait()
         if self.fails:
-            raise BehindBase
+            raise PositionLost
 
 
 def chunk(partition: int, many: int = 1) -> RawChunk:
@@ -152,7 +152,7 @@ async def test_a_position_that_is_lost_costs_the_other_nothing(books: Books) -> 
     books.write(pain(uuid4(), 1))
     ahead, other = books.write(pain(uuid4(), 1)), books.write(pain(innocent, 2), partition=1)
     behind, fine = await asyncio.gather(*take_at_once(books, books.taker(), ahead, other), return_exceptions=True)
-    assert isinstance(behind, BehindBase)
+    assert isinstance(behind, PositionLost)
     assert fine is None
     assert await books.effects(innocent) == [2]
     assert await books.pool.fetchval("select count(*) from effects") == 1

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from shared.clock import wall_now
-from shared.consuming import BehindBase
+from shared.consuming import PositionLost
 from shared.dead_letters import Bench, Step, discard, replay
 from shared.events import PainReported
 from shared.events.codec import encode
@@ -75,7 +75,7 @@ class Consuming(RuleBasedStateMachine):
         taken = self.stage.run(self.books.take(*self.log[0][first:]))
         assert taken.counts.read == 0
         self.books.bases[GROUP, 0] = base + 1
-        with pytest.raises(BehindBase):
+        with pytest.raises(PositionLost):
             self.stage.run(self.books.take(Record(0, base + 1, None, None, 0)))
         self.books.bases[GROUP, 0] = base
 
