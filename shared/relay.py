@@ -79,10 +79,6 @@ and member_id <> all($2::uuid[]) and topic <> all($3::text[])
 """
 
 
-def _columns(rows: Sequence[tuple[int, datetime]]) -> tuple[list[int], list[datetime]]:
-    return [outbox_id for outbox_id, _ in rows], [created_at for _, created_at in rows]
-
-
 Place = tuple[str, int]
 """A topic of the catalogue and the number of one of its partitions."""
 
@@ -189,7 +185,7 @@ class Outflow:
         if not acknowledged:
             return
         try:
-            await self._database.execute(DELETE, *_columns(acknowledged), timeout=10)
+            await self._database.execute(DELETE, *zip(*acknowledged, strict=True), timeout=10)
         except BaseException:
             self._acknowledged += acknowledged
             raise
@@ -221,8 +217,6 @@ class Outflow:
             partitions = self._partitions.get(row["topic"])
             if partitions is None:
                 self._look_for(row["topic"])
-                continue
-            if row["member_id"] in away.members:
                 continue
             key_hash = row["key_hash"]
             if key_hash is None:

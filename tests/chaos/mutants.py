@@ -135,7 +135,7 @@ LIST: Sequence[Mutant] = (
                 "Outflow._round",
                 "promising = self._hand_over(rows, away)",
                 "await self._database.execute(\n"
-                '        DELETE, *_columns([(row["outbox_id"], row["created_at"]) for row in rows]), timeout=10\n'
+                '        DELETE, *zip(*((row["outbox_id"], row["created_at"]) for row in rows)), timeout=10\n'
                 "    )\n"
                 "    promising = self._hand_over(rows, away)",
             ),
