@@ -16,7 +16,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 from uuid import UUID
 
@@ -60,22 +59,19 @@ delete from delivery.timers t where t.kind = any($1::text[]) and t.key = any($2:
 CANCEL_OF_MEMBERS = "delete from delivery.timers where kind = any($1::text[]) and member_id = any($2::uuid[])"
 
 # $7 says whether those named in $5 and $6 alone are meant, or all but them.
-FIND_DUE = """
-select member_id from delivery.timers
-where due_at <= $1 and kind = any($2::text[]) and failures < $3 and (retry_at is null or retry_at <= clock_timestamp())
+MAY_RUN = """
+due_at <= $1 and kind = any($2::text[]) and failures < $3 and (retry_at is null or retry_at <= clock_timestamp())
   and ((kind, key) in (select named.kind, named.key from unnest($5::text[], $6::text[]) as named(kind, key))) = $7
-order by due_at, kind, key limit $4
 """
+
+FIND_DUE = f"select member_id from delivery.timers where {MAY_RUN} order by due_at, kind, key limit $4"  # noqa: S608
 
 # A safety group moves timers without the member's lock, so the rows are locked, too, before it is known what is due. A
 # row's ctid names it as it is now: what the same transaction does to a timer afterwards gives it another or none.
-TAKE = """
+TAKE = f"""
 select ctid, kind, key, member_id, due_at, payload, cause, failures from delivery.timers
-where due_at <= $1 and kind = any($2::text[]) and failures < $3 and member_id = any($8::uuid[])
-  and (retry_at is null or retry_at <= clock_timestamp())
-  and ((kind, key) in (select named.kind, named.key from unnest($5::text[], $6::text[]) as named(kind, key))) = $7
-order by due_at, kind, key limit $4 for update skip locked
-"""
+where {MAY_RUN} and member_id = any($8::uuid[]) order by due_at, kind, key limit $4 for update skip locked
+"""  # noqa: S608 - only our own parts
 
 # $1 ran and $2 failed, unless some handler has set or cancelled them meanwhile. Which of $3 still stand as claimed.
 FINISH = """
@@ -93,13 +89,8 @@ GIVE_UP = "update delivery.timers set failures = $2 where ctid = any($1::tid[])"
 
 # Looked up by the time alone: nearly all timers are of these kinds, and a plan that was made while there were none
 # would go through them by kind, ten times a second.
-COUNT_DUE = """
-select count(*) from delivery.timers where due_at <= $1 and array[kind] <@ $2::text[] and failures < $3
-"""
-
-IS_ANY_DUE = """
-select exists (select from delivery.timers where due_at <= $1 and array[kind] <@ $2::text[] and failures < $3)
-"""
+DUE = "from delivery.timers where due_at <= $1 and array[kind] <@ $2::text[] and failures < $3"
+COUNT_DUE, IS_ANY_DUE = f"select count(*) {DUE}", f"select exists (select {DUE})"
 
 OVERDUE = """
 select extract(epoch from $1 - due_at)::float8 from delivery.timers where due_at <= $1 and failures < $2
@@ -261,8 +252,8 @@ async def run_timers(
             async with asyncio.timeout(HANGS_S):
                 await batch.run(claimed)
                 members = list({one.timer.member_id for one in claimed})
-                settle = settle_waiting if attempts is None else partial(settle_waiting, with_care=True)
-                batch.result.published += await settle(connection, members, now)
+                with_care = attempts is not None
+                batch.result.published += await settle_waiting(connection, members, now, with_care=with_care)
         except Exception as error:
             caution.note_failure(turn, refs, error, took_s=monotonic() - began)
             raise
