@@ -29,7 +29,7 @@ from shared.inbox import Late, Outcome, give_back, inbox_identity, record_outcom
 from shared.isolating import Isolated, how_it_ended, ref_of, run_isolated
 from shared.member_locks import lock_members
 from shared.outbox import write_outcomes
-from shared.replaying import Drained, Fate, QueueKey, Reader, drain_queue, settle_waiting
+from shared.replaying import QUEUE_PAGE, Drained, Fate, QueueKey, Reader, drain_queues, settle_waiting
 
 RECORD = "insert into delivery.operations (done_by, action, reason, details) values ($1, $2, $3, $4::text::jsonb)"
 
@@ -75,8 +75,8 @@ class Bench:
     readers: Mapping[str, Reader]
     service: str
     now: datetime
-    page: int | None = None
-    """Events of one queue taken in one transaction; a full page if not given."""
+    page: int = QUEUE_PAGE
+    """Events of one queue taken in one transaction."""
     rest_at: datetime | None = None
     """When the running service goes on with a queue that was left in the middle; at once if not given."""
 
@@ -86,18 +86,19 @@ class Bench:
 
     async def drain(
         self, connection: Connection, reader: Reader, member_id: UUID, *, replay_head: bool = False
-    ) -> Drained:
-        """A page of one queue. The caller holds the member's lock."""
-        return await drain_queue(
+    ) -> tuple[Drained, int]:
+        """A page of one queue, and how many events that published. The caller holds the member's lock."""
+        (drained,), published = await drain_queues(
             connection,
             reader,
-            member_id=member_id,
+            [member_id],
             service=self.service,
             now=self.now,
             replay_head=replay_head,
             page=self.page,
             rest_at=self.rest_at,
         )
+        return drained, published
 
 
 async def replay(connection: Connection, held_id: int, bench: Bench) -> Step:
@@ -115,8 +116,8 @@ async def go_on(connection: Connection, queue: QueueKey, bench: Bench) -> Step:
     """Take the next page of a queue that a replay left in the middle."""
     member_id, group, _topic = queue
     await lock_members(connection, [member_id])
-    drained = await bench.drain(connection, bench.readers[group], member_id)
-    return await _settled(connection, Step(), queue, drained, bench)
+    drained, published = await bench.drain(connection, bench.readers[group], member_id)
+    return await _settled(connection, Step(published=published), queue, drained, bench)
 
 
 async def discard(connection: Connection, held_id: int, bench: Bench) -> Step:
@@ -180,8 +181,8 @@ async def _replay_queue(connection: Connection, seen: HeldEvent, reader: Reader,
     head = await _head_of(connection, row)
     if head != row.held_id:
         return Step(row, "kept", (PARKED if row.state == "parked" else BEHIND).format(head=head))
-    drained = await bench.drain(connection, reader, seen.member_id, replay_head=True)
-    step = Step(row)
+    drained, published = await bench.drain(connection, reader, seen.member_id, replay_head=True)
+    step = Step(row, published=published)
     for fate in drained.fates:
         if fate.held_id == row.held_id and fate.outcome in ("dead", "waiting"):
             step.result, step.answer = "kept", _advice(fate)
@@ -191,7 +192,6 @@ async def _replay_queue(connection: Connection, seen: HeldEvent, reader: Reader,
 async def _settled(connection: Connection, step: Step, queue: QueueKey, drained: Drained, bench: Bench) -> Step:
     """What waited for what was taken now is taken in the same transaction."""
     step.fates += drained.fates
-    step.published += drained.published
     is_long = drained.stopped == "page"
     step.rest = queue if is_long else None
     if drained.taken:

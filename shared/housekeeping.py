@@ -30,7 +30,7 @@ from shared.inbox import find_apart, forget_taken
 from shared.lag import Waits, load_all_positions
 from shared.member_locks import claim_members
 from shared.outbox import load_outbox_age
-from shared.replaying import QUEUE_PAGE, drain_queue, settle_waiting
+from shared.replaying import QUEUE_PAGE, drain_queues, settle_waiting
 from shared.slow_events import Suspicion
 from shared.telemetry import (
     HELD_BYTES,
@@ -160,9 +160,9 @@ async def _expire_queue(
     reader, now = service.readers[group], service.clock.now()
     if not await claim_members(connection, [member_id], limit=1):
         return 0  # somebody holds them: in the next round
-    drain = partial(drain_queue, connection, reader, member_id=member_id, service=service.name, now=now)
+    drain = partial(drain_queues, connection, reader, [member_id], service=service.name, now=now)
     if attempts is None and suspicion is None:
-        drained = await drain(page=page)
+        (drained,), published = await drain(page=page)
     else:
         head = await find_head(connection, member_id=member_id, group=group, topic=reader.subscription.topic)
         if head is None:
@@ -177,7 +177,7 @@ async def _expire_queue(
             if not may_run:
                 await _condemn(connection, head, KILLER, group)
                 return 0
-            drained = await drain(page=1)
+            (drained,), published = await drain(page=1)
     if drained.stopped == "waiting":
         head = await find_head(connection, member_id=member_id, group=group, topic=reader.subscription.topic)
         if head is not None and head.expires_at is not None and head.expires_at <= now:
@@ -189,7 +189,7 @@ async def _expire_queue(
         await settle_waiting(
             connection, [member_id], now, readers=service.readers, service=service.name, besides=ours, with_care=True
         )
-    return drained.published
+    return published
 
 
 async def _condemn(connection: Connection, head: HeldEvent, fault: Fault, group: str) -> None:

@@ -69,7 +69,6 @@ class Fate:
 @dataclass(slots=True)
 class Drained:
     taken: int = 0
-    published: int = 0
     stopped: Literal["waiting", "page"] | None = None
     """None at a dead letter, and where nothing is left."""
     fates: list[Fate] = field(default_factory=list)
@@ -126,7 +125,7 @@ async def settle_waiting(
                 waiting.setdefault(queue[1], []).append(queue[0])
         for group, members in waiting.items():
             page = max(SHARE_MIN, QUEUE_PAGE // len(members))
-            queues, more = await _drain(connection, readers[group], members, service=service, now=now, page=page)
+            queues, more = await drain_queues(connection, readers[group], members, service=service, now=now, page=page)
             taken += sum(drained.taken for drained in queues)
             published += more
             topic = readers[group].subscription.topic
@@ -161,47 +160,21 @@ async def _leave_waiting(connection: Connection, heads: Sequence[Awaited], now: 
     await mark_held(connection, marks)
 
 
-async def drain_queue(
-    connection: Connection,
-    reader: Reader,
-    *,
-    member_id: UUID,
-    service: str,
-    now: datetime,
-    replay_head: bool = False,
-    page: int | None = None,
-    rest_at: datetime | None = None,
-) -> Drained:
-    """Take the events of one queue in order until it is empty, one must wait, or one is a dead letter. `replay_head`
-    tries the head although it is a dead letter; one that only waited too long is always tried. At most a `page` of
-    them: who then goes on is whoever looks after `rest_at`, at once if not given. The caller holds the member's lock.
-    """
-    (drained,), published = await _drain(
-        connection,
-        reader,
-        [member_id],
-        service=service,
-        now=now,
-        page=page or QUEUE_PAGE,
-        replay_head=replay_head,
-        rest_at=rest_at,
-    )
-    drained.published = published
-    return drained
-
-
-async def _drain(
+async def drain_queues(
     connection: Connection,
     reader: Reader,
     member_ids: Sequence[UUID],
     *,
     service: str,
     now: datetime,
-    page: int,
+    page: int = QUEUE_PAGE,
     replay_head: bool = False,
     rest_at: datetime | None = None,
 ) -> tuple[list[Drained], int]:
-    """Drain the queues of these members, a `page` of each; what became of each, and how many events that published."""
+    """Take the events of these members' queues in order, each until it is empty, one must wait, or one is a dead
+    letter; what became of each queue, and how many events that published. `replay_head` tries a head although it is a
+    dead letter; one that only waited too long is always tried. At most a `page` of each: who then goes on is whoever
+    looks after `rest_at`, at once if not given. The caller holds the members' locks."""
     subscription = reader.subscription
     size = PAGE_BYTES // len(member_ids)
     rows = await load_queues(

@@ -247,7 +247,7 @@ LIST: Sequence[Mutant] = (
         (
             Edit(
                 "shared.replaying",
-                "_drain",
+                "drain_queues",
                 "connection, isolated.outcomes, service=service",
                 "connection, type(isolated.outcomes)(), service=service",
             ),

@@ -20,7 +20,7 @@ from shared.events.codec import HEADERS, Decoder, encode
 from shared.inbox import FORGET, RETENTION_DAYS, find_apart, forget_taken
 from shared.member_locks import lock_members
 from shared.positions import ensure_positions
-from shared.replaying import Reader, drain_queue
+from shared.replaying import Reader, drain_queues
 from shared.subscriptions import Subscription
 from shared.topics import TIMESTAMP_AGE_MAX
 from tests.fixtures.eventually import eventually
@@ -131,8 +131,8 @@ async def test_what_is_held_unread_and_read_once_more_since_it_can_be_is_not_los
     async with books.acquire() as connection, connection.transaction():
         await lock_members(connection, [member])
         reader = Reader(SUBSCRIPTION, mended)
-        drained = await drain_queue(
-            connection, reader, member_id=member, service="probe", now=wall_now(), replay_head=True
+        (drained,), _ = await drain_queues(
+            connection, reader, [member], service="probe", now=wall_now(), replay_head=True
         )
     assert drained.taken == 1
     assert await books.fetchval("select score from effects") == 2

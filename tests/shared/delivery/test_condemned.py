@@ -16,7 +16,7 @@ from shared.housekeeping import FORGET_ATTEMPTS
 from shared.intake import STALLED_STARTS_MAX
 from shared.outcomes import Outcomes
 from shared.positions import ATTEMPTS_MAX, count_starts, ensure_positions, record_attempt, take_back_attempt
-from shared.replaying import Reader, drain_queue
+from shared.replaying import Reader, drain_queues
 from tests.fixtures.services import Publish, RunService
 from tests.shared.delivery.books import GROUP, SAFETY, Books, take_one
 from tests.shared.delivery.conftest import RED_FLAG, effects_of, held, partition_of
@@ -77,8 +77,8 @@ async def test_a_record_whose_condemning_ended_the_process_as_well_is_condemned_
         ("kills-the-process", event.subject, group == GROUP, record.value)
     ]
     async with books.pool.acquire() as connection:  # mended, an operator replays it
-        drained = await drain_queue(
-            connection, books.readers[group], member_id=event.subject, service="probe", now=wall_now(), replay_head=True
+        (drained,), _ = await drain_queues(
+            connection, books.readers[group], [event.subject], service="probe", now=wall_now(), replay_head=True
         )
     assert [fate.outcome for fate in drained.fates] == (["applied"] if group == GROUP else [])
 

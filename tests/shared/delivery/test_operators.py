@@ -20,7 +20,7 @@ from shared.dead_letters import Bench, Step, go_on, replay
 from shared.events import PainReported
 from shared.events.codec import encode
 from shared.outcomes import Outcomes
-from shared.replaying import QueueKey
+from shared.replaying import QUEUE_PAGE, QueueKey
 from tests.shared.delivery.books import GROUP, JOINING, SAFETY, Books
 from tests.shared.delivery.conftest import RED_FLAG
 from tests.shared.delivery.operating import OLD_PAIN, old_pain, readers, upcast_pain
@@ -245,7 +245,7 @@ async def test_who_takes_the_next_page_waits_for_the_member_and_takes_nothing_tw
 
     async def take_the_rest() -> Step:
         async with books.transaction() as connection:
-            return await go_on(connection, rest, replace(bench, page=None))
+            return await go_on(connection, rest, replace(bench, page=QUEUE_PAGE))
 
     async with books.transaction() as connection:  # a consumer, which goes on with what is left of the queue
         await books.take_in(connection, books.write(pain(member, 3)))

@@ -5,12 +5,13 @@ from uuid import UUID, uuid4
 
 from shared.clock import wall_now
 from shared.dead_letters import Bench, Step, discard, replay
+from shared.replaying import QUEUE_PAGE
 from tests.shared.delivery.books import Books
 from tests.shared.delivery.operating import old_pain
 from tests.shared.delivery.probe import pain
 
 
-def bench(books: Books, *, page: int | None = None) -> Bench:
+def bench(books: Books, *, page: int = QUEUE_PAGE) -> Bench:
     return Bench(readers=books.readers, service="probe", now=wall_now(), page=page)
 
 

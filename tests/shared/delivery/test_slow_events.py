@@ -15,7 +15,7 @@ from shared import housekeeping
 from shared.database import Connection, TookTooLong
 from shared.events import PainReported
 from shared.outcomes import Outcomes
-from shared.replaying import Drained, Reader, drain_queue
+from shared.replaying import Drained, Reader, drain_queues
 from shared.slow_events import BLAMED_MAX, Suspicion
 from tests.fixtures.eventually import eventually
 from tests.fixtures.services import Publish, RunService
@@ -202,15 +202,17 @@ async def test_the_head_of_a_queue_that_takes_too_long_by_itself_is_a_dead_lette
     a dead letter, and another member's queue, which came behind it, was taken."""
     guilty, other = uuid4(), uuid4()
 
-    async def take(connection: Connection, reader: Reader, *, member_id: UUID, **rest: Any) -> Drained:
-        if member_id == guilty:
+    async def take(
+        connection: Connection, reader: Reader, member_ids: Sequence[UUID], **rest: Any
+    ) -> tuple[list[Drained], int]:
+        if guilty in member_ids:
             await publish(ACTIVITY, pain(meanwhile := uuid4(), 1))
             await eventually(partial(effects_are, running, meanwhile, [1]), within=20)
             raise TookTooLong
-        return await drain_queue(connection, reader, member_id=member_id, **rest)
+        return await drain_queues(connection, reader, member_ids, **rest)
 
     monkeypatch.setattr(housekeeping, "QUEUE_PAGE", 4)
-    monkeypatch.setattr(housekeeping, "drain_queue", take)
+    monkeypatch.setattr(housekeeping, "drain_queues", take)
     async with run_service(build, name="probe", database_url=probe_url) as running:
         await publish(ACTIVITY, *(pain(member, score) for member in (guilty, other) for score in (9, 1)))
         await running.settled()

@@ -17,7 +17,7 @@ from shared.events import PainSettled
 from shared.events.plans import PainSettledData
 from shared.member_locks import lock_members
 from shared.outcomes import Outcomes, Write
-from shared.replaying import Drained, Reader, drain_queue
+from shared.replaying import Drained, Reader, drain_queues
 from shared.service import Service
 from shared.settings import ServiceSettings
 from shared.subscriptions import EventHandler
@@ -175,14 +175,16 @@ async def test_the_rest_of_a_queue_that_takes_too_long_is_taken_in_smaller_pages
 ) -> None:
     member, pages = uuid4(), list[int]()
 
-    async def take(connection: Connection, reader: Reader, *, page: int, **rest: Any) -> Drained:
+    async def take(
+        connection: Connection, reader: Reader, member_ids: Sequence[UUID], *, page: int, **rest: Any
+    ) -> tuple[list[Drained], int]:
         pages.append(page)
         if page > 2:
             raise TimeoutError
-        return await drain_queue(connection, reader, page=page, **rest)
+        return await drain_queues(connection, reader, member_ids, page=page, **rest)
 
     monkeypatch.setattr(housekeeping, "QUEUE_PAGE", 8)
-    monkeypatch.setattr(housekeeping, "drain_queue", take)
+    monkeypatch.setattr(housekeeping, "drain_queues", take)
     await publish(ACTIVITY, pain(member, 9), *[pain(member, score) for score in (1, 2, 3, 4)])
     await timed.settled()
     await timed.service.database.execute("insert into switches values ('fixed')")
