@@ -12,6 +12,7 @@ import pytest
 
 from deploy.local.mail_sink.server import MailSink
 from deploy.local.mail_sink.settings import MailSinkSettings
+from deploy.local.ports import choose_port
 from services.notifications.domain.delivery import AttemptResult
 from services.notifications.domain.text_signatures import text_signature
 from services.notifications.sender.mail import MailLine
@@ -163,8 +164,7 @@ async def test_mail_waits_for_a_server_that_is_down(
 ) -> None:
     clock = Clock()
     ana = Journal(clock)
-    async with MailSink(MailSinkSettings(smtp_port=0, port=0, data=tmp_path / "other")) as other:
-        port = other.smtp_port
+    port = choose_port()
     async with open_house(run_service, sink, clock, smtp_port=port) as house:
         await house.enrol(publish, ana)
         await publish("careloop.plans", ana.milestone())
