@@ -13,7 +13,6 @@ from datetime import datetime
 from functools import partial
 from uuid import UUID
 
-import asyncpg
 import structlog
 import uvicorn
 from fastapi import APIRouter, FastAPI, Request
@@ -254,9 +253,7 @@ class Service:
                 if not missing:
                     return database
                 self.health.why = f"waits for {len(missing)} migrations"
-            except Exception as error:
-                if not is_transient(error) and not isinstance(error, asyncpg.PostgresError):
-                    raise
+            except Exception as error:  # whatever it is: nobody else begins again
                 self.health.why = f"database: {type(error).__name__}"
             if database is not None:
                 database.terminate()  # its connections would stay open, and so would those of each attempt
@@ -267,12 +264,13 @@ class Service:
     async def _reach_kafka(self) -> None:
         delay = 0.1
         while True:
-            self.broker = build_broker(self.settings)
-            self.intakes = [self._new_intake(reader) for reader in self.readers.values()]
-            introduce(self.intakes)
-            for intake in self.intakes:
-                intake.subscribe(self.broker)
+            self.broker, self.intakes = None, ()
             try:
+                self.broker = build_broker(self.settings)
+                self.intakes = [self._new_intake(reader) for reader in self.readers.values()]
+                introduce(self.intakes)
+                for intake in self.intakes:
+                    intake.subscribe(self.broker)
                 await self.broker.start()
                 return
             except Exception as error:
@@ -280,8 +278,9 @@ class Service:
                 log.warning("not started yet", why=self.health.why)
                 for intake in self.intakes:  # those that had begun
                     await intake.release_all()
-                with suppress(Exception):
-                    await asyncio.wait_for(self.broker.stop(), 5)
+                if self.broker is not None:
+                    with suppress(Exception):
+                        await asyncio.wait_for(self.broker.stop(), 5)
                 for intake in self.intakes:
                     abandon(intake.consumer)
             await asyncio.sleep(delay)
