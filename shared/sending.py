@@ -9,6 +9,7 @@ from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import Any
 from uuid import UUID
 
@@ -300,10 +301,20 @@ async def _close(producer: AIOKafkaProducer, *, at_once: bool) -> None:
         with suppress(Exception):
             await asyncio.wait_for(producer.stop(), CLOSE_S)
             return
-    producer._message_accumulator.fail_all(ProducerClosed())
-    for end in (producer.stop, producer._sender.close, producer.client.close):
+    # Its task first: of a batch that has failed it would send again what is not there any more.
+    with suppress(Exception):
+        await asyncio.wait_for(producer._sender.close(), CLOSE_S)
+    _fail_all(producer._message_accumulator)
+    for end in (producer.stop, producer.client.close):
         with suppress(Exception):
             await asyncio.wait_for(end(), CLOSE_S)
+
+
+def _fail_all(accumulator: Any) -> None:
+    """All that was not acknowledged. Nobody waits for it, nor for it to be sent."""
+    accumulator.fail_all(ProducerClosed())
+    for batch in chain.from_iterable(accumulator._batches.values()):
+        batch._drain_waiter.exception()  # or the loop complains that nobody has looked at it
 
 
 async def _look_for_leader(producer: AIOKafkaProducer, place: TopicPartition) -> None:

@@ -1,5 +1,6 @@
 """The relay's producers: a record that is refused costs its member alone, and none is kept that nobody uses."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from typing import Any
@@ -7,7 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.errors import UnknownError
+from aiokafka.errors import KafkaConnectionError, UnknownError
 from aiokafka.producer.sender import SendProduceReqHandler
 
 from shared import sending
@@ -123,6 +124,32 @@ async def test_a_producer_whose_own_task_has_failed_is_replaced_and_closed(
     await sender.send(place, [row(uuid4())], sent, apart=True, suspects=set())
     assert len(sent.acknowledged) == 2
     await eventually(lambda: [one._closed for one in made_apart] == [True, False], within=10)
+
+
+async def test_a_producer_that_is_closed_with_a_batch_under_way_sends_it_no_more(
+    sender: Sender, place: TopicPartition, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Given brokers that are away for longer than a batch is waited for, on a machine that is busy, then the producer
+    ends in order: of a task of the client's that ends by itself somebody is told."""
+    assert sender._main is not None
+    producer = sender._main.producer
+    await sender.send(place, [row(uuid4())], Sent(), apart=False, suspects=set())
+    stop = producer.stop
+
+    async def send(*_: Any, **__: Any) -> Any:
+        raise KafkaConnectionError
+
+    async def stop_slowly() -> None:
+        await asyncio.sleep(5 * producer._sender._retry_backoff)
+        await stop()
+
+    monkeypatch.setattr(producer.client, "send", send)
+    monkeypatch.setattr(producer, "stop", stop_slowly)
+    sending_it = asyncio.create_task(sender.send(place, [row(uuid4())], Sent(), apart=False, suspects=set()))
+    await eventually(lambda: producer._message_accumulator._pending_batches, within=5, what="it is under way")
+    await sending._close(producer, at_once=True)
+    assert "Unexpected error" not in caplog.text
+    await end_tasks([sending_it], within_s=5)
 
 
 @pytest.mark.parametrize("make", [new_producer, sending._new_producer_apart])
