@@ -153,7 +153,8 @@ def is_over(consumer: AIOKafkaConsumer | None) -> bool:
     or the asking which broker leads what. Only a new client reads on."""
     if consumer is None or consumer._coordinator is None:
         return False  # not started
-    tasks = consumer._coordinator._coordination_task, consumer._fetcher._fetch_task, consumer._client._sync_task
+    in_group = getattr(consumer._coordinator, "_coordination_task", None)  # one without a group has none
+    tasks = in_group, consumer._fetcher._fetch_task, consumer._client._sync_task
     return any(task is not None and task.done() for task in tasks)
 
 

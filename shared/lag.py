@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import UnknownTopicOrPartitionError
 
 from shared.database import Connection
-from shared.kafka import client_options, load_spans
+from shared.kafka import client_options, is_over, load_spans
 from shared.settings import ServiceSettings
 from shared.subscriptions import Subscription
 from shared.topics import topic_name
@@ -31,6 +31,7 @@ async def load_all_positions(connection: Connection) -> Positions:
 MARKERS_MAX = 3
 """A lag of so few offsets may hold no record at all."""
 READ_S = 2.0
+CLOSE_S = 3.0
 TOPICS_MS = 5_000
 """How soon a topic that was made anew is seen."""
 ENDS_MAX = 1_000
@@ -163,6 +164,9 @@ class LogEnds:
 
     async def _open(self, topics: list[str]) -> AIOKafkaConsumer:
         async with self._opening:
+            if is_over(self._consumer):
+                await self.close()  # whoever watches over the process would not know: it reads on
+                self._consumer = None
             if self._consumer is None:
                 consumer = AIOKafkaConsumer(
                     *topics,
@@ -185,4 +189,4 @@ class LogEnds:
     async def close(self) -> None:
         if self._consumer is not None:
             with suppress(Exception):
-                await self._consumer.stop()
+                await asyncio.wait_for(self._consumer.stop(), CLOSE_S)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from operator import attrgetter
 
 import pytest
 from aiokafka import AIOKafkaProducer
@@ -82,6 +83,23 @@ async def test_what_was_found_in_a_log_says_nothing_of_a_shorter_one(
     for _ in range(2):
         await publish.raw(ACTIVITY, b"{}", key=None)
     await eventually(lambda: behind_by(ends, 2), within=30)
+
+
+@pytest.mark.parametrize("part", ["_fetcher._fetch_task", "_client._sync_task"])
+async def test_a_client_that_reads_nothing_any_more_is_followed_by_another(
+    servers: RunningServers, topics: TopicFactory, namespace: str, ends: LogEnds, part: str
+) -> None:
+    """Given one of which a task has ended for good, as after an error that it does not expect, then it is told what is
+    unread: it says nothing of those that read, so that nobody would start the process again."""
+    await topics(ACTIVITY, partitions=1)
+    await eventually(lambda: behind_by(ends, 0), within=20)
+    first = ends._consumer
+    task = attrgetter(part)(first)
+    task.cancel()
+    await asyncio.wait([task], timeout=10)
+    await take_back(servers, topic_name(namespace, ACTIVITY), 2)
+    await eventually(lambda: behind_by(ends, 0), within=20)
+    assert ends._consumer is not first
 
 
 async def test_of_a_topic_that_is_not_there_nobody_says_that_all_was_taken(
