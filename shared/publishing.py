@@ -50,12 +50,23 @@ class Publisher:
             try:
                 await producer.start()
                 self._producer = producer
-                await self._broken.wait()
+                await self._until_broken(producer)
                 log.warning("the producer broke and is replaced")
             finally:
                 self._producer = None
-                with suppress(KafkaError, TimeoutError):
+                with suppress(Exception):
                     await asyncio.wait_for(asyncio.shield(producer.stop()), 5)
+
+    async def _until_broken(self, producer: AIOKafkaProducer) -> None:
+        """Or until something has ended without which the client sends nothing: it does not always tell those who wait
+        for what was under way, and whoever comes later would never be acknowledged."""
+        broken = asyncio.create_task(self._broken.wait())
+        try:
+            await asyncio.wait(
+                (broken, producer._sender.sender_task, producer.client._sync_task), return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            broken.cancel()
 
     async def publish(self, topic: str, records: Sequence[Outgoing]) -> list[bool]:
         """Which of these records Kafka has acknowledged, in their order. False: not, or not known in time; sending it

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from operator import attrgetter
 from typing import Any
 from uuid import uuid4
 
@@ -86,6 +87,26 @@ async def test_what_the_broker_rejects_is_not_acknowledged_and_later_records_are
 
         await eventually(published, within=30)
         assert await publisher.publish(TOPIC, [too_large]) == [False]
+        await eventually(published, within=30)
+
+
+@pytest.mark.parametrize("part", ["_sender.sender_task", "client._sync_task"])
+async def test_a_client_that_sends_nothing_any_more_is_replaced(
+    servers: RunningServers, topics: TopicFactory, namespace: str, part: str
+) -> None:
+    """Given one of which a task has ended for good, as after an error that it does not expect, then what an app posts
+    is accepted soon: nobody else would notice, and no event would be taken by this process any more."""
+    await topics(TOPIC, partitions=1)
+    publisher = Publisher(settings(servers.kafka_bootstrap, namespace), timeout_s=2)
+    async with running(publisher):
+
+        async def published() -> bool:
+            return (await publisher.publish(TOPIC, [Outgoing(member_id=uuid4(), value=b"fine")])) == [True]
+
+        await eventually(published, within=30)
+        used = publisher._producer
+        attrgetter(part)(used).cancel()
+        await eventually(lambda: publisher._producer not in (None, used), within=20, what="it is replaced")
         await eventually(published, within=30)
 
 
