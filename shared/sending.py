@@ -94,9 +94,12 @@ class Sender:
         self._replacing = False
 
     async def start(self) -> None:
-        """Connect, where it has not yet. Raises KafkaError or OSError where no broker answers."""
+        """Connect, where it has not yet, or begin to once more where nothing would ever be sent. Raises KafkaError or
+        OSError where no broker answers."""
         if self._main is None:
             self._main = _Shared(await _started(new_producer(self._settings)))
+        elif has_ended(self._main.producer):
+            self._replace(self._main)
 
     async def close(self) -> None:
         """Close every producer, also one that holds on to a batch."""
@@ -262,8 +265,8 @@ class Sender:
 
     async def _ready_apart(self) -> _Shared:
         async with self._starting:
-            if self._apart is not None and self._apart.producer._sender.sender_task.done():
-                self._replace(self._apart)  # the client's own task has failed, and nothing would ever be sent
+            if self._apart is not None and has_ended(self._apart.producer):
+                self._replace(self._apart)
             if self._apart is None:
                 self._apart = _Shared(await _started(_new_producer_apart(self._settings)))
             return self._apart
@@ -284,6 +287,12 @@ def _new_producer_apart(settings: ServiceSettings) -> AIOKafkaProducer:
         max_request_size=2 * 1024 * 1024,
         request_timeout_ms=5_000,
     )
+
+
+def has_ended(producer: AIOKafkaProducer) -> bool:
+    """Whether a task of the client's own has ended by an error that it did not expect: without the one nothing would
+    ever be sent, without the other nobody would ask which broker leads what."""
+    return bool(producer._sender.sender_task.done() or producer.client._sync_task.done())
 
 
 async def _started(producer: AIOKafkaProducer) -> AIOKafkaProducer:

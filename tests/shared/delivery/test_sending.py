@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
+from operator import attrgetter
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -114,16 +115,30 @@ async def test_a_row_of_a_database_whose_clock_was_ahead_goes_out_at_once(
     assert sent.refused == {}
 
 
+@pytest.mark.parametrize("part", ["_sender.sender_task", "client._sync_task"])
 async def test_a_producer_whose_own_task_has_failed_is_replaced_and_closed(
-    sender: Sender, place: TopicPartition, made_apart: list[AIOKafkaProducer]
+    sender: Sender, place: TopicPartition, made_apart: list[AIOKafkaProducer], part: str
 ) -> None:
     """Or its connections would stay open for as long as the service runs."""
     sent = Sent()
     await sender.send(place, [row(uuid4())], sent, apart=True, suspects=set())
-    await end_tasks([made_apart[0]._sender.sender_task], within_s=5)
+    await end_tasks([attrgetter(part)(made_apart[0])], within_s=5)
     await sender.send(place, [row(uuid4())], sent, apart=True, suspects=set())
     assert len(sent.acknowledged) == 2
     await eventually(lambda: [one._closed for one in made_apart] == [True, False], within=10)
+
+
+@pytest.mark.parametrize("part", ["_sender.sender_task", "client._sync_task"])
+async def test_where_the_common_producer_has_ended_another_one_is_made(
+    sender: Sender, place: TopicPartition, part: str
+) -> None:
+    """Or nobody would know how many partitions a topic has, and none of its events would go out."""
+    assert sender._main is not None
+    first = sender._main.producer
+    await end_tasks([attrgetter(part)(first)], within_s=5)
+    await sender.start()
+    await eventually(lambda: sender._main and sender._main.producer is not first, within=10, what="it is replaced")
+    assert await sender.count_partitions(place.topic) == 1
 
 
 async def test_a_producer_that_is_closed_with_a_batch_under_way_sends_it_no_more(
