@@ -38,7 +38,8 @@ from tests.chaos.ways import match_overrides
 from tests.chaos.world import World
 
 NOTIFICATIONS = (
-    "select notification_id, topic, about, state, attempts, cause from notifications order by notification_id"
+    "select notification_id, topic, about, state, attempts, not_before, cause from notifications"
+    " order by notification_id"
 )
 OURS = ("careloop.plans", "careloop.visits", "careloop.conversations", "careloop.notifications")
 
@@ -312,8 +313,9 @@ class Judge:
             )
             enders = enders_of(told["careloop.conversations"] + told["careloop.visits"])
             judge_ends(
-                [dict(row) for row in rows], told["careloop.notifications"], mailed, self.findings, enders=enders
-            )
+                [dict(row) for row in rows], told["careloop.notifications"], mailed, self.findings, enders=enders,
+                now=self.now,
+            )  # fmt: skip
             groups = {"notifications.activity": reads["notifications.activity"]}
             await self._books(connection, "notifications", groups, bugs={})
 

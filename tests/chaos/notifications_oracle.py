@@ -83,10 +83,11 @@ def announced(events: Iterable[CloudEvent], now: datetime) -> set[UUID]:
 
 def judge_ends(
     rows: Sequence[Mapping[str, Any]], told: Sequence[CloudEvent], mailed: Counter[str], findings: Findings,
-    *, enders: Mapping[str, Sequence[CloudEvent]],
+    *, enders: Mapping[str, Sequence[CloudEvent]], now: datetime,
 ) -> None:  # fmt: skip
     """Hold the end of each notification against what was told and mailed. `enders`: by what a notification is about,
-    the events that may make it moot."""
+    the events that may make it moot. A page of which nobody knows may not have been sent again by `now`, when clinic
+    time stands still."""
     by_id: dict[str, list[CloudEvent]] = {}
     for event in told:
         by_id.setdefault(str(event.data.notification_id), []).append(event)  # type: ignore[attr-defined]
@@ -97,6 +98,10 @@ def judge_ends(
         for event in events:
             if event.id not in allowed:
                 findings.add("reminders", f"{event.type} {event.id} follows from nothing")
+        if state == "planned" and row["topic"] == "safety-page" and row["attempts"] and row["not_before"] > now:
+            if events or mailed.pop(name, 0) > row["attempts"]:
+                findings.add("mail", "a page that is to be sent again was told of, or mailed too often")
+            continue
         if state not in ENDS:
             findings.add("reminders", f"a notification of {row['topic']} is {state} at the end")
             continue
