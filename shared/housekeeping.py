@@ -67,6 +67,13 @@ FORGET_ATTEMPTS = (
     "delete from delivery.attempts a using delivery.positions p where a.consumer_group = p.consumer_group"
     " and a.topic = p.topic and a.partition = p.partition and a.record_offset < p.next_offset"
 )
+# Of a timer that is not due any more: it has run since, where nobody counts attempts, or is moot. One that is set anew
+# under its key would be given up for what it did not do.
+FORGET_TIMERS_ATTEMPTS = """
+delete from delivery.attempts a where a.topic = '' and a.consumer_group like 'timer %' and not exists (
+    select from delivery.timers t where t.due_at <= $1 and a.consumer_group = 'timer ' || t.kind || ' ' || t.key
+)
+"""
 log = logger("housekeeping")
 
 
@@ -252,6 +259,7 @@ async def forget_old(service: Host) -> None:
     while True:
         async with service.database.acquire(timeout=30) as connection:
             await connection.execute(FORGET_ATTEMPTS)
+            await connection.execute(FORGET_TIMERS_ATTEMPTS, service.clock.now())
             apart = await find_apart(connection)
         for _ in range(FORGET_STEPS):
             async with service.database.acquire(timeout=30) as connection:

@@ -231,7 +231,8 @@ async def test_whoever_forgets_what_was_taken_looks_each_time_what_may_still_be_
     monkeypatch.setattr(housekeeping, "find_apart", look)
     monkeypatch.setattr(housekeeping, "FORGET_PAUSE_S", 0.01)
     monkeypatch.setattr(housekeeping, "FORGET_EVERY_S", 0.01)
-    forgetting = asyncio.create_task(housekeeping.forget_old(cast(Any, SimpleNamespace(database=books.pool))))
+    host = cast(Any, SimpleNamespace(database=books.pool, clock=SimpleNamespace(now=wall_now)))
+    forgetting = asyncio.create_task(housekeeping.forget_old(host))
 
     async def looked_twice() -> None:
         until = looks + 2

@@ -13,13 +13,14 @@ import pytest
 from shared import suspect_timers as runtime
 from shared.database import Connection, Database, is_transient
 from shared.dying import Attempts
+from shared.housekeeping import FORGET_TIMERS_ATTEMPTS
 from shared.member_locks import claim_members, lock_members
 from shared.outcomes import Outcomes, Timer
 from shared.positions import ATTEMPTS_MAX
 from shared.suspect_timers import FAILURES_MAX, PAUSE_MAX_S, Caution
 from shared.timers import TimersRun
 from tests.shared.delivery.books import Books
-from tests.shared.delivery.timing import Journal, Misdeed, rows_of, run_claim, save, timer
+from tests.shared.delivery.timing import NOW, Journal, Misdeed, rows_of, run_claim, save, timer
 
 
 @pytest.fixture
@@ -294,6 +295,23 @@ async def test_where_processes_die_of_timers_each_is_run_alone_and_an_attempt_th
     for _ in range(ATTEMPTS_MAX):
         await turn()
     assert await rows_of(pool) == await count() == {}
+
+
+async def test_attempts_at_a_timer_count_for_no_later_one_of_its_key(pool: Database, no_pauses: None) -> None:
+    """Given a process that died in the middle of an innocent timer, which another one then ran without counting, when
+    it is set anew and processes die again, then it is not given up: most timers have the same key each day."""
+    member, caution, journal = uuid4(), Caution(), Journal()
+    await save(pool, timer(member, "a"))
+    await pool.execute("insert into delivery.attempts values ('timer probe a', '', 0, 0, $1)", ATTEMPTS_MAX)
+    await pool.execute(FORGET_TIMERS_ATTEMPTS, NOW)
+    assert await pool.fetchval("select attempts from delivery.attempts") == ATTEMPTS_MAX, "it is due, and may kill"
+    async with pool.acquire() as connection, connection.transaction():
+        await run_claim(connection, journal, caution)
+    await pool.execute(FORGET_TIMERS_ATTEMPTS, NOW)
+    await save(pool, timer(member, "a"))
+    async with pool.acquire() as connection, connection.transaction():
+        await run_claim(connection, journal, caution, attempts=Attempts(pool))
+    assert (journal.ran, await rows_of(pool)) == (["a", "a"], {})
 
 
 async def test_a_timer_that_is_given_up_is_given_up_once_that_is_committed(pool: Database, no_pauses: None) -> None:
