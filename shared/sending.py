@@ -5,7 +5,7 @@ so that what they do to a client (a pause after each failure, a gap in a sequenc
 """
 
 import asyncio
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -311,12 +311,20 @@ async def _close(producer: AIOKafkaProducer, *, at_once: bool) -> None:
             await asyncio.wait_for(producer.stop(), CLOSE_S)
             return
     # Its task first: of a batch that has failed it would send again what is not there any more.
-    with suppress(Exception):
-        await asyncio.wait_for(producer._sender.close(), CLOSE_S)
+    await _try_to_end(producer._sender.close())
     _fail_all(producer._message_accumulator)
-    for end in (producer.stop, producer.client.close):
-        with suppress(Exception):
-            await asyncio.wait_for(end(), CLOSE_S)
+    await _try_to_end(producer.stop())
+    await _try_to_end(producer.client.close())
+
+
+async def _try_to_end(ending: Coroutine[Any, Any, None]) -> None:
+    """Whatever becomes of it: where one of its own tasks was cancelled the client raises that, and whoever closes it
+    would pass for cancelled, too."""
+    task = asyncio.create_task(ending)
+    await asyncio.wait((task,), timeout=CLOSE_S)
+    await end_tasks((task,), within_s=CLOSE_S)
+    if task.done() and not task.cancelled():
+        task.exception()
 
 
 def _fail_all(accumulator: Any) -> None:

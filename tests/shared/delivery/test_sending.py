@@ -167,6 +167,22 @@ async def test_a_producer_that_is_closed_with_a_batch_under_way_sends_it_no_more
     await end_tasks([sending_it], within_s=5)
 
 
+async def test_whoever_closes_a_producer_goes_on_where_a_task_of_the_clients_was_cancelled(
+    sender: Sender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client raises that to whoever waits for it, who would pass for cancelled although nobody did that."""
+    assert sender._main is not None
+
+    async def close() -> None:
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(sender._main.producer._sender, "close", close)
+    closing = asyncio.create_task(sending._close(sender._main.producer, at_once=True))
+    await asyncio.wait((closing,), timeout=20)
+    assert closing.done()
+    assert not closing.cancelled()
+
+
 @pytest.mark.parametrize("make", [new_producer, sending._new_producer_apart])
 async def test_a_record_counts_as_sent_once_all_replicas_have_it(make: Callable[[ServiceSettings], Any]) -> None:
     """Its row is deleted then: a leader that dies alone with it would have lost it."""
