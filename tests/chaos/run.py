@@ -3,11 +3,12 @@
 import asyncio
 import signal
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from services.plans.subscriptions import SUBSCRIPTIONS
@@ -109,13 +110,14 @@ async def run(stage: Stage, plan: Plan, *, mutant: str | None = None, say: Calla
         try:
             await _open(world, plan, publisher, enroller)
             say("open; the stream begins")
-            async with asyncio.TaskGroup() as group:
-                group.create_task(publisher.play([o for o in plan.stream if o.at_s >= 0 and o.way == "kafka"]))
-                group.create_task(poster.play([one for one in plan.stream if one.way != "kafka"]))
-                group.create_task(clients.play(plan.errands))
-                group.create_task(enroller.play(plan.enrolments))
-                group.create_task(overrider.play(plan.overrides))
-                group.create_task(driver.play(plan.faults))
+            await _all_of(
+                publisher.play([o for o in plan.stream if o.at_s >= 0 and o.way == "kafka"]),
+                poster.play([one for one in plan.stream if one.way != "kafka"]),
+                clients.play(plan.errands),
+                enroller.play(plan.enrolments),
+                overrider.play(plan.overrides),
+                driver.play(plan.faults),
+            )
             say("published; coming to rest")
             await world.settled()
             await _mend(world)
@@ -134,6 +136,15 @@ async def run(stage: Stage, plan: Plan, *, mutant: str | None = None, say: Calla
             await publisher.close()
             await asker.close()
         return Outcome(plan, findings, driver.done, str(world.folder))
+
+
+async def _all_of(*doing: Coroutine[Any, Any, None]) -> None:
+    """Side by side, each to its end. A group is silent about one that a client's own cancellation has ended, and what
+    it was to do would be missing from the run."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(one) for one in doing]
+    if cut := [getattr(task.get_coro(), "__qualname__", "") for task in tasks if task.cancelled()]:
+        raise RuntimeError(f"cut off in the middle: {', '.join(cut)}")
 
 
 def _place_of(failure: BaseException) -> str:
