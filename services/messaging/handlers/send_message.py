@@ -19,7 +19,13 @@ from services.messaging.domain.conversation import (
 from services.messaging.domain.feed import NewFeedEntry
 from services.messaging.domain.people import CareTeam
 from services.messaging.domain.triggers import on_red_flag_phrases
-from services.messaging.store.alerts import load_alert_book, load_alerts, lock_standing_alerts, saving_alert_changes
+from services.messaging.store.alerts import (
+    has_asked,
+    load_alert_book,
+    load_alerts,
+    lock_standing_alerts,
+    saving_alert_changes,
+)
 from services.messaging.store.conversations import (
     FIRST_RESPONSE,
     find_messages,
@@ -198,7 +204,9 @@ async def _raise_red_flag(
         rules=load_trigger_rules(),
     )
     book = await load_alert_book(connection, triggers=[trigger], now=now)
-    if not is_taken and any(alert.episode_key == trigger.episode_key for alert in book.known):
+    if not is_taken and await has_asked(
+        connection, member_id=trigger.member_id, kind=trigger.kind, command_id=command.id
+    ):
         return []
     return raise_alerts(triggers=[trigger], known=book.known, teams=book.teams, rules=load_alert_rules(), now=now)
 

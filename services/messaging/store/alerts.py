@@ -215,6 +215,19 @@ async def was_handled(connection: Connection, *, alert_id: UUID, command_id: str
     return done is not None
 
 
+async def has_asked(connection: Connection, *, member_id: UUID, kind: AlertKind, command_id: str) -> bool:
+    """Whether this command has raised an alert of this kind of its member before, or joined one, whatever became of
+    that. The caller holds what `load_alert_book` locks."""
+    asked = await connection.fetchval(
+        """select true from alert_actions where command_id = $3
+        and alert_id = any(array(select alert_id from alerts where member_id = $1 and kind = $2)) limit 1""",
+        member_id,
+        kind,
+        command_id,
+    )
+    return asked is not None
+
+
 async def lock_standing_alerts(
     connection: Connection,
     *,

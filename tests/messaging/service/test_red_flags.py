@@ -113,6 +113,33 @@ async def test_words_of_a_message_that_is_refused_are_looked_at_all_the_same(cli
     assert await raised(clinic) == [("safety", "emergency", "open", 0)]
 
 
+@pytest.mark.parametrize("topic", [None, "careloop.plans"])
+async def test_words_of_a_message_that_is_refused_ask_once_whatever_became_of_it(
+    clinic: Clinic, topic: str | None
+) -> None:
+    """An app sends again what was not taken: what joined an alert asks no second time, nor does what somebody has dealt
+    with."""
+    path, key = f"/v1/members/{MEMBER}/messages", {"Idempotency-Key": "1"}
+    if topic is not None:
+        await clinic.publish(topic, red_flag(topic))
+        await eventually(lambda: raised(clinic), within=15, what="the alert")
+    repeats = 0 if topic is None else 1
+
+    async def send() -> None:
+        refused = await clinic.ask("POST", path, token=clinic.member, json={"text": RED, "mood": "bad"}, **key)
+        assert (refused.status_code, "911" in refused.json()["instruction"]) == (422, True)
+
+    for _ in range(2):
+        await send()
+        assert await raised(clinic) == [("safety", "emergency", "open", repeats)]
+    (alert,) = await clinic.queue(clinic.coach)
+    done = {"outcome": "reached-member", "seen": repeats}
+    resolved = await clinic.ask("POST", f"/v1/alerts/{alert['alert_id']}/resolve", token=clinic.coach, json=done)
+    assert resolved.status_code == 200, resolved.text
+    await send()
+    assert await raised(clinic) == [("safety", "emergency", "resolved", repeats)]
+
+
 async def test_a_half_sign_beside_words_of_a_red_flag_hides_nothing(clinic: Clinic) -> None:
     """JSON can hold what is no text; no hash and no database takes it."""
     headers = {**clinic.tokens.bearer(clinic.member), "Idempotency-Key": "1", "Content-Type": "application/json"}
