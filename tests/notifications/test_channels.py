@@ -167,6 +167,28 @@ async def test_a_wrong_password_is_the_servers_trouble_and_not_the_messages() ->
         assert result.provider_down
 
 
+@pytest.mark.parametrize(
+    ("greeting", "code"), [("554 no service here", 554), ("220 ready", 535)], ids=["turned-away", "wrong-password"]
+)
+async def test_who_is_refused_at_the_door_has_had_no_message_refused(greeting: str, code: int) -> None:
+    """A password that is being changed would else end all that is to be sent meanwhile, for good."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answer: str | None = greeting
+        while answer is not None:
+            writer.write(f"{answer}\r\n".encode())
+            await writer.drain()
+            said = (await reader.readline()).upper()
+            answer = "250-here\r\n250 AUTH PLAIN" if said.startswith(b"EHLO") else "535 wrong" if said else None
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with line_to(port, smtp_username="u", smtp_password="p") as line:
+        assert await send(line) == NotNow(code=f"smtp-{code}", provider_down=True)
+    server.close()
+
+
 async def test_a_cancelled_send_leaves_no_half_used_line() -> None:
     moody = Moody()
     moody.hang_up_after_data = True

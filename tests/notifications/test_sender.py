@@ -12,9 +12,10 @@ import pytest
 from deploy.local.mail_sink.server import MailSink
 from services.notifications.domain.delivery import AttemptResult, decide_delivery
 from services.notifications.handlers import claim_sends
-from services.notifications.sender import task
+from services.notifications.sender import books, task
 from services.notifications.sender.mail import MailLine
 from services.notifications.store.notifications import start_attempts
+from shared.database import Connection
 from shared.ending import end_tasks
 from shared.member_locks import LOCK_THESE
 from tests.fixtures.eventually import eventually
@@ -175,6 +176,32 @@ async def test_what_a_bug_holds_up_holds_up_no_other(
         await house.enrol(publish, ana, ben)
         await remind(house, [ana, ben])
         await eventually(lambda: house.mail("ben"), within=PROMPT_S, what="ben's reminder is there")
+
+
+async def test_what_was_claimed_is_sent_though_the_next_cannot_be_claimed(
+    run_service: RunService, streams: None, publish: Publish, sink: MailSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a bug because of which each is claimed by itself, when the database fails behind the first, then that one
+    is sent: its attempt is written down, and nobody would make it later."""
+    clock = Clock()
+    ana, ben = Journal(clock), Journal(clock, email="ben@example.org")
+    really_claim, alone = claim_sends.claim_sends, 0
+
+    async def claim(connection: Connection, *, notification_ids: Sequence[UUID], **given: Any) -> Any:
+        nonlocal alone
+        if len(notification_ids) > 1:
+            raise ZeroDivisionError
+        alone += 1
+        if alone == 2:
+            raise TimeoutError
+        return await really_claim(connection, notification_ids=notification_ids, **given)
+
+    monkeypatch.setattr(books, "claim_sends", claim)
+    async with open_house(run_service, sink, clock) as house:
+        await house.enrol(publish, ana, ben)
+        await remind(house, [ana, ben])
+        await eventually(lambda: house.mail("ana") and house.mail("ben"), within=PROMPT_S, what="both are reminded")
+        assert alone > 1
 
 
 async def test_stopping_gives_back_at_once_and_records_what_is_on_the_line(
