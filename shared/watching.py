@@ -57,9 +57,10 @@ class Watch:
         stood = {partition: lane.taken for partition, lane in lanes.items() if lane.idle}
         async with self._intake.database.acquire(timeout=10) as connection:
             stored = await load_positions(connection, group, topic, [p.partition for p in lanes])
-        spans = await load_spans(self._intake.consumer, list(lanes))
+        lanes = {partition: lane for partition, lane in lanes.items() if self._has(lane)}
+        spans = await load_spans(self._intake.consumer, list(lanes)) if lanes else {}
         for partition, lane in lanes.items():
-            if partition not in spans:
+            if partition not in spans or not self._has(lane):
                 continue
             first, end = spans[partition]
             position = stored.get(partition.partition)
@@ -71,6 +72,10 @@ class Watch:
                 self._intake.reopen(partition)
             else:
                 await self._listen(lane, end, still=still)
+
+    def _has(self, lane: Lane) -> bool:
+        """Whether it has not been let go meanwhile, of which the client knows nothing any more."""
+        return self._intake.lanes.get(lane.partition) is lane
 
     async def _listen(self, lane: Lane, end: int, *, still: bool) -> None:
         """Whether the poll brings what the log has."""

@@ -10,6 +10,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaConnectionError
 from faststream.kafka import KafkaBroker
 
+from shared import watching
 from shared.clock import monotonic
 from shared.intake import STUCK_S, UNDELIVERED_CHECKS, Intake
 from shared.kafka import is_over
@@ -151,6 +152,29 @@ async def test_that_polling_brought_nothing_is_told_of_no_partition_that_was_let
         intake.reopen(partition)
         await eventually(lambda: intake.lanes.get(partition, silent) is not silent, within=20)
     assert partition not in intake.undelivered()
+
+
+@pytest.mark.parametrize("answers", ["load_positions", "load_spans"])
+async def test_what_is_let_go_while_it_is_looked_at_is_not_looked_at_any_more(
+    probe: RunningService, monkeypatch: pytest.MonkeyPatch, answers: str
+) -> None:
+    """The client knows nothing of it then, and fails with what counts as a bug: each time that a process was added to a
+    group could wake somebody."""
+    await probe.settled()
+    intake, asked = probe.service.intakes[0], list[object]()
+    lanes, really_answers = dict(intake.lanes), getattr(watching, answers)
+    assert lanes
+
+    async def answer_late(*question: Any) -> Any:
+        answer = await really_answers(*question)
+        await intake.on_partitions_revoked(list(lanes))
+        for name in ("highwater", "beginning_offsets", "end_offsets"):
+            monkeypatch.setattr(intake.consumer, name, asked.append)
+        return answer
+
+    monkeypatch.setattr(watching, answers, answer_late)
+    await intake.watch._check(lanes)
+    assert (asked, intake.lanes) == ([], {})
 
 
 async def test_who_is_found_behind_now_and_again_and_gets_on_is_not_told_of(
