@@ -7,6 +7,7 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.events.activity import PainReportedData
 from shared.events.codec import body_digest, encode
 from shared.inbox import inbox_identity
 from tests.events.test_codec import ACTIVITY, PAIN, STRUCTURED, changed
@@ -46,6 +47,17 @@ def test_a_default_that_is_said_does_not_change_the_body() -> None:
     said = ACTIVITY.decode(changed(PAIN, data__region="knee", data__findings=[]), STRUCTURED)
 
     assert body_digest(left_out) == body_digest(said)
+
+
+def test_a_member_that_a_release_adds_does_not_change_the_body_of_what_was_written_before_it() -> None:
+    """While both releases run, and in every inbox that is kept: what was taken comes again, and is no other event."""
+
+    class NextData(PainReportedData):
+        told_by: str = "the member"
+
+    after = PAIN.model_copy(update={"data": NextData(**PAIN.data.model_dump())})
+    other = PAIN.model_copy(update={"data": NextData(**PAIN.data.model_dump(), told_by="somebody else")})
+    assert body_digest(after) == body_digest(PAIN) != body_digest(other)
 
 
 @given(source=st.text("ab:/", min_size=1), id=st.text("ab:/", min_size=1), other=st.text("ab:/", min_size=1))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared import housekeeping
+from shared import housekeeping, lag
 from shared.lag import Place, Unread, Waits, load_all_positions
 from shared.migrating import migrate
 from shared.telemetry import LAG_RECORDS, LAG_SECONDS
@@ -34,6 +34,13 @@ def test_what_is_unread_has_waited_since_somebody_first_saw_it(steps: list[tuple
         unread = {HERE: Unread(position, len(seen))} if position < len(seen) else {}
         waited = waits.look(unread, at=at)
         assert waited == ({HERE: at - seen[position]} if unread else {})
+
+
+def test_however_much_comes_behind_it_the_oldest_is_not_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a partition that stands still for hours while others publish, an alarm goes by how long it has stood."""
+    monkeypatch.setattr(lag, "ENDS_MAX", 3)
+    waits = Waits()
+    assert [waits.look({HERE: Unread(0, came)}, at=came)[HERE] for came in range(1, 9)] == [*range(8)]
 
 
 def test_a_log_that_was_made_anew_begins_to_wait_anew() -> None:

@@ -45,10 +45,10 @@ async def ends(servers: RunningServers, namespace: str) -> AsyncIterator[LogEnds
     await opened.close()
 
 
-async def behind_by(ends: LogEnds, records: int) -> bool:
-    found = -1
+async def behind_by(ends: LogEnds, records: int, *, position: int = 0) -> bool:
+    found, here = -1, {(GROUP, ACTIVITY, 0): position}
     with suppress(KafkaError):  # while the topic is being made anew
-        found = sum(one.records for one in (await ends.find_unread({}, [readers()[GROUP].subscription])).values())
+        found = sum(one.records for one in (await ends.find_unread(here, [readers()[GROUP].subscription])).values())
     assert found == records
     return True
 
@@ -100,6 +100,19 @@ async def test_a_client_that_reads_nothing_any_more_is_followed_by_another(
     await take_back(servers, topic_name(namespace, ACTIVITY), 2)
     await eventually(lambda: behind_by(ends, 0), within=20)
     assert ends._consumer is not first
+
+
+async def test_what_was_found_behind_a_position_says_nothing_of_what_lies_before_it(
+    servers: RunningServers, topics: TopicFactory, namespace: str, publish: Publish, ends: LogEnds
+) -> None:
+    """Given a group behind which there is no record, when an operator sets it back, then what it has to take again is
+    told: nothing is settled before that."""
+    await topics(ACTIVITY, partitions=1)
+    for _ in range(2):
+        await publish.raw(ACTIVITY, b"{}", key=None)
+    await take_back(servers, topic_name(namespace, ACTIVITY), 1)
+    await eventually(lambda: behind_by(ends, 0, position=2), within=20)
+    await eventually(lambda: behind_by(ends, 4), within=20)
 
 
 async def test_of_a_topic_that_is_not_there_nobody_says_that_all_was_taken(

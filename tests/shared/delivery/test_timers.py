@@ -380,11 +380,12 @@ async def test_what_a_failed_half_did_to_another_timer_is_undone(pool: Database)
     assert await left(pool) == [("mooting", mooting.due_at, 1), ("other", other.due_at, 0)]
 
 
-async def test_timers_that_were_given_up_leave_room_for_those_that_are_to_run(pool: Database) -> None:
-    """They are due longest, and more than one look can hold."""
+@pytest.mark.parametrize("left", [f"failures = {FAILURES_MAX}", "failures = 1, retry_at = 'infinity'"])
+async def test_timers_that_are_left_alone_leave_room_for_those_that_are_to_run(pool: Database, left: str) -> None:
+    """Those that were given up or are to be tried again later are due longest, and more than one look can hold."""
     journal = Journal()
-    await save(pool, *(timer(uuid4(), f"given-up{n}", due_in_s=-60) for n in range(CLAIM_MAX)), timer(uuid4(), "due"))
-    await pool.execute("update delivery.timers set failures = $1 where key <> 'due'", FAILURES_MAX)
+    await save(pool, *(timer(uuid4(), f"failed{n}", due_in_s=-60) for n in range(CLAIM_MAX)), timer(uuid4(), "due"))
+    await pool.execute(f"update delivery.timers set {left} where key <> 'due'")
     async with pool.acquire() as connection, connection.transaction():
         await run(connection, journal)
     assert journal.ran == ["due"]
