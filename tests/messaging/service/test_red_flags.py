@@ -74,8 +74,12 @@ async def test_words_under_a_key_that_other_words_used_are_looked_at_all_the_sam
     assert first.json() == again.json()
     assert "911" in first.json()["instruction"]
     assert await raised(clinic) == [("safety", "emergency", "open", 0)]
+    worse = "My chest pain is worse and I cannot breathe"
+    assert (await send(worse)).status_code == 201
+    assert await raised(clinic) == [("safety", "emergency", "open", 1)], "other words of a red flag, too"
     read = await clinic.ask("GET", path, token=clinic.coach)
-    assert [message["text"] for message in read.json()["messages"]] == ["Hello", "I have chest pain and cannot breathe"]
+    texts = ["Hello", "I have chest pain and cannot breathe", worse]
+    assert [message["text"] for message in read.json()["messages"]] == texts
 
 
 RED = "I have chest pain and cannot breathe"

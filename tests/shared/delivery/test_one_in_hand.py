@@ -1,6 +1,7 @@
 """Records whose attempts are counted are taken one at a time in a process, and a red flag waits for no ordinary one."""
 
 import asyncio
+from contextlib import suppress
 from uuid import uuid4
 
 import pytest
@@ -168,3 +169,24 @@ def test_there_is_one_for_all_groups_of_a_process(probe: RunningService) -> None
     """Or a record in one group, beside what kills in another, would be blamed for the same deaths."""
     assert len(probe.service.intakes) > 1
     assert len({id(intake._taker.one_in_hand) for intake in probe.service.intakes}) == 1
+
+
+async def test_a_red_flag_waits_for_no_more_than_one_ordinary_record_however_many_wait_before_it() -> None:
+    """Each would have to be taken back before the next one has its turn."""
+    one_in_hand, is_raised, turns = OneInHand(), asyncio.Event(), list[str]()
+
+    async def take_until_raised(name: str) -> None:
+        async with one_in_hand.take(hurries=False) as may_end:
+            turns.append(name)
+            with suppress(TimeoutError):
+                async with may_end:
+                    await is_raised.wait()
+
+    ordinary = [asyncio.create_task(take_until_raised(f"ordinary {n}")) for n in range(4)]
+    await eventually(lambda: len(turns) == 1)
+    async with asyncio.timeout(SOON_S):
+        async with one_in_hand.take(hurries=True):
+            turns.append("flag")
+            is_raised.set()
+        await asyncio.gather(*ordinary)
+    assert turns.index("flag") == 1
