@@ -22,7 +22,8 @@ class Inbox:
         self.questions: list[list[tuple[str, str]]] = []
         self.failure: Exception | None = None
         self.database = self
-        self.asked = asyncio.Event()
+        self.asked, self.may_answer = asyncio.Event(), asyncio.Event()
+        self.may_answer.set()
 
     @asynccontextmanager
     async def acquire(self) -> AsyncIterator[None]:
@@ -33,6 +34,7 @@ class Inbox:
         self.questions.append(list(events))
         self.asked.set()
         await asyncio.sleep(0)
+        await self.may_answer.wait()
         if self.failure is not None:
             raise self.failure
         return {ref: TAKEN for ref in events if int(ref[1]) % 2 == 0}
@@ -58,9 +60,13 @@ async def test_requests_at_once_ask_together_and_each_is_answered(inbox: Inbox) 
 
 async def test_what_comes_while_a_question_is_under_way_is_in_the_next(inbox: Inbox) -> None:
     known = KnownEvents(inbox)  # type: ignore[arg-type]
+    inbox.may_answer.clear()
     first = asyncio.create_task(known.find([ref(0)]))
     await inbox.asked.wait()
-    later = await asyncio.gather(*(known.find([ref(number)]) for number in (2, 3)))
+    coming = [asyncio.create_task(known.find([ref(number)])) for number in (2, 3)]
+    await asyncio.sleep(0)  # until they have come
+    inbox.may_answer.set()
+    later = await asyncio.gather(*coming)
     assert await first == {ref(0): TAKEN}
     assert [ref(2) in later[0], ref(3) in later[1]] == [True, False]
     assert [sorted(asked) for asked in inbox.questions] == [[ref(0)], [ref(2), ref(3)]]

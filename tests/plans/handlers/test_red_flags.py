@@ -24,8 +24,8 @@ HOUR = timedelta(hours=1)
 LEFT, BACK = MONDAY + DAY, MONDAY + 9 * DAY
 
 
-async def leave(connection: Connection, member_id: UUID) -> None:
-    await carry_out(follow_members, connection, [member_disenrolled(member_id, at=LEFT)], now=LEFT)
+async def leave(connection: Connection, member_id: UUID, *, at: datetime = LEFT) -> None:
+    await carry_out(follow_members, connection, [member_disenrolled(member_id, at=at)], now=at)
 
 
 async def come_back(connection: Connection, member_id: UUID) -> None:
@@ -57,6 +57,16 @@ async def test_one_that_was_read_before_the_end_and_came_after_it_goes_on_too(co
     member_id = await enrolled(connection)
     assert await report(connection, member_id, at=BACK + HOUR) == []
     await leave(connection, member_id)
+    await come_back(connection, member_id)
+    assert (await plan_of(connection, member_id)).safety is not None
+
+
+async def test_one_after_the_end_of_care_goes_on_however_often_the_end_is_told(connection: Connection) -> None:
+    """Care ended when it first did: nobody screened them anew since."""
+    member_id = await enrolled(connection)
+    await leave(connection, member_id)
+    assert await report(connection, member_id, at=LEFT + HOUR) == ["care-ended"]
+    await leave(connection, member_id, at=LEFT + 2 * HOUR)
     await come_back(connection, member_id)
     assert (await plan_of(connection, member_id)).safety is not None
 
