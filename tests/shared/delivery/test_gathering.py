@@ -191,17 +191,20 @@ async def test_what_may_wait_does_until_what_may_not_comes(
     assert waiting() == 0
 
 
+@pytest.mark.parametrize("is_behind", [False, True])
 async def test_a_safety_group_hears_of_a_red_flag_from_a_group_that_fetches_more_often(
-    run_service: RunService, probe_url: str, publish: Publish
+    run_service: RunService, probe_url: str, publish: Publish, is_behind: bool
 ) -> None:
     """Given that much comes, and a safety group that fetches once an hour then, when a red flag comes it is fetched at
-    once, and what is calm is not."""
+    once, and what is calm is not. So where the other group is behind, and stops fetching with what it has received."""
     slow = partial(build, safety_gathers_ms=3_600_000)
     async with run_service(slow, name="probe", database_url=probe_url) as probe:
         by_group = {one.subscription.group: one for one in probe.service.intakes}
         safety, activity = by_group["probe.safety"], by_group["probe.activity"]
         gathering = safety.gathering
         assert gathering is not None
+        if is_behind:
+            activity._high = 1, 1
 
         def taken(intake: Intake) -> int:
             return sum(lane.taken for lane in intake.lanes.values())
