@@ -2,6 +2,7 @@
 read again where that is right, stopped with an alarm where only an operator can know."""
 
 import asyncio
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
@@ -16,6 +17,7 @@ from shared.topics import group_name, topic_name
 from tests.fixtures.eventually import eventually
 from tests.fixtures.servers import RunningServers
 from tests.fixtures.services import Publish, RunningService, RunService
+from tests.shared.delivery.books import GROUP
 from tests.shared.delivery.conftest import effects_are, neighbour_of, partition_of
 from tests.shared.delivery.probe import ACTIVITY, build, pain
 
@@ -115,6 +117,25 @@ async def stand_outside_the_log(probe: RunningService, publish: Publish) -> None
     await probe.settled()
     await set_position(probe, partition_of(member), 999_999)
     await eventually(partial(alarmed, probe), within=30)
+
+
+async def test_a_log_that_has_become_shorter_than_the_position_stops_the_partition_although_nothing_comes(
+    probe: RunningService, publish: Publish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a topic that was made anew while nobody looked: what comes below the position would be passed over."""
+    member = uuid4()
+    await publish(ACTIVITY, pain(member, 1))
+    await probe.settled()
+    intake = next(one for one in probe.service.intakes if one.subscription.group == GROUP)
+    here = next(one for one in intake.lanes if one.partition == partition_of(member))
+
+    async def shorter(_: object, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
+        return dict.fromkeys(partitions, (0, 0))
+
+    monkeypatch.setattr("shared.watching.CHECK_S", 0.0)
+    monkeypatch.setattr("shared.watching.load_spans", shorter)
+    monkeypatch.setattr("shared.intake.load_spans", shorter)
+    await eventually(lambda: here in intake.paused_by_alarm, within=20)
 
 
 async def test_nothing_is_settled_while_a_partition_stands_outside_the_log(
