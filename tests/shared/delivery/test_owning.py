@@ -173,7 +173,7 @@ async def test_what_is_let_go_while_it_is_looked_at_is_not_looked_at_any_more(
         return answer
 
     monkeypatch.setattr(watching, answers, answer_late)
-    await intake.watch._check(lanes)
+    await Watch(intake)._check(lanes)
     assert (asked, intake.lanes) == ([], {})
 
 
