@@ -158,6 +158,12 @@ def is_over(consumer: AIOKafkaConsumer | None) -> bool:
     return any(task is not None and task.done() for task in tasks)
 
 
+def tasks_of(producer: AIOKafkaProducer) -> "tuple[asyncio.Task[None], asyncio.Task[None]]":
+    """The client's own, of one that is started. Either may end by an error that the client did not expect: without the
+    one nothing would ever be sent, without the other nobody would ask which broker leads what."""
+    return producer._sender.sender_task, producer.client._sync_task
+
+
 async def load_spans(
     consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition]
 ) -> dict[TopicPartition, tuple[int, int]]:

@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, KafkaTimeoutError
 
 from shared.events.codec import HEADERS
-from shared.kafka import new_producer
+from shared.kafka import new_producer, tasks_of
 from shared.partitioning import key_of
 from shared.settings import ServiceSettings
 from shared.telemetry import logger
@@ -62,9 +62,7 @@ class Publisher:
         for what was under way, and whoever comes later would never be acknowledged."""
         broken = asyncio.create_task(self._broken.wait())
         try:
-            await asyncio.wait(
-                (broken, producer._sender.sender_task, producer.client._sync_task), return_when=asyncio.FIRST_COMPLETED
-            )
+            await asyncio.wait((broken, *tasks_of(producer)), return_when=asyncio.FIRST_COMPLETED)
         finally:
             broken.cancel()
 

@@ -31,7 +31,7 @@ from aiokafka.errors import (
 from shared.clock import wall_now
 from shared.ending import end_tasks
 from shared.events.codec import HEADERS
-from shared.kafka import client_options, new_producer
+from shared.kafka import client_options, new_producer, tasks_of
 from shared.settings import ServiceSettings
 from shared.telemetry import logger
 
@@ -98,7 +98,7 @@ class Sender:
         OSError where no broker answers."""
         if self._main is None:
             self._main = _Shared(await _started(new_producer(self._settings)))
-        elif has_ended(self._main.producer):
+        elif _has_ended(self._main.producer):
             self._replace(self._main)
 
     async def close(self) -> None:
@@ -108,7 +108,7 @@ class Sender:
             await end_tasks(self._background, within_s=CLOSE_S)
         for shared in (self._main, self._apart):
             if shared is not None:
-                await _close(shared.producer, at_once=shared.given_up)
+                await close_producer(shared.producer, at_once=shared.given_up)
         self._main = self._apart = None
 
     async def count_partitions(self, topic: str) -> int:
@@ -239,7 +239,7 @@ class Sender:
 
     def _close_unused(self, shared: _Shared) -> None:
         if shared.replaced and not shared.users:
-            self._in_background(_close(shared.producer, at_once=shared.given_up))
+            self._in_background(close_producer(shared.producer, at_once=shared.given_up))
 
     def _replace(self, shared: _Shared) -> None:
         """Use another producer from now on: at once for those apart, for the others when it has been started."""
@@ -265,7 +265,7 @@ class Sender:
 
     async def _ready_apart(self) -> _Shared:
         async with self._starting:
-            if self._apart is not None and has_ended(self._apart.producer):
+            if self._apart is not None and _has_ended(self._apart.producer):
                 self._replace(self._apart)
             if self._apart is None:
                 self._apart = _Shared(await _started(_new_producer_apart(self._settings)))
@@ -289,22 +289,20 @@ def _new_producer_apart(settings: ServiceSettings) -> AIOKafkaProducer:
     )
 
 
-def has_ended(producer: AIOKafkaProducer) -> bool:
-    """Whether a task of the client's own has ended by an error that it did not expect: without the one nothing would
-    ever be sent, without the other nobody would ask which broker leads what."""
-    return bool(producer._sender.sender_task.done() or producer.client._sync_task.done())
+def _has_ended(producer: AIOKafkaProducer) -> bool:
+    return any(task.done() for task in tasks_of(producer))
 
 
 async def _started(producer: AIOKafkaProducer) -> AIOKafkaProducer:
     try:
         await asyncio.wait_for(producer.start(), GIVE_UP_S)
     except BaseException:
-        await _close(producer, at_once=True)
+        await close_producer(producer, at_once=True)
         raise
     return producer
 
 
-async def _close(producer: AIOKafkaProducer, *, at_once: bool) -> None:
+async def close_producer(producer: AIOKafkaProducer, *, at_once: bool) -> None:
     """`at_once`: it may hold on to a batch that nobody waits for any more; its own closing would wait for that."""
     if not at_once:
         with suppress(Exception):

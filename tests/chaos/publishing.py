@@ -9,7 +9,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 from deploy.local.kafka import kafka_answers
 from shared.clock import monotonic
 from shared.events.codec import HEADERS
-from shared.sending import _close as close_producer
+from shared.sending import close_producer
 from shared.topics import topic_name
 from tests.chaos.stream import Publication
 

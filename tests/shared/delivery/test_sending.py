@@ -162,7 +162,7 @@ async def test_a_producer_that_is_closed_with_a_batch_under_way_sends_it_no_more
     monkeypatch.setattr(producer, "stop", stop_slowly)
     sending_it = asyncio.create_task(sender.send(place, [row(uuid4())], Sent(), apart=False, suspects=set()))
     await eventually(lambda: producer._message_accumulator._pending_batches, within=5, what="it is under way")
-    await sending._close(producer, at_once=True)
+    await sending.close_producer(producer, at_once=True)
     assert "Unexpected error" not in caplog.text
     await end_tasks([sending_it], within_s=5)
 
@@ -177,7 +177,7 @@ async def test_whoever_closes_a_producer_goes_on_where_a_task_of_the_clients_was
         raise asyncio.CancelledError
 
     monkeypatch.setattr(sender._main.producer._sender, "close", close)
-    closing = asyncio.create_task(sending._close(sender._main.producer, at_once=True))
+    closing = asyncio.create_task(sending.close_producer(sender._main.producer, at_once=True))
     await asyncio.wait((closing,), timeout=20)
     assert closing.done()
     assert not closing.cancelled()
