@@ -53,12 +53,34 @@ class Clinic:
             headers["content-type"] = "application/json"
         return await self.client.request(method, path, headers=headers, **options)
 
+    async def add_sponsor(self, sponsor_id: UUID | None = None) -> UUID:
+        sponsor_id = sponsor_id or uuid4()
+        answer = await self.call(
+            "PUT",
+            f"/v1/sponsors/{sponsor_id}",
+            json={
+                "name": "Example Mills",
+                "states": ["NY", "NJ"],
+                "covers_from": "2026-01-01",
+                "administrators": ["mills-hr"],
+            },
+        )
+        assert answer.status_code == 201, answer.text
+        return sponsor_id
+
     async def upload(
-        self, content: Any, *, mode: str = "delta", token: str | None = None, **query: Any
+        self,
+        content: Any,
+        *,
+        mode: str = "delta",
+        token: str | None = None,
+        sponsor_id: UUID | None = None,
+        **query: Any,
     ) -> httpx.Response:
+        """`sponsor_id`: whose roster it is, where it is not the clinic's first sponsor's."""
         return await self.call(
             "POST",
-            f"/v1/sponsors/{self.sponsor_id}/imports",
+            f"/v1/sponsors/{sponsor_id or self.sponsor_id}/imports",
             token,
             params={"mode": mode, **query},
             content=content,
@@ -187,17 +209,7 @@ async def open_clinic(
         clinic = Clinic(running, tokens, clock, uuid4())
         async with clinic.database() as connection:
             await connection.execute(KEEP_COPY)
-        answer = await clinic.call(
-            "PUT",
-            f"/v1/sponsors/{clinic.sponsor_id}",
-            json={
-                "name": "Example Mills",
-                "states": ["NY", "NJ"],
-                "covers_from": "2026-01-01",
-                "administrators": ["mills-hr"],
-            },
-        )
-        assert answer.status_code == 201, answer.text
+        await clinic.add_sponsor(clinic.sponsor_id)
         yield clinic
 
 

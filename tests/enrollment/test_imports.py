@@ -11,10 +11,10 @@ import asyncpg
 import pytest
 
 from services.enrollment.api import imports
-from services.enrollment.handlers.apply_roster import apply_next_roster
+from services.enrollment.handlers.apply_roster import apply_roster
 from services.enrollment.handlers.receive_roster import receive_roster
 from services.enrollment.settings import EnrollmentSettings
-from services.enrollment.store.imports import REJECTIONS_KEPT_MAX, give_up_abandoned
+from services.enrollment.store.imports import REJECTIONS_KEPT_MAX, give_up_abandoned, take_received
 from shared.database import open_database
 from tests.enrollment.clinic import HEADER, Clinic, roster
 from tests.fixtures.databases import add_columns
@@ -214,6 +214,23 @@ async def test_an_apply_that_fails_half_way_leaves_the_roster_as_it_was(clinic: 
     assert await covered(clinic) == {"E-1": "2026-03-02", "E-2": None, "E-3": None}
 
 
+async def test_a_file_that_always_fails_holds_up_its_own_sponsor_alone(clinic: Clinic) -> None:
+    async with clinic.database() as connection:
+        await connection.execute(
+            "create function fail() returns trigger language plpgsql as $$ begin raise 'broken'; end $$;"
+            "create trigger fail before update of state on roster_imports for each row"
+            f" when (new.state = 'applied' and new.sponsor_id = '{clinic.sponsor_id}') execute function fail()"
+        )
+    broken, behind = [(await clinic.upload(roster("E-1", state=state))).json()["import_id"] for state in ("NY", "NJ")]
+    other = await clinic.add_sponsor()
+    assert (await clinic.import_roster(roster("E-3"), sponsor_id=other))["state"] == "applied"
+    assert await covered(clinic) == {"E-3": None}
+    async with clinic.database() as connection:
+        await connection.execute("drop trigger fail on roster_imports")
+    assert [(await clinic.finished(one))["state"] for one in (behind, broken)] == ["applied", "applied"]
+    assert (await clinic.rows("select state from coverages where person_id = 'E-1'"))[0]["state"] == "NJ"
+
+
 async def apply_alone(clinic: Clinic) -> None:
     """One attempt to apply, by a replica of our own that waits for its turn."""
     pool = await open_database(clinic.running.database_url, connections=2, application="test")
@@ -221,8 +238,8 @@ async def apply_alone(clinic: Clinic) -> None:
         while True:
             async with pool.acquire() as connection, connection.transaction():
                 guard = EnrollmentSettings.model_construct().import_guard
-                if await apply_next_roster(connection, guard=guard, now=clinic.clock.now()) is not None:
-                    return
+                if (taken := await take_received(connection)) is not None:
+                    return await apply_roster(connection, taken, guard=guard, now=clinic.clock.now())
             await asyncio.sleep(0)
     finally:
         await pool.close()

@@ -1,7 +1,6 @@
 """A received roster file becomes coverage, in one transaction: all of it or nothing of it."""
 
 from datetime import datetime
-from uuid import UUID
 
 from services.enrollment.domain.coverage import ends_at
 from services.enrollment.domain.enrolment import COVERAGE_TIMER
@@ -22,27 +21,23 @@ from services.enrollment.store.imports import (
     hold_import,
     replace_held,
     save_rejections,
-    take_received,
 )
 from shared.database import Connection
 from shared.outcomes import Cause, Timer
 from shared.timers import save_timers
 
 
-async def apply_next_roster(connection: Connection, *, guard: ImportGuard, now: datetime) -> UUID | None:
-    """Apply, hold or fail the oldest received file that nobody else is working on; None when there is none.
+async def apply_roster(connection: Connection, taken: RosterImport, *, guard: ImportGuard, now: datetime) -> None:
+    """Apply, hold or fail a file whose sponsor the transaction has locked.
 
     Members whose coverage it ended are not disenrolled here: each gets a timer, which looks again under the
     member's lock.
     """
-    taken = await take_received(connection)
-    if taken is None:
-        return None
     import_id = taken.import_id
     await allow_long_work(connection)
     if await count_staged(connection, import_id=import_id) != taken.rows_accepted:
         await finish_import(connection, import_id=import_id, state="failed", reason="rows-lost-send-again", now=now)
-        return import_id
+        return
     repeated, rejections = await reject_repeated(connection, import_id=import_id)
     if repeated:
         await save_rejections(connection, import_id=import_id, rejections=rejections)
@@ -51,9 +46,8 @@ async def apply_next_roster(connection: Connection, *, guard: ImportGuard, now: 
         reason = await _judge(connection, taken, guard, now)
         if reason is not None:
             await hold_import(connection, import_id=import_id, reason=reason)
-            return import_id
+            return
     await _apply(connection, taken, now)
-    return import_id
 
 
 async def _judge(connection: Connection, taken: RosterImport, guard: ImportGuard, now: datetime) -> str | None:

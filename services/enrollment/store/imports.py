@@ -4,7 +4,7 @@ Rows travel as COPY text, never as one statement a row. A file's rows lie in an 
 applied or given up, so that millions of rows leave nothing to vacuum behind.
 """
 
-from collections.abc import AsyncIterable, Sequence
+from collections.abc import AsyncIterable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Literal
@@ -60,6 +60,7 @@ select line, field, reason from roster_rejections where import_id = $1 and line 
 TAKE = """
 select i.import_id from roster_imports i join sponsors s using (sponsor_id)
 where i.state = 'received'
+  and i.sponsor_id <> all($1::uuid[])
   and not exists (select from roster_imports e where e.sponsor_id = i.sponsor_id and e.state = 'received'
                   and e.arrival < i.arrival)
 order by i.arrival limit 1 for no key update of s skip locked
@@ -206,9 +207,10 @@ async def load_rejections(connection: Connection, *, import_id: UUID, after_line
     return [Rejection(row["line"], row["field"], row["reason"]) for row in rows]
 
 
-async def take_received(connection: Connection) -> RosterImport | None:
-    """The next file to apply, its sponsor locked until the transaction ends; None when there is none."""
-    import_id = await connection.fetchval(TAKE)
+async def take_received(connection: Connection, *, but: Collection[UUID] = ()) -> RosterImport | None:
+    """The next file to apply, its sponsor locked until the transaction ends, and none of these sponsors; None when
+    there is none."""
+    import_id = await connection.fetchval(TAKE, list(but))
     if import_id is None:
         return None
     # Read again under the lock: another replica may have applied it between the look and the lock.
