@@ -12,12 +12,21 @@ from aiokafka import AIOKafkaProducer
 from shared.database import Connection
 from shared.events import PainReported, PainSettled
 from shared.events.codec import encode
+from shared.intake import FETCH_BYTES
 from shared.outcomes import Outcomes, Write
 from shared.topics import topic_name
 from tests.fixtures.eventually import eventually
 from tests.fixtures.servers import RunningServers
 from tests.fixtures.services import Consume, Publish, RunningService, RunService, member_key
-from tests.shared.delivery.conftest import RED_FLAG, effects_are, effects_of, held, neighbour_of, partition_of
+from tests.shared.delivery.conftest import (
+    PARTITIONS,
+    RED_FLAG,
+    effects_are,
+    effects_of,
+    held,
+    neighbour_of,
+    partition_of,
+)
 from tests.shared.delivery.probe import ACTIVITY, build, follow_activity, pain, paused
 
 NOT_AN_EVENT = b'{"specversion": "1.0"'
@@ -63,6 +72,27 @@ async def test_a_publisher_that_compresses(
             await one
     await eventually(partial(effects_are, probe, member, list(range(7))), within=20)
     await goes_on(probe, publish, member)
+
+
+async def test_batches_of_which_one_answer_brings_not_even_one(
+    probe: RunningService, servers: RunningServers, namespace: str
+) -> None:
+    """The broker answers for one partition with a whole batch, and for the other with nothing."""
+    members = [next(one for one in iter(uuid4, None) if partition_of(one) == number) for number in range(PARTITIONS)]
+    scores = [number % 7 for number in range(FETCH_BYTES // len(encode(pain(members[0], 1))) + 1)]
+    async with AIOKafkaProducer(
+        bootstrap_servers=servers.kafka_bootstrap, max_batch_size=4 * FETCH_BYTES, linger_ms=1_000
+    ) as producer:
+        topic = topic_name(namespace, ACTIVITY)
+        sent = [
+            await producer.send(topic, encode(pain(member, score)), key=member_key(member))
+            for score in scores
+            for member in members
+        ]
+        for one in sent:
+            await one
+    for member in members:
+        await eventually(partial(effects_are, probe, member, scores), within=20)
 
 
 async def take_back(score: int, servers: RunningServers, namespace: str, member: UUID, *, before: int) -> None:
