@@ -6,6 +6,7 @@ HTTP answers from the first moment; the rest starts behind it with backoff, and 
 import asyncio
 import gc
 import signal
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -371,8 +372,9 @@ def run(service: Service) -> None:
     """Serve until SIGTERM or SIGINT, then stop in order."""
     settings = service.settings
     configure_logs(settings.log_level, service=service.name)
-    # The server raises a signal it has handled once more at its end; a process that stopped in order exits with 0.
-    signal.signal(signal.SIGTERM, lambda *_: None)
+    # For the moment before the server has a handler of its own. At its end it raises once more what that has handled:
+    # a process that stopped in order exits with 0.
+    signal.signal(signal.SIGTERM, lambda *_: None if service.health.stopping else sys.exit(0))
     uvicorn.run(
         service.app,
         host=settings.host,

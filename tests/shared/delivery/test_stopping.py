@@ -1,6 +1,7 @@
 """A process that is stopped hands over what it can, and keeps nothing."""
 
 import asyncio
+import sys
 import time
 from typing import Any, cast
 from uuid import uuid4
@@ -96,3 +97,25 @@ async def test_a_relay_has_ended_once_all_of_it_has_however_often_it_is_told_to(
     assert await end_tasks([running], within_s=20)
     assert pool.released == 1
     assert not relay.leading
+
+
+STOPPED_EARLY = """
+import os, signal, uvicorn
+from unittest import mock
+from shared.hosting import Health
+from shared.service import run
+
+def serve(*_, **__):
+    os.kill(os.getpid(), signal.SIGTERM)
+    print("served")
+
+uvicorn.run = serve
+run(mock.MagicMock(settings=mock.MagicMock(log_level="INFO"), health=Health()))
+"""
+
+
+async def test_a_process_that_is_stopped_before_it_serves_does_not_begin() -> None:
+    """Between the first line of a process and the server's own handler of signals."""
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", STOPPED_EARLY, stdout=asyncio.subprocess.PIPE)
+    told, _ = await asyncio.wait_for(process.communicate(), 60)
+    assert (process.returncode, told) == (0, b"")
