@@ -1,16 +1,19 @@
 """From raw Kafka records to what can be decided on: decoded, with identity and digest, or with the reason why not."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, cast
 from uuid import UUID
 
-from shared.events.codec import REJECTED_HEADERS, Decoder, Undecodable, body_digest
-from shared.events.envelope import CloudEvent
+from pydantic import ValidationError
+
+from shared.events.codec import REJECTED_HEADERS, Decoder, Undecodable, body_digest, members_of
+from shared.events.envelope import CloudEvent, EventRef
 from shared.held_events import HeldEvent, HeldState
 from shared.inbox import coordinates_identity, inbox_identity
 from shared.partitioning import Key, key_of
+from shared.subscriptions import Loosely
 
 AHEAD_MAX = timedelta(minutes=5)
 """A phone's clock may be this far ahead."""
@@ -79,6 +82,7 @@ IDENTITY_CONFLICT = Fault(
 REJECTED = Fault(
     "rejected", "its app was told that it is rejected; only red flags were looked for", blocks=False, is_harmless=True
 )
+READ_LOOSELY = Fault("invalid", "it is no valid event; only red flags were looked for", blocks=False, is_harmless=True)
 KILLER = Fault("kills-the-process", "begun several times and never ended", blocks=True)
 TOO_SLOW = Fault("takes-too-long", "took longer than a transaction may, tried alone, while others got on", blocks=True)
 UNSTORABLE = Fault("cannot-be-held", "could not be taken, nor held as it is; its headers were left out", blocks=True)
@@ -108,9 +112,11 @@ def read_arrivals(
     now: datetime,
     wall: datetime,
     judges_time: bool = True,
+    loosely: Loosely | None = None,
 ) -> list[Arrival]:
     """Decode records and judge what can be judged without the database, at clinic time `now` and wall time `wall`;
-    their time only if `judges_time`, for whoever reads history once more. Never raises for a bad record."""
+    their time only if `judges_time`, for whoever reads history once more. What is no valid event is read `loosely`
+    where that is given. Never raises for a bad record."""
     # Our own clocks are not judged by each other.
     is_from_apps, rejected = decoder.is_from_apps, REJECTED_HEADERS[-1]
     youngest = -AHEAD_MAX - CLOCKS_APART if judges_time and is_from_apps else timedelta.min
@@ -120,8 +126,10 @@ def read_arrivals(
         try:
             event = decoder.decode(record.value, record.headers)
         except Undecodable as error:
-            fault = Fault(error.reason, error.detail, blocks=error.reason in REPAIRABLE)
-            arrivals.append(unread(record, fault, group=group, topic=topic))
+            is_rejected = is_from_apps and rejected in record.headers
+            fault = Fault(error.reason, error.detail, blocks=error.reason in REPAIRABLE and not is_rejected)
+            arrival = unread(record, fault, group=group, topic=topic)
+            arrivals.append(_read_loosely(arrival, loosely, group=group, now=now) if loosely else arrival)
             continue
         identity, key = inbox_identity(group, event.source, event.id), key_of(event.subject)
         arrival = Arrival(record, key, event, None, identity, body_digest(event))
@@ -137,6 +145,31 @@ def read_arrivals(
             arrival.identity = identity_of_place(record, group=group, topic=topic)
         arrivals.append(arrival)
     return arrivals
+
+
+def _read_loosely(arrival: Arrival, loosely: Loosely, *, group: str, now: datetime) -> Arrival:
+    """The same, with what can be judged of it all the same. Sent again, it is judged once, where it says who it is."""
+    record, key = arrival.record, arrival.key
+    if key is None:
+        return arrival
+    try:
+        members = members_of(record.value, record.headers)
+        named = _ref_of_members(members)
+        ref = named or EventRef(source="urn:careloop:unreadable", id=arrival.identity.hex())
+        event = loosely(members, ref, key.member_id, now)
+    except Exception:  # whatever it holds: nobody has looked at it then, and somebody hears of that
+        return arrival
+    if event is None:
+        return arrival
+    identity = inbox_identity(group, f"loosely {named.source}", named.id) if named else arrival.identity
+    return Arrival(record, key, event, READ_LOOSELY, identity, body_digest(event))
+
+
+def _ref_of_members(members: Mapping[str, Any]) -> EventRef | None:
+    try:
+        return EventRef(source=members["source"], id=members["id"])
+    except (KeyError, ValidationError):
+        return None
 
 
 def _is_too_old(time: datetime, record: RawRecord, *, now: datetime, wall: datetime) -> bool:

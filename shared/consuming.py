@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
-from shared.arrivals import IDENTITY_CONFLICT, KILLER, REJECTED, Arrival, identity_of_place, to_held
+from shared.arrivals import IDENTITY_CONFLICT, KILLER, READ_LOOSELY, REJECTED, Arrival, identity_of_place, to_held
 from shared.database import LOCK_TIMEOUT, Connection
 from shared.held_events import HeldEvent, HeldState, hold_events
 from shared.inbox import Findings, Outcome, give_back, record_outcomes, take_into_inbox, take_late
@@ -206,7 +206,7 @@ def _sort(work: _Sorted, arrival: Arrival, taken_before: bytes | None, blocked: 
     if not subscription.wants(arrival.event):
         work.count(arrival).new += 1
         work.outcomes[arrival.identity] = ("ignored", None)
-    elif fault in (IDENTITY_CONFLICT, REJECTED):
+    elif fault in (IDENTITY_CONFLICT, REJECTED, READ_LOOSELY):
         work.again.append(arrival)
     elif blocked and arrival.member_id in blocked:
         work.hold(arrival, "parked", "behind", None, blocks=True)

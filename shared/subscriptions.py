@@ -1,13 +1,14 @@
 """What a service reacts to: which topic, which consumer group, which handler; and which timers."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
+from uuid import UUID
 
 from shared.database import Connection
 from shared.events.catalogue import TOPIC_OF
-from shared.events.envelope import CloudEvent, event_type
+from shared.events.envelope import CloudEvent, EventRef, event_type
 from shared.outcomes import Outcomes
 from shared.panics import without_panics
 
@@ -25,6 +26,11 @@ afterwards, unless the handler has saved it anew."""
 
 Patience = Callable[[bytes], bool]
 """Whether a record, as it lies in the log, may wait for company: cheap, never a judgement of what it is."""
+
+
+Loosely: TypeAlias = Callable[[Mapping[str, Any], EventRef, UUID, datetime], CloudEvent | None]
+"""Of the members of what is no valid event, its identity, whose it is and when it is read: an event that holds what is
+to be judged of it, for its handler alone; None where there is nothing. Whatever the members are."""
 
 
 def nothing(_value: bytes) -> bool:
@@ -59,6 +65,9 @@ class Subscription:
     """The types that reach the handler; others are taken as ignored. Empty: all of the topic."""
     stateless: bool = False
     """A safety group: takes no member lock, parks nothing per member, waits for nothing, and pages when it fails."""
+
+    loosely: Loosely | None = None
+    """Of a safety group: what it judges of a record that is no valid event."""
 
     patient: Patience = nothing
     """Which records may wait a moment for company while much comes (shared/gathering.py). What is not recognised is

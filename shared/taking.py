@@ -209,8 +209,11 @@ class ChunkTaker:
         return Chunk(raw.partition, raw.base, raw.end, arrivals)
 
     def _read(self, raw: RawChunk, *, now: datetime, wall: datetime) -> list[Arrival]:
-        group, topic = self.subscription.group, self.subscription.topic
-        return read_arrivals(raw.records, decoder=self.reader.decoder, group=group, topic=topic, now=now, wall=wall)
+        subscription = self.subscription
+        return read_arrivals(
+            raw.records, decoder=self.reader.decoder, group=subscription.group, topic=subscription.topic,
+            now=now, wall=wall, loosely=subscription.loosely,
+        )  # fmt: skip
 
     def _count_misplaced(self, chunk: Chunk) -> None:
         """A publisher with another partitioner: the members' locks keep the effects exact, but somebody should know."""

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from services.plans.domain.answers import read_answers
 from services.plans.domain.patience import is_calm, reports_no_findings
 from services.plans.handlers.follow_activity import follow_activity
 from services.plans.handlers.follow_lapses import follow_lapses
@@ -40,6 +41,7 @@ SUBSCRIPTIONS: Final = (
         group="plans.safety",
         run=raise_red_flags,
         stateless=True,
+        loosely=read_answers,
         patient=reports_no_findings,
         gather_ms=150,  # the group above tells it of a red flag
     ),

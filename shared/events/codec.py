@@ -190,6 +190,14 @@ class Decoder:
         raise Undecodable("invalid", f"an older version that cannot be brought up to date: {problem}")
 
 
+def members_of(value: bytes | None, headers: Sequence[Header]) -> Mapping[str, Any]:
+    """The members of what is no valid event, none of which anybody has judged; none where it is no JSON object."""
+    try:
+        return _object(_structured(value, headers)) if value is not None and len(value) <= EVENT_SIZE_MAX else {}
+    except Undecodable:
+        return {}
+
+
 def _structured(value: bytes, headers: Sequence[Header]) -> bytes:
     """The event in structured mode. Its mode is told by the content-type header; without one it is structured."""
     content_type = None

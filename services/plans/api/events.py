@@ -5,8 +5,9 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal, get_args
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import unquote
+from uuid import UUID
 
 import orjson
 from fastapi import APIRouter, Depends, Request
@@ -14,6 +15,7 @@ from fastapi.responses import Response
 
 from services.plans.api.cloudevents import BATCH, SINGLE, read_events
 from services.plans.api.known_events import KnownEvents
+from services.plans.domain.answers import readable_findings
 from shared.arrivals import AGE_MAX, AHEAD_MAX
 from shared.auth import Principal, require
 from shared.events import CloudEvent, PainReported, SessionCompleted
@@ -31,7 +33,6 @@ from shared.trace_context import TRACEPARENT, traceparent_of
 TOPIC: Final = "careloop.activity"
 DECODER: Final = Decoder(TOPIC_OF[TOPIC])
 GROUPS: Final = ("plans.activity", "plans.safety")
-FINDINGS: Final[frozenset[Finding]] = frozenset(get_args(Finding))
 
 router = APIRouter(tags=["events"])
 
@@ -55,6 +56,8 @@ class Entry:
     id: str | None
     source: str | None
     event: CloudEvent | None = None
+    member_id: UUID | None = None
+    """Whose it is, also of what is no event, as far as the caller may publish for them."""
     value: bytes = b""
     problem: Problem | None = None
     findings: Collection[Finding] = ()
@@ -67,8 +70,8 @@ class Entry:
 
     @property
     def is_published(self) -> bool:
-        """Rejected or not, an event in which there is a red flag goes on to those who look for them."""
-        return self.event is not None and (self.problem is None or _instruction(self.findings) is not None)
+        """Rejected or not, valid or not, what holds a red flag goes on to those who look for them."""
+        return self.member_id is not None and (self.problem is None or _instruction(self.findings) is not None)
 
     def answer(self) -> dict[str, Any]:
         body: dict[str, Any] = {
@@ -113,8 +116,9 @@ async def publish_events(request: Request) -> Response:
     """Publish session.completed and pain.reported, one CloudEvent (structured or binary mode) or a batch.
 
     Each event is answered on its own: accepted once Kafka has acknowledged it, or rejected with a problem that names
-    the field. Findings that hold a red flag are answered with what the member is to do, accepted, rejected or not
-    valid. Sending the same event again is safe. 202 when at least one is accepted; 503 when Kafka did not acknowledge.
+    the field. Findings that hold a red flag are answered with what the member is to do, and told to the care team,
+    accepted, rejected or not valid. Sending the same event again is safe. 202 when at least one is accepted; 503 when
+    Kafka did not acknowledge.
     """
     # Asked for here: what the framework injects costs it ten microseconds or twenty each, in a route that takes 400.
     principal = await CALLER(request)
@@ -197,12 +201,16 @@ def _check(index: int, item: Any, *, principal: Principal, now: datetime, tracep
         status = 413 if error.reason == "oversized" else 422
         errors = [{"field": path, "message": message} for path, message in error.errors]
         entry.problem = Problem(status, error.reason, error.detail, errors=errors)
-        entry.findings = _readable_findings(named.get("data"))
+        entry.findings = readable_findings(named.get("data"))
+        entry.member_id = _whose(named, principal)
+        if not 0 < len(entry.value) <= EVENT_SIZE_MAX:
+            entry.value = orjson.dumps(_in_brief(entry))
         return entry
     event = entry.event
+    entry.member_id = event.subject
     if "app" not in principal.roles and event.subject != principal.subject:
         entry.problem = _field(403, "not-yourself", "subject", "A member may publish only for themself.")
-        entry.event = None
+        entry.event = entry.member_id = None
         return entry
     if isinstance(event, SessionCompleted | PainReported):
         entry.findings = event.data.findings
@@ -240,12 +248,10 @@ def _conflict() -> Problem:
 
 
 async def _publish(entries: Sequence[Entry], *, publisher: Publisher) -> None:
-    chosen = [(entry, entry.event) for entry in entries if entry.event is not None and entry.is_published]
+    chosen = [(entry, entry.member_id) for entry in entries if entry.member_id is not None and entry.is_published]
     records = [
-        Outgoing(
-            member_id=event.subject, value=entry.value, headers=HEADERS if entry.problem is None else REJECTED_HEADERS
-        )
-        for entry, event in chosen
+        Outgoing(member_id=member, value=entry.value, headers=HEADERS if entry.problem is None else REJECTED_HEADERS)
+        for entry, member in chosen
     ]
     acknowledged = await publisher.publish(TOPIC, records)
     for (entry, _), done in zip(chosen, acknowledged, strict=True):
@@ -269,11 +275,21 @@ def _field(status: int, code: str, field: str, message: str) -> Problem:
     return Problem(status, code, message, errors=[{"field": field, "message": message}])
 
 
-def _readable_findings(data: Any) -> Collection[Finding]:
-    """The findings that are some, in what is not valid: a bug of an app in one answer is no reason to be silent about
-    another."""
-    given = data.get("findings") if isinstance(data, dict) else None
-    return FINDINGS.intersection(one for one in given if isinstance(one, str)) if isinstance(given, list) else ()
+def _whose(named: Mapping[str, Any], principal: Principal) -> UUID | None:
+    """Whose what is no event says that it is, where the caller may publish for them; a member's own where it says
+    nothing that can be read."""
+    is_app = "app" in principal.roles
+    try:
+        subject = UUID(named["subject"])
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None if is_app else principal.person_id
+    return subject if is_app or subject == principal.subject else None
+
+
+def _in_brief(entry: Entry) -> dict[str, Any]:
+    """What is too large, or nested too deeply, for anybody to read: of whom it is its key tells."""
+    named = {name: text for name, text in (("id", entry.id), ("source", entry.source)) if text}
+    return {**named, "data": {"findings": sorted(entry.findings)}}
 
 
 def _instruction(findings: Collection[Finding]) -> dict[str, Any] | None:

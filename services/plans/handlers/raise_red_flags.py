@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import uuid5
 
+from services.plans.domain.answers import Answers
 from shared.database import Connection
 from shared.events.activity import PainReported, SessionCompleted
 from shared.events.envelope import NAMESPACE
@@ -13,7 +14,7 @@ from shared.red_flags import screen
 
 
 async def raise_red_flags(
-    connection: Connection, events: Sequence[SessionCompleted | PainReported], /, *, now: datetime
+    connection: Connection, events: Sequence[SessionCompleted | PainReported | Answers], /, *, now: datetime
 ) -> Outcomes:
     """Flag every disposition but `none`, whether or not the member is known here."""
     outcomes = Outcomes()

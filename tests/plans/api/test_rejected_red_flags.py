@@ -4,19 +4,23 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+import orjson
 import pytest
 
 from services.plans.main import build
 from services.plans.settings import PlansSettings
+from shared.events.codec import HEADERS
 from shared.events.envelope import EVENT_SIZE_MAX
 from tests.fixtures.eventually import eventually
-from tests.fixtures.services import Publish, RunningService, RunService
+from tests.fixtures.services import Consume, Publish, RunningService, RunService
 from tests.fixtures.tokens import Tokens
 from tests.plans.api.test_plans_service import BATCH, as_json, enrol, now, post
 from tests.plans.given import pain_reported, session_completed
 
 AHEAD = timedelta(minutes=6)
 """More than a phone's clock may be, and less than the clocks of our own machines may make of it."""
+
+FLAGGED = "org.careloop.safety.flagged.v1"
 
 
 def ahead_and_right(member: UUID) -> tuple[Any, Any]:
@@ -100,11 +104,13 @@ async def test_a_red_flag_that_nobody_has_is_asked_for_again(
         ({"app_notes": "x" * EVENT_SIZE_MAX}, 413),
     ],
 )
-async def test_one_that_is_not_valid_is_answered_with_what_to_do(
-    plans: RunningService, publish: Publish, tokens: Tokens, change: dict[str, Any], status: int
+async def test_one_that_is_not_valid_is_answered_with_what_to_do_and_the_care_team_hears_of_it(
+    plans: RunningService, publish: Publish, consume: Consume, tokens: Tokens, change: dict[str, Any], status: int
 ) -> None:
-    """Given a bug of an app in one answer, the red flag in another one is not passed over in silence."""
+    """Given a bug of an app in one answer, the red flag in another one is not passed over in silence: once, however
+    often it is sent, and the member's events that are valid go on."""
     member = uuid4()
+    await enrol(plans, publish, tokens, member)
     bad = as_json(session_completed(member, at=now(), findings=("hot-swollen-joint",)))
     bad["data"] |= change
     answer = await post(plans, tokens.member(member), [bad], content_type=BATCH)
@@ -116,7 +122,16 @@ async def test_one_that_is_not_valid_is_answered_with_what_to_do(
         assert (alone.status_code, alone.json()["instruction"]) == (422, result["instruction"])
         assert alone.json()["errors"][0]["field"].startswith("data.")
     await plans.settled()
-    assert await taken(plans, "plans.safety") == 0, "nobody can read it"
+    assert (await taken(plans, "plans.safety"), await taken(plans, "plans.activity")) == (1, 0)
+    flags = [one for one in await consume("careloop.plans", count=2, within=15) if one["type"] == FLAGGED]
+    assert [(one["subject"], one["causationid"], one["data"]["findings"]) for one in flags] == [
+        (str(member), bad["id"], ["hot-swollen-joint"])
+    ]
+    assert {row[:2] for row in await held(plans)} == {("plans.activity", "dead")}
+    valid = as_json(session_completed(member, at=now()))
+    assert (await post(plans, tokens.member(member), valid)).status_code == 202
+    await plans.settled()
+    assert await taken(plans, "plans.activity") == 1, "nothing of the member is held up"
 
 
 @pytest.mark.parametrize("data", [None, [], {"findings": "fall"}, {"findings": [None]}, {"findings": ["age-55-plus"]}])
@@ -127,3 +142,39 @@ async def test_one_that_is_not_valid_and_holds_no_red_flag_has_no_instruction(
     bad = {**as_json(pain_reported(member, at=now(), score=3)), "data": data}
     answer = await post(plans, tokens.member(member), bad)
     assert (answer.status_code, "instruction" in answer.json()) == (422, False)
+
+
+@pytest.mark.parametrize(
+    ("subject", "is_flagged"),
+    [(None, True), ("nobody", True), (str(uuid4()), False)],
+    ids=["none", "unreadable", "other"],
+)
+async def test_a_member_is_asked_about_alone(
+    plans: RunningService, publish: Publish, tokens: Tokens, subject: str | None, is_flagged: bool
+) -> None:
+    """What is no event is its sender's where it does not say whose it is, and never somebody else's."""
+    member = uuid4()
+    await enrol(plans, publish, tokens, member)
+    event = pain_reported(member, at=now(), score=3, findings=("hot-swollen-joint",))
+    answer = await post(plans, tokens.member(member), {**as_json(event), "subject": subject, "time": "never"})
+    assert (answer.status_code, answer.json()["instruction"]["disposition"]) == (422, "emergency")
+    await plans.settled()
+    assert await taken(plans, "plans.safety") == int(is_flagged)
+
+
+async def test_a_red_flag_in_what_no_contract_allows_is_told_once_for_each_body(
+    plans: RunningService, publish: Publish, consume: Consume, tokens: Tokens
+) -> None:
+    """Of whoever publishes it to the log itself, and although its member is held up behind it."""
+    member = uuid4()
+    await enrol(plans, publish, tokens, member)
+    bad = as_json(session_completed(member, at=now(), findings=("hot-swollen-joint",)))
+    bad["data"]["pain_during"] = 11
+    other = {**bad, "data": {**bad["data"], "findings": ["suicidal-thoughts"]}}
+    for one in (bad, bad, other):
+        await publish.raw("careloop.activity", orjson.dumps(one), key=str(member).encode(), headers=HEADERS)
+    await plans.settled()
+    told = [one for one in await consume("careloop.plans", count=3, within=15) if one["type"] == FLAGGED]
+    assert [one["data"]["findings"] for one in told] == [["hot-swollen-joint"], ["suicidal-thoughts"]]
+    assert [row for row in await held(plans) if row[0] == "plans.safety"] == []
+    assert ("plans.activity", "dead", "invalid") in await held(plans)
