@@ -73,6 +73,7 @@ async def count_rounds(settings: ServiceSettings, database: Database, numbers: S
     try:
         await write(database, [inserting_rows(rows)])
         while await database.fetchval("select exists (select from delivery.outbox)"):
+            outflow.wake()  # else it reads as well as deletes only where a round took long
             async with counting_all(database) as counted:
                 await outflow._round()
             most = max(most, counted, key=lambda one: one.total)
