@@ -1,8 +1,8 @@
 """Probes that tell the truth, metrics, and how far a service has come.
 
 Live: the event loop answers, the poll tasks run, and what the Kafka client does beside them; never the broker or the
-database. Ready: assigned once, database answers, no chunk stuck or endless, no partition that cannot be opened or is
-paused by an alarm or for lack of room.
+database. Ready: assigned once, not refused by a group, database answers, no chunk stuck or endless, no partition that
+cannot be opened or is paused by an alarm or for lack of room.
 """
 
 import asyncio
@@ -87,6 +87,8 @@ def _reasons_of(intake: Intake) -> list[str]:
         reasons.append(f"{group}: no partitions assigned yet")
     if intake.paused_by_alarm:
         reasons.append(f"{group}: {len(intake.paused_by_alarm)} partitions paused, the position lies outside the log")
+    if (refused_s := intake.refused_for_s()) > STUCK_S:
+        reasons.append(f"{group}: Kafka has refused each poll for {refused_s:.0f} s")
     if undelivered := intake.undelivered():
         reasons.append(f"{group}: polling brings nothing of {len(undelivered)} partitions")
     if unopened := intake.unopened():

@@ -88,6 +88,8 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         self._tasks: dict[TopicPartition, asyncio.Task[None]] = {}
         self._closed_since: dict[TopicPartition, float] = {}
         """Machine time since which an assigned partition is not open."""
+        self._refused_since: float | None = None
+        """Machine time since which Kafka has refused each poll with what to ask again does not mend."""
         self._subscriber: Any = None
         self.gathering: Gathering | None = None
         # Records and bytes with which a lane's partition is paused, and with less than which it goes on.
@@ -129,6 +131,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         to a handler costs more than that. Raises what the client raises; FastStream's loop knows what to do."""
         try:
             found = await consumer.getmany(timeout_ms=POLL_MS, max_records=POLL_RECORDS)
+            self._refused_since = None
             if self.gathering:
                 self.gathering.note(sum(map(len, found.values())))
             self._receive(found)
@@ -138,6 +141,8 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             self._seek_again()
             join_again(self.consumer)
             if isinstance(error, KafkaError):
+                if not error.retriable:
+                    self._refused_since = self._refused_since or monotonic()
                 raise
             BUGS.labels(self.subscription.group).inc()
             log.error("a poll failed", group=self.subscription.group, error=describe_bug(error))
@@ -353,6 +358,11 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         """Whether FastStream's poll loop has ended although it should run, or the client polls in vain."""
         ended = any(task.done() for task in getattr(self._subscriber, "tasks", ()))
         return ended or is_over(getattr(self._subscriber, "consumer", None))
+
+    def refused_for_s(self) -> float:
+        """How long Kafka has refused each poll: what it says of a group that does not let this process in, or of a
+        topic that it may not read. Without partitions nothing else here would tell."""
+        return 0.0 if self._refused_since is None else monotonic() - self._refused_since
 
     def full(self) -> list[str]:
         """What is full, for each partition that waits for room to hold an event."""

@@ -1,15 +1,17 @@
 """Brokers that move, deny or know of nothing for a while: once they are well again nobody has to restart a service."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.consumer.group_coordinator import GroupCoordinator
-from aiokafka.errors import GroupAuthorizationFailedError
+from aiokafka.errors import GroupAuthorizationFailedError, InconsistentGroupProtocolError, KafkaError
 from aiokafka.structs import BrokerMetadata
 
+from shared import health
 from shared.service import Service
 from tests.fixtures.eventually import eventually
 from tests.fixtures.services import Consume, Publish, RunningService
@@ -70,6 +72,34 @@ async def test_a_group_that_was_denied_for_a_moment_is_joined_again(
     await eventually(lambda: all(one._heartbeat_task.done() for one in coordinators), within=20)
     monkeypatch.undo()
     await takes_events(probe, publish, consume, count=4)
+
+
+@pytest.mark.parametrize("refusal", [InconsistentGroupProtocolError(), KafkaError("GroupMaxSizeReachedError")])
+async def test_a_process_that_its_groups_do_not_let_in_is_not_ready(
+    probe: RunningService, publish: Publish, consume: Consume, monkeypatch: pytest.MonkeyPatch, refusal: Exception
+) -> None:
+    """Given a group that somebody with another protocol has taken, or that has members enough, while a process was
+    away, then that process reads nothing and says so, until it is let in again."""
+
+    async def refused(coordinator: GroupCoordinator, subscription: Any) -> bool:
+        raise refusal
+
+    async def says(*, ready: bool) -> bool:
+        answer = (await probe.client.get("/health/ready")).json()
+        assert answer["ready"] is ready, answer
+        groups = {intake.subscription.group for intake in probe.service.intakes}
+        assert ready or {group for group in groups if f"{group}: Kafka has refused" in str(answer)} == groups, answer
+        return True
+
+    await takes_events(probe, publish, consume, count=2)
+    monkeypatch.setattr(health, "STUCK_S", 1.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(GroupCoordinator, "_do_rejoin_group", refused)
+        for intake in probe.service.intakes:
+            intake.consumer._coordinator.request_rejoin()
+        await eventually(partial(says, ready=False), within=20)
+    await takes_events(probe, publish, consume, count=4)
+    await eventually(partial(says, ready=True), within=20)
 
 
 async def test_a_topic_of_which_no_broker_told_for_a_moment_is_read_again(
