@@ -254,3 +254,38 @@ async def test_an_sms_provider_that_goes_silent_leaves_the_text_unknown() -> Non
     async with httpx.AsyncClient() as client:
         assert await TextLine(options, client).send(to="+15550100", body="hi", idempotency_key="n") == NoAnswer()
     server.close()
+
+
+@asynccontextmanager
+async def texts_to(serve: Callable[..., Any], *, scheme: str = "http") -> AsyncIterator[TextLine]:
+    """A line to a provider that serves like this, and has a third of a second for a text."""
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    url = f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with httpx.AsyncClient() as client:
+        yield TextLine(settings(sms_url=url, sms_account="AC1", sms_timeout_s=0.3), client)
+    server.close()
+
+
+@pytest.mark.parametrize("begins", [b"HTTP/1.1 201 X\r\n", b"HTTP/1.1 201 X\r\nContent-Length: 99999\r\n\r\n"])
+async def test_an_sms_provider_that_answers_byte_by_byte_keeps_no_line_for_longer_than_a_text_may_take(
+    begins: bytes,
+) -> None:
+    """Nothing else would be sent until it has ended: no mail, either."""
+
+    async def trickle(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(begins)
+        while not writer.is_closing():
+            writer.write(b"x")
+            await asyncio.sleep(0.05)
+
+    async with texts_to(trickle) as line, asyncio.timeout(5):
+        assert await line.send(to="+15550100", body="hi", idempotency_key="n") == NoAnswer()
+
+
+async def test_an_sms_provider_that_never_shakes_hands_took_nothing() -> None:
+    async def say_nothing(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(3600)
+
+    async with texts_to(say_nothing, scheme="https") as line, asyncio.timeout(5):
+        result = await line.send(to="+15550100", body="hi", idempotency_key="n")
+        assert result == NotNow(code="sms-unreachable", provider_down=True)
