@@ -6,7 +6,7 @@ its claims mean is in shared/identities.py.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,8 +16,11 @@ from fastapi import Request
 from fastapi.security import HTTPBearer
 
 from shared.clock import monotonic, wall_now
+from shared.ending import end_tasks
 from shared.http import Problem
 from shared.identities import CLINICIANS, ROLES, ClaimSettings, Principal, principal_of
+from shared.isolating import describe_bug
+from shared.telemetry import logger
 
 ALGORITHMS: Final = ("RS256", "ES256", "EdDSA")
 """Asymmetric only: a shared secret or `none` is never accepted."""
@@ -30,8 +33,12 @@ ASK_INTERVAL_S: Final = 5.0
 """Shortest time between two requests to the issuer, so that forged key names cannot make us flood it."""
 RETRY_AFTER_S: Final = 3
 TIMEOUT_S: Final = 5.0
+"""How long the issuer may take for each of two answers, to their last byte."""
+PATIENCE_S: Final = 1.0
+"""How long whoever has a known key waits for newer ones; not at all where the issuer did not answer last time."""
 VERIFIED_MAX: Final = 2_000
 """Tokens whose signature is remembered to be right."""
+log = logger("auth")
 
 __all__ = ["CLINICIANS", "ROLES", "Authenticator", "Caller", "Principal", "Provider", "authenticator_of", "require"]
 
@@ -92,7 +99,8 @@ class Authenticator:
         self._provider: Provider | None = None
         self._keys: dict[str, jwt.PyJWK] = {}
         self._fetched_at = self._asked_at = float("-inf")
-        self._asking = asyncio.Lock()
+        self._asking: asyncio.Task[None] | None = None
+        self._answers = True
         self._fixed = False
         self._verified: dict[str, tuple[jwt.PyJWK, dict[str, Any]]] = {}
 
@@ -106,6 +114,8 @@ class Authenticator:
         return authenticator
 
     async def close(self) -> None:
+        if self._asking is not None:
+            await end_tasks((self._asking,), within_s=TIMEOUT_S)
         await self._client.aclose()
 
     async def verify(self, token: str) -> Principal:
@@ -160,7 +170,7 @@ class Authenticator:
     async def provider(self) -> Provider:
         """The issuer's endpoints. Raises Problem 503 when it cannot be asked."""
         if self._provider is None:
-            await self._refresh(unless=lambda: self._provider is not None)
+            await self._refresh()
         if self._provider is None:
             raise _issuer_down()
         return self._provider
@@ -172,29 +182,33 @@ class Authenticator:
     async def _key(self, kid: str) -> jwt.PyJWK:
         fresh = self._fixed or monotonic() - self._fetched_at < KEYS_FRESH_S
         if kid not in self._keys or not fresh:
-            await self._refresh(unless=lambda: kid in self._keys and monotonic() - self._fetched_at < KEYS_FRESH_S)
+            # What a caller sends may be a red flag: an issuer that says nothing holds up nobody whose key is known.
+            await self._refresh(patience_s=None if kid not in self._keys else PATIENCE_S if self._answers else 0.0)
         if not self._fixed and monotonic() - self._fetched_at > KEYS_STALE_MAX_S:
             raise _issuer_down()
         if kid not in self._keys:
             raise _unauthenticated("The token is signed with a key that the issuer does not publish.")
         return self._keys[kid]
 
-    async def _refresh(self, *, unless: Callable[[], bool]) -> None:
-        """Ask the issuer for its keys; keep the known ones when it does not answer. Waiting callers share an answer."""
-        if self._fixed:
-            return
-        async with self._asking:
-            if unless() or monotonic() - self._asked_at < ASK_INTERVAL_S:
+    async def _refresh(self, *, patience_s: float | None = None) -> None:
+        """Ask the issuer for its keys, and wait for so long, or until it has answered. Callers share an answer."""
+        if self._asking is None or self._asking.done():
+            if self._fixed or monotonic() - self._asked_at < ASK_INTERVAL_S:
                 return
-            self._asked_at = monotonic()
-            try:
-                self._provider = await self._discover()
-                self._keys = _signing_keys(await self._json(self._provider.jwks_uri))
-                self._fetched_at = monotonic()
-            except (httpx.HTTPError, ValueError, KeyError, TypeError):
-                # An issuer that never answered is asked again soon: a start-up must not wait out the whole interval.
-                if not self._keys:
-                    self._asked_at = monotonic() - ASK_INTERVAL_S + 0.5
+            self._asking = asyncio.create_task(self._ask())
+        await asyncio.wait((self._asking,), timeout=patience_s)
+
+    async def _ask(self) -> None:
+        """Keep the known keys where it does not answer, whatever it does instead."""
+        self._answers = False
+        try:
+            self._provider = await self._discover()
+            self._keys = _signing_keys(await self._json(self._provider.jwks_uri))
+            self._fetched_at, self._answers = monotonic(), True
+        except Exception as error:
+            log.warning("the issuer does not tell its keys", error=describe_bug(error))
+        # An issuer that never answered is asked again soon: a start-up must not wait out the whole interval.
+        self._asked_at = monotonic() - (0.0 if self._keys else ASK_INTERVAL_S - 0.5)
 
     async def _discover(self) -> Provider:
         document = await self._json(f"{self.issuer}/.well-known/openid-configuration")
@@ -208,7 +222,8 @@ class Authenticator:
         )
 
     async def _json(self, url: str) -> dict[str, Any]:
-        response = await self._client.get(url, headers={"Accept": "application/json"})
+        async with asyncio.timeout(TIMEOUT_S):  # the client's own limit is for each piece that it reads
+            response = await self._client.get(url, headers={"Accept": "application/json"})
         response.raise_for_status()
         document = response.json()
         if not isinstance(document, dict):

@@ -1,5 +1,6 @@
 """Callers are let in only with a token that the configured issuer signed for us, now."""
 
+import asyncio
 import base64
 import json
 import time
@@ -18,6 +19,7 @@ from fastapi import Depends, FastAPI
 from shared import auth
 from shared.auth import Authenticator, Principal, require
 from shared.http import Problem, install_problems
+from tests.fixtures.eventually import eventually
 from tests.fixtures.tokens import AUDIENCE, ISSUER, Tokens
 
 COACH = UUID("7f6dd2a4-6a2f-4f55-9a39-6e2c7a2f4a01")
@@ -33,8 +35,11 @@ class FakeIssuer:
 
     def __init__(self, jwks: dict[str, Any], *, names_itself: str = ISSUER) -> None:
         self.jwks, self.names_itself, self.down, self.key_requests = jwks, names_itself, False, 0
+        self.silent, self.keys_at = False, f"{ISSUER}/jwks"
 
-    def answer(self, request: httpx.Request) -> httpx.Response:
+    async def answer(self, request: httpx.Request) -> httpx.Response:
+        if self.silent:
+            await asyncio.sleep(3_600)
         if self.down:
             raise httpx.ConnectError("refused", request=request)
         if request.url.path == "/.well-known/openid-configuration":
@@ -42,7 +47,7 @@ class FakeIssuer:
                 200,
                 json={
                     "issuer": self.names_itself,
-                    "jwks_uri": f"{ISSUER}/jwks",
+                    "jwks_uri": self.keys_at,
                     "authorization_endpoint": f"{ISSUER}/authorize",
                     "token_endpoint": f"{ISSUER}/token",
                 },
@@ -281,6 +286,46 @@ async def test_known_keys_serve_for_a_while_when_the_issuer_goes_down(
     assert (await authenticator.verify(signer.coach(COACH))).subject == COACH
     machine_time[0] += auth.KEYS_STALE_MAX_S
     assert (await refusal(authenticator, signer.coach(COACH))).status == 503
+
+
+async def test_an_issuer_that_says_nothing_holds_up_nobody_whose_key_is_known(
+    signer: Tokens, machine_time: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each caller asked in turn, for as long as a caller may wait: a red flag that many others came before never came
+    to its answer."""
+    monkeypatch.setattr(auth, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(auth, "TIMEOUT_S", 1.0)
+    issuer = FakeIssuer(signer.jwks)
+    authenticator = issuer.authenticator()
+    await authenticator.verify(signer.coach(COACH))
+    issuer.silent = True
+    machine_time[0] += auth.KEYS_FRESH_S + 1
+    for _ in range(2):
+        async with asyncio.timeout(0.5):
+            together = await asyncio.gather(*(authenticator.verify(signer.coach(uuid4())) for _ in range(20)))
+        assert len(together) == 20
+    async with asyncio.timeout(2.0):
+        assert (await refusal(authenticator, Tokens(kid="new").coach(COACH))).status == 401
+    issuer.silent = False
+    issuer.jwks = Tokens(kid="other").jwks
+    machine_time[0] += auth.ASK_INTERVAL_S + 1
+    await eventually(lambda: is_refused(authenticator, signer.coach(COACH)), within=5)
+    await authenticator.close()
+
+
+async def is_refused(authenticator: Authenticator, token: str) -> bool:
+    return (await refusal(authenticator, token)).status == 401
+
+
+async def test_a_discovery_document_that_names_no_address_holds_up_nobody_either(
+    signer: Tokens, machine_time: list[float]
+) -> None:
+    issuer = FakeIssuer(signer.jwks)
+    authenticator = issuer.authenticator()
+    await authenticator.verify(signer.coach(COACH))
+    issuer.keys_at = "https://issuer.test:port/keys"
+    machine_time[0] += auth.KEYS_FRESH_S + 1
+    assert (await authenticator.verify(signer.coach(COACH))).subject == COACH
 
 
 async def test_a_discovery_document_of_another_issuer_is_not_believed(signer: Tokens) -> None:
