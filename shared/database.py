@@ -103,12 +103,12 @@ BUGS_ALL_THE_SAME: tuple[type[BaseException], ...] = (
     ValueError,  # of asyncpg: a value that the driver cannot encode
     FileNotFoundError,
     FileExistsError,
-    PermissionError,
     IsADirectoryError,
     NotADirectoryError,
 )
 """Of those classes, but of whoever wrote the handler: a file that is not there now will not be there next time. What is
-reached over TCP, as everything here is, does not fail so."""
+reached over TCP, as everything here is, does not fail so. A connection that a network's policy forbids does with
+PermissionError, which says of a file which one it is."""
 
 
 TOO_LONG: tuple[type[Exception], ...] = (
@@ -213,4 +213,6 @@ def is_transient(error: BaseException) -> bool:
     """Whether a failure is the world's and not an event's."""
     if isinstance(error, ssl.SSLError):  # one of a certificate is a ValueError as well
         return True
+    if isinstance(error, PermissionError):
+        return error.filename is None
     return isinstance(error, TRANSIENT) and not isinstance(error, BUGS_ALL_THE_SAME)
