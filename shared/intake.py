@@ -21,7 +21,6 @@ from shared.consuming import PositionLost
 from shared.database import is_transient
 from shared.ending import end_tasks
 from shared.gathering import ALONE_MS, Gathering, phase_of
-from shared.isolating import describe_bug
 from shared.kafka import is_over, join_again, load_spans
 from shared.lanes import CHUNK_BYTES, Lane
 from shared.panics import is_panic
@@ -29,7 +28,15 @@ from shared.parking import Room
 from shared.positions import Position, count_starts, ensure_positions, load_positions
 from shared.settings import ServiceSettings
 from shared.taking import ChunkTaker
-from shared.telemetry import BUGS, PARTITIONS_FULL, PARTITIONS_PAUSED, PARTITIONS_UNOPENED, UNDELIVERED, logger
+from shared.telemetry import (
+    BUGS,
+    PARTITIONS_FULL,
+    PARTITIONS_PAUSED,
+    PARTITIONS_UNOPENED,
+    UNDELIVERED,
+    describe_bug,
+    logger,
+)
 from shared.topics import group_name, topic_name
 
 STALLED_STARTS_MAX = 3

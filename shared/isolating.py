@@ -15,6 +15,7 @@ from shared.events.envelope import CloudEvent
 from shared.outbox import finish_events
 from shared.outcomes import Outcomes
 from shared.subscriptions import Subscription
+from shared.telemetry import describe_bug
 from shared.writing import write_early
 
 Ref = tuple[str, str]
@@ -26,18 +27,6 @@ class Isolated:
     """Of the others. Nothing of it is left to write but the events and what answers."""
     guilty: dict[Ref, str] = field(default_factory=dict)
     """Events whose handling raised, with the exception's type and place: never its text, which may hold health data."""
-
-
-def describe_bug(error: BaseException) -> str:
-    """An exception as one line without its text, which may hold health data: its type, and where it was raised;
-    of the database also the SQLSTATE and the names of table and constraint."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    place = f" at {trace.tb_frame.f_code.co_filename.rsplit('/', 1)[-1]}:{trace.tb_lineno}" if trace else ""
-    names = [getattr(error, name, None) for name in ("sqlstate", "table_name", "constraint_name")]
-    said = ", ".join(str(name) for name in names if name)
-    return f"{type(error).__name__}{f' ({said})' if said else ''}{place}"
 
 
 def ref_of(event: CloudEvent) -> Ref:

@@ -12,9 +12,8 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.errors import KafkaConnectionError, KafkaError, RequestTimedOutError
 
-from shared.isolating import describe_bug
 from shared.settings import ServiceSettings
-from shared.telemetry import logger
+from shared.telemetry import describe_bug, logger
 from shared.topics import kafka_security
 from shared.vanishing import notice_vanished
 

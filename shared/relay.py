@@ -21,11 +21,10 @@ from shared.backoff import Backoff
 from shared.clock import monotonic
 from shared.database import Database, is_transient
 from shared.ending import end_tasks, see_through
-from shared.isolating import describe_bug
 from shared.partitioning import key_of
 from shared.sending import Sender, Sent
 from shared.settings import ServiceSettings
-from shared.telemetry import BUGS, RELAY_BACKOFF, RELAY_FAILURES, RELAYED, TASK_RESTARTS, logger
+from shared.telemetry import BUGS, RELAY_BACKOFF, RELAY_FAILURES, RELAYED, TASK_RESTARTS, describe_bug, logger
 from shared.topics import topic_name
 
 READ_MAX, READ_BYTES = 4_000, 16 << 20

@@ -34,7 +34,6 @@ from shared.hosting import Health, Pending
 from shared.housekeeping import count_held, expire_waiting, forget_old, tell_lag
 from shared.http import Problem, install_problems, unavailable
 from shared.intake import Intake, introduce
-from shared.isolating import describe_bug
 from shared.kafka import abandon, look_after_brokers
 from shared.lag import LogEnds, Place, Positions, Unread
 from shared.member_locks import lock_members
@@ -49,7 +48,7 @@ from shared.settings import ServiceSettings
 from shared.subscriptions import Subscription, TimerHandler, TimerSubscription
 from shared.suspect_timers import CLAIM_MAX, Caution
 from shared.taking import ChunkTaker
-from shared.telemetry import BUGS, EVENTS_PUBLISHED, TASK_RESTARTS, TIMERS_RUN, configure_logs, logger
+from shared.telemetry import BUGS, EVENTS_PUBLISHED, TASK_RESTARTS, TIMERS_RUN, configure_logs, describe_bug, logger
 from shared.timers import TimersRun, is_any_due, run_timers
 from shared.watching import Watch
 

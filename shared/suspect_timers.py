@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from shared.clock import monotonic
 from shared.database import is_transient, took_too_long
-from shared.isolating import describe_bug
+from shared.telemetry import describe_bug
 
 CLAIM_MAX = 500
 """Timers taken in one transaction."""

@@ -14,7 +14,6 @@ from shared.clock import Clock, monotonic, wall_now
 from shared.consuming import Chunk, PositionLost, SettleWaiting, Taken, take_chunks
 from shared.database import LOCK_TIMEOUT, Database, TookTooLong, bounded_transaction, is_transient
 from shared.inbox import LateConflict
-from shared.isolating import describe_bug
 from shared.lanes import Lane, RawChunk
 from shared.one_in_hand import OneInHand
 from shared.outcomes import Answer
@@ -31,6 +30,7 @@ from shared.telemetry import (
     RECORDS,
     SAFETY_FAILURES,
     WRONG_PARTITION,
+    describe_bug,
     logger,
 )
 

@@ -18,7 +18,6 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from shared.clock import CLOCK_STEPS_BACK as CLOCK_STEPS_BACK
 from shared.clock import monotonic
-from shared.isolating import describe_bug
 from shared.log_output import LOG_LINES_LOST as LOG_LINES_LOST
 from shared.log_output import LogOutput
 
@@ -159,6 +158,18 @@ def configure_logs(level: str, *, service: str) -> None:
 def logger(name: str) -> Any:
     """A structured logger; `event` is a short fixed phrase, details are keywords without member data."""
     return structlog.get_logger(part=name)
+
+
+def describe_bug(error: BaseException) -> str:
+    """An exception as one line without its text, which may hold health data: its type, and where it was raised;
+    of the database also the SQLSTATE and the names of table and constraint."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = f" at {trace.tb_frame.f_code.co_filename.rsplit('/', 1)[-1]}:{trace.tb_lineno}" if trace else ""
+    names = [getattr(error, name, None) for name in ("sqlstate", "table_name", "constraint_name")]
+    said = ", ".join(str(name) for name in names if name)
+    return f"{type(error).__name__}{f' ({said})' if said else ''}{place}"
 
 
 class Repeats(logging.Filter):

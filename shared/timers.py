@@ -25,13 +25,13 @@ from shared.clock import monotonic
 from shared.consuming import SettleWaiting
 from shared.database import HANGS_S, Connection, is_transient
 from shared.dying import Attempts
-from shared.isolating import describe_bug
 from shared.member_locks import claim_members
 from shared.outbox import write_outcomes
 from shared.outcomes import Cause, Timer, Write
 from shared.positions import ATTEMPTS_MAX
 from shared.subscriptions import TimerHandler
 from shared.suspect_timers import CLAIM_MAX, FAILURES_MAX, WHATEVER_IS_DUE, Caution, Ref, Turn
+from shared.telemetry import describe_bug
 from shared.writing import write
 
 RETRY_MAX_S = 300.0

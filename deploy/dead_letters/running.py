@@ -11,8 +11,8 @@ from deploy.dead_letters.listing import Filters, find_ids, newest_id
 from shared.clock import Clock, monotonic
 from shared.database import Connection, Database, is_transient
 from shared.dead_letters import Bench, Step, discard, go_on, place_of, record_operation, replay
-from shared.isolating import describe_bug
 from shared.replaying import QUEUE_PAGE, QueueKey, Reader
+from shared.telemetry import describe_bug
 
 IDS_PAGE = 500
 REST_AFTER = timedelta(minutes=1)

@@ -23,9 +23,8 @@ from services.enrollment.store.memberships import count_unplaced
 from services.enrollment.subscriptions import SUBSCRIPTIONS, TIMERS
 from shared.backoff import Backoff
 from shared.database import Connection, is_transient
-from shared.isolating import describe_bug
 from shared.service import Pending, Service, Task, run
-from shared.telemetry import BUGS, logger
+from shared.telemetry import BUGS, describe_bug, logger
 
 ROSTER_TICK_S: Final = 0.5
 """How often a received roster is looked for, in machine time."""

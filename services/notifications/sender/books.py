@@ -16,11 +16,10 @@ from shared.backoff import Backoff
 from shared.commands import Work, new_command
 from shared.database import is_transient
 from shared.events.vocabulary import Channel
-from shared.isolating import describe_bug
 from shared.member_locks import claim_members
 from shared.outbox import write_outcomes
 from shared.service import Service
-from shared.telemetry import BUGS, logger
+from shared.telemetry import BUGS, describe_bug, logger
 
 UNANSWERED_MAX = 200
 PAGES_MAX = 20

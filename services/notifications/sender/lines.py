@@ -16,8 +16,7 @@ from services.notifications.settings import NotificationsSettings
 from shared.clock import Clock, monotonic
 from shared.ending import end_tasks
 from shared.events.vocabulary import Channel
-from shared.isolating import describe_bug
-from shared.telemetry import BUGS, logger
+from shared.telemetry import BUGS, describe_bug, logger
 
 CUT_S = 0.7
 ATTEMPTS = Counter("careloop_notification_attempts", "Attempts to send, by what became of them.", ["channel", "result"])
