@@ -8,14 +8,17 @@ from typing import Any
 AGAIN_S = 0.3
 
 
-async def end_tasks(tasks: "Iterable[asyncio.Task[Any]]", *, within_s: float) -> bool:
-    """Cancel tasks until all have ended; False where some have not within the time.
+async def end_tasks(tasks: "Iterable[asyncio.Task[Any]]", *, within_s: float, after_s: float = 0.0) -> bool:
+    """Cancel tasks until all have ended; False where some have not within the time. `after_s`: so long they may take to
+    end by themselves.
 
     Once is not enough: up to Python 3.11 `asyncio.wait_for`, which libraries use too, loses a cancellation that comes
     in the moment in which what it waits for is done.
     """
-    deadline = asyncio.get_running_loop().time() + within_s
     left = {task for task in tasks if not task.done()}
+    if left and after_s > 0:
+        _, left = await asyncio.wait(left, timeout=after_s)
+    deadline = asyncio.get_running_loop().time() + within_s
     while left and asyncio.get_running_loop().time() < deadline:
         for task in left:
             task.cancel()

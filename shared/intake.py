@@ -233,9 +233,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             if task is not None:
                 task.cancel()
                 ending.append(task)
-        if ending:
-            await asyncio.wait(ending, timeout=DRAIN_S + 1)
-            await end_tasks(ending, within_s=DRAIN_S)
+        await end_tasks(ending, after_s=DRAIN_S + 1, within_s=DRAIN_S)
 
     async def release_all(self) -> None:
         """Release every partition, also those whose position is still being looked for, and take no other."""

@@ -139,10 +139,7 @@ class Outflow:
 
     async def close(self) -> None:
         """End what is under way; what was acknowledged by then is deleted."""
-        tasks = [*self._sending.values(), *self._looking.values()]
-        if tasks:
-            await asyncio.wait(tasks, timeout=END_S / 2)
-            await end_tasks(tasks, within_s=END_S)
+        await end_tasks([*self._sending.values(), *self._looking.values()], after_s=END_S / 2, within_s=END_S)
         self._forget_members()
         with suppress(Exception):
             await asyncio.wait_for(self._delete(), END_S / 2)
@@ -349,8 +346,7 @@ class Relay:
         for outflow in outflows:
             outflow.stopping = True
             outflow.woken.set()
-        await asyncio.wait(flowing, timeout=END_S)
-        await end_tasks(flowing, within_s=END_S)
+        await end_tasks(flowing, after_s=END_S, within_s=END_S)
         await asyncio.gather(*(outflow.close() for outflow in outflows))
         await end_tasks([lead], within_s=END_S)
 

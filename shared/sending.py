@@ -103,9 +103,7 @@ class Sender:
 
     async def close(self) -> None:
         """Close every producer, also one that holds on to a batch."""
-        if self._background:
-            await asyncio.wait(self._background, timeout=CLOSE_S)
-            await end_tasks(self._background, within_s=CLOSE_S)
+        await end_tasks(self._background, after_s=CLOSE_S, within_s=CLOSE_S)
         for shared in (self._main, self._apart):
             if shared is not None:
                 await close_producer(shared.producer, at_once=shared.given_up)
@@ -319,8 +317,7 @@ async def _try_to_end(ending: Coroutine[Any, Any, None]) -> None:
     """Whatever becomes of it: where one of its own tasks was cancelled the client raises that, and whoever closes it
     would pass for cancelled, too."""
     task = asyncio.create_task(ending)
-    await asyncio.wait((task,), timeout=CLOSE_S)
-    await end_tasks((task,), within_s=CLOSE_S)
+    await end_tasks((task,), after_s=CLOSE_S, within_s=CLOSE_S)
     if task.done() and not task.cancelled():
         task.exception()
 

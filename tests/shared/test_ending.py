@@ -2,7 +2,7 @@
 
 import asyncio
 
-from shared.ending import see_through
+from shared.ending import end_tasks, see_through
 
 
 async def test_what_is_seen_through_ends_however_often_whoever_waits_is_cancelled() -> None:
@@ -17,6 +17,12 @@ async def test_what_is_seen_through_ends_however_often_whoever_waits_is_cancelle
     may_end.set()
     async with asyncio.timeout(10):
         assert await waiting
+
+
+async def test_what_ends_by_itself_in_time_is_not_cut_off() -> None:
+    ending = asyncio.create_task(asyncio.sleep(0.01, "whole"))
+    assert await end_tasks([ending], after_s=10, within_s=10)
+    assert ending.result() == "whole"
 
 
 async def test_what_does_not_end_in_time_is_not_waited_for() -> None:
