@@ -65,7 +65,7 @@ class Step:
 
     @property
     def taken(self) -> int:
-        return sum(fate.outcome not in ("dead", "waiting") for fate in self.fates)
+        return sum(not fate.is_held for fate in self.fates)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,6 +99,12 @@ class Bench:
             rest_at=self.rest_at,
         )
         return drained, published
+
+    async def settle_waiting(self, connection: Connection, member_id: UUID, *, besides: QueueKey | None = None) -> int:
+        """Take what waited for something of this member; how many events that published. The caller holds the lock."""
+        return await settle_waiting(
+            connection, [member_id], self.now, readers=self.readers, service=self.service, besides=besides
+        )
 
 
 async def replay(connection: Connection, held_id: int, bench: Bench) -> Step:
@@ -184,7 +190,7 @@ async def _replay_queue(connection: Connection, seen: HeldEvent, reader: Reader,
     drained, published = await bench.drain(connection, reader, seen.member_id, replay_head=True)
     step = Step(row, published=published)
     for fate in drained.fates:
-        if fate.held_id == row.held_id and fate.outcome in ("dead", "waiting"):
+        if fate.held_id == row.held_id and fate.is_held:
             step.result, step.answer = "kept", _advice(fate)
     return await _settled(connection, step, (seen.member_id, row.consumer_group, row.topic), drained, bench)
 
@@ -192,17 +198,9 @@ async def _replay_queue(connection: Connection, seen: HeldEvent, reader: Reader,
 async def _settled(connection: Connection, step: Step, queue: QueueKey, drained: Drained, bench: Bench) -> Step:
     """What waited for what was taken now is taken in the same transaction."""
     step.fates += drained.fates
-    is_long = drained.stopped == "page"
-    step.rest = queue if is_long else None
+    step.rest = queue if drained.is_long else None
     if drained.taken:
-        step.published += await settle_waiting(
-            connection,
-            [queue[0]],
-            bench.now,
-            readers=bench.readers,
-            service=bench.service,
-            besides=queue if is_long else None,
-        )
+        step.published += await bench.settle_waiting(connection, queue[0], besides=step.rest)
     return step
 
 
@@ -315,13 +313,7 @@ class _Alone:
         step = await self._release(outcome, reason, fate, identity)
         step.published = published
         if not self.reader.subscription.stateless:
-            step.published += await settle_waiting(
-                self.connection,
-                [self.event.subject],
-                self.bench.now,
-                readers=self.bench.readers,
-                service=self.bench.service,
-            )
+            step.published += await self.bench.settle_waiting(self.connection, self.event.subject)
         return step
 
     async def _release(self, outcome: Outcome, reason: str | None, fate: Fate, identity: bytes | None = None) -> Step:

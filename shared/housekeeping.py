@@ -177,15 +177,15 @@ async def _expire_queue(
         if suspicion is not None:
             suspicion.turn_to(head.held_id)
             if suspicion.is_guilty:
-                await _condemn(connection, head, TOO_SLOW, group)
+                await _condemn(connection, head, TOO_SLOW)
                 return 0
         attempt = attempts.at(f"held {head.held_id}", within=connection) if attempts else nullcontext(True)
         async with attempt as may_run:
             if not may_run:
-                await _condemn(connection, head, KILLER, group)
+                await _condemn(connection, head, KILLER)
                 return 0
             (drained,), published = await drain(page=1)
-    if drained.stopped == "waiting":
+    if any(fate.outcome == "waiting" for fate in drained.fates):
         head = await find_head(connection, member_id=member_id, group=group, topic=reader.subscription.topic)
         if head is not None and head.expires_at is not None and head.expires_at <= now:
             await mark_held(connection, [Mark(head.held_id, "dead", WAITED_TOO_LONG, head.reason)])
@@ -199,9 +199,9 @@ async def _expire_queue(
     return published
 
 
-async def _condemn(connection: Connection, head: HeldEvent, fault: Fault, group: str) -> None:
+async def _condemn(connection: Connection, head: HeldEvent, fault: Fault) -> None:
     await mark_held(connection, [Mark(head.held_id, "dead", fault.reason, fault.detail)])
-    log.error("a held event became a dead letter", group=group, reason=fault.reason)
+    log.error("a held event became a dead letter", group=head.consumer_group, reason=fault.reason)
 
 
 async def count_held(service: Host) -> None:

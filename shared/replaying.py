@@ -65,14 +65,22 @@ class Fate:
     reason: str | None = None
     detail: str | None = None
 
+    @property
+    def is_held(self) -> bool:
+        """Whether it is still there."""
+        return self.outcome in ("waiting", "dead")
+
 
 @dataclass(slots=True)
 class Drained:
-    taken: int = 0
-    stopped: Literal["waiting", "page"] | None = None
-    """None at a dead letter, and where nothing is left."""
     fates: list[Fate] = field(default_factory=list)
     """Of every event that was tried, in order."""
+    is_long: bool = False
+    """Whether the rest of the queue is left for another transaction."""
+
+    @property
+    def taken(self) -> int:
+        return sum(not fate.is_held for fate in self.fates)
 
 
 @dataclass(slots=True)
@@ -129,7 +137,7 @@ async def settle_waiting(
             taken += sum(drained.taken for drained in queues)
             published += more
             topic = readers[group].subscription.topic
-            left |= {(m, group, topic) for m, one in zip(members, queues, strict=True) if one.stopped == "page"}
+            left |= {(m, group, topic) for m, one in zip(members, queues, strict=True) if one.is_long}
         if not taken:
             break
     return published
@@ -272,7 +280,7 @@ class _Recording:
 
     def note(self, queue: _Queue) -> None:
         """What became of this queue: of each event in order, up to where it stops."""
-        drained, released = queue.drained, len(self.released)
+        drained = queue.drained
         for place, item in enumerate(queue.items):
             if item.fault is not None:
                 self._condemn(item.row, item.fault.reason, item.fault.detail, drained, apart=item.event)
@@ -287,7 +295,6 @@ class _Recording:
                 self._condemn(row, error.reason, error.detail, drained)
             elif queue.rest is not None:
                 self._leave_rest(queue.rest, drained)
-        drained.taken = len(self.released) - released
 
     async def write(self, connection: Connection) -> None:
         await give_back(connection, self.given_back)
@@ -316,7 +323,6 @@ class _Recording:
         waits_already = row.expires_at is not None and row.reason != LONG_QUEUE
         expires_at = row.expires_at if waits_already else self.now + WAIT_MAX
         self.marks.append(Mark(held_id=row.held_id, state="waiting", reason=needs, expires_at=expires_at))
-        drained.stopped = "waiting"
         return True
 
     def _condemn(
@@ -350,4 +356,4 @@ class _Recording:
         self.marks.append(
             Mark(held_id=head.held_id, state="waiting", reason=LONG_QUEUE, expires_at=self.rest_at, tried=False)
         )
-        drained.stopped = "page"
+        drained.is_long = True

@@ -126,9 +126,9 @@ def show_done(console: Console, done: list[Done], *, action: Action, dry_run: bo
 
 
 def _line(one: Done, action: Action, *, dry_run: bool) -> str:
-    counted = Counter(fate.outcome for fate in one.step.fates)
-    parts = [f"{count} {outcome}" for outcome, count in counted.items() if outcome not in ("dead", "waiting")]
-    parts += [f"{fate.held_id} is {_fate(fate)}" for fate in one.step.fates if fate.outcome in ("dead", "waiting")]
+    counted = Counter(fate.outcome for fate in one.step.fates if not fate.is_held)
+    parts = [f"{count} {outcome}" for outcome, count in counted.items()]
+    parts += [f"{fate.held_id} is {_fate(fate)}" for fate in one.step.fates if fate.is_held]
     if action == "discard" and one.step.result == "done":
         parts.insert(0, "discarded")
     if one.answer:
