@@ -134,9 +134,10 @@ class Sender:
         acknowledged before is in `sent`. `apart`: it has failed before. `suspects`: members of whom a row was refused
         before; they are tried last, so that another refusal costs nobody else anything."""
         main = self._main
-        if main is None or apart or place in main.gaps:
-            if main is not None and place in main.gaps:
-                self._replace(main)
+        assert main is not None
+        if place in main.gaps:
+            self._replace(main)
+        if apart or place in main.gaps:
             await self._send_apart(place, rows, sent, suspects)
             return
         rest = [row for row in rows if row["member_id"] not in suspects]
