@@ -183,7 +183,7 @@ class ChunkTaker:
                     chunks,
                     service=self.service,
                     now=self.clock.now,
-                    settle_waiting=partial(self.settle_waiting, with_care=True) if with_care else self.settle_waiting,
+                    settle_waiting=partial(self.settle_waiting, with_care=with_care),
                     isolated=isolated,
                     room=self.room,
                     lock_timeout=lock_timeout,
