@@ -8,9 +8,8 @@ idle; it saves work and is not needed for order.
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -82,8 +81,7 @@ Place = tuple[str, int]
 """A topic of the catalogue and the number of one of its partitions."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Away:
+class _Away(NamedTuple):
     """What a round leaves where it is."""
 
     members: set[UUID]
@@ -160,7 +158,7 @@ class Outflow:
         self._may_find, self._read_at = False, monotonic()  # what is committed while it runs is read next time
         rows = await self._read(away)
         is_full = len(rows) == READ_MAX or sum(len(row["value"]) for row in rows) >= READ_BYTES
-        if is_full or away.members or away.topics or away.places:
+        if is_full or any(away):
             self._may_find = True
         if not rows or not await self._connect():
             await self._idle(IDLE_S)
@@ -188,7 +186,7 @@ class Outflow:
 
     async def _read(self, away: _Away) -> list[asyncpg.Record]:
         but, arguments = "", list[Any]()
-        if away.members or away.topics or away.places:
+        if any(away):
             places = [(t, self._partitions[t], number) for t, number in away.places if t in self._partitions]
             but = BUT
             arguments = [list(away.members), list(away.topics), *([one[at] for one in places] for at in range(3))]
