@@ -90,7 +90,7 @@ class Caution:
     def note_success(self, turn: Turn, claimed: Iterable[Ref]) -> None:
         """What these did is about to be committed."""
         self.suspects_next = turn.others
-        self._set_limit(turn, min(CLAIM_MAX, 2 * (self.limit if turn.others else self.suspects_limit)))
+        self._set_limit(turn, min(CLAIM_MAX, 2 * turn.limit))
         for ref in claimed:
             self.suspects.pop(ref, None)
 
