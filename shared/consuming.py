@@ -53,18 +53,14 @@ class Chunk:
 class Taken:
     """What became of chunks that were taken together."""
 
-    by_partition: dict[int, Counts]
+    counts: Counts = field(default_factory=Counts)
+    """Of all partitions together."""
     published: int = 0
     held_bytes: int = 0
     answer: Answer | None = ()
     """Of what its handler left to be written; None where that is not all that was written."""
     bugs: list[str] = field(default_factory=list)
     """Exceptions of events that became dead letters now, as one line each without member data."""
-
-    @property
-    def counts(self) -> Counts:
-        """Of all partitions together."""
-        return sum_counts(self.by_partition.values())
 
 
 @dataclass(slots=True)
@@ -130,7 +126,7 @@ async def take_chunks(
     )
     work = _Sorted(subscription, at, {partition: Counts() for partition in partitions})
     _sort_all(work, fresh, first, inbox)
-    taken = Taken(work.counts)
+    taken = Taken()
     left = await _run(connection, work, taken, isolated=isolated, service=service)
     more_follows = inbox.awaited or bool(work.conflicts or work.again)
     if more_follows:  # what they lead to comes behind
@@ -150,6 +146,7 @@ async def take_chunks(
     advances = [(chunk.partition, chunk.end, work.counts[chunk.partition]) for chunk in chunks]
     answer = await write(connection, [*left, advancing_positions(group, topic, advances)])
     taken.answer = None if isolated or more_follows else answer
+    taken.counts = sum_counts(work.counts.values())
     return taken
 
 
