@@ -30,31 +30,25 @@ async def run_with_care(database: Database, *, name: str, work: CarefulWork, liv
     place = (f"task {name}", "", 0, 0)  # beside the attempts at records, of no group's topic
     said = {"task": name, "in_s": lives_after_s}
     async with database.acquire(timeout=30) as connection:
-        begun = await record_attempt(connection, *place)
-    living: asyncio.Task[None] | None = None
+        is_late = await record_attempt(connection, *place) > DEATHS_MAX
 
     async def live() -> None:
-        await asyncio.sleep(lives_after_s)
+        await asyncio.sleep(2 * lives_after_s if is_late else lives_after_s)
         async with database.acquire(timeout=30) as connection:
             await forget_attempts(connection, *place)
 
-    async def take_back() -> None:
-        async with database.acquire(timeout=5) as connection:
-            await take_back_attempt(connection, *place)
-
+    living = asyncio.create_task(live())
     try:
-        if begun > DEATHS_MAX:
+        if is_late:
             log.warning("other processes began this and have not lived long yet; here it begins later", **said)
             await asyncio.sleep(lives_after_s)
-        living = alive = asyncio.create_task(live())
-        await work(lambda: begun > DEATHS_MAX and not alive.done())
+        await work(lambda: is_late and not living.done())
     finally:
-        is_forgotten = living is not None and living.done() and living.exception() is None
-        if living is not None:
-            living.cancel()
+        is_forgotten = living.done() and living.exception() is None
+        living.cancel()
         if not is_forgotten:  # it ends with its process alive
             with suppress(Exception):
-                await asyncio.shield(take_back())
+                await asyncio.shield(_end(database, take_back_attempt, place))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +73,9 @@ class Attempts:
             yield True
             end = forget_attempts
         finally:
-            await asyncio.shield(self._end(end, place))
+            await asyncio.shield(_end(self.database, end, place))
 
-    async def _end(self, end: "Callable[..., Awaitable[None]]", place: tuple[str, str, int, int]) -> None:
-        async with self.database.acquire(timeout=5) as connection:
-            await end(connection, *place)
+
+async def _end(database: Database, end: Callable[..., Awaitable[None]], place: tuple[str, str, int, int]) -> None:
+    async with database.acquire(timeout=5) as connection:
+        await end(connection, *place)
