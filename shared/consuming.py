@@ -16,9 +16,9 @@ from shared.arrivals import IDENTITY_CONFLICT, KILLER, READ_LOOSELY, REJECTED, A
 from shared.database import LOCK_TIMEOUT, Connection
 from shared.held_events import HeldEvent, HeldState, hold_events
 from shared.inbox import Findings, Outcome, give_back, record_outcomes, take_into_inbox, take_late
-from shared.isolating import Ref, ref_of, run_isolated
+from shared.isolating import run_isolated
 from shared.outbox import finish_events, inserting_rows, write_outcomes
-from shared.outcomes import Answer, Outcomes, Write
+from shared.outcomes import Answer, Outcomes, Ref, Write, ref_of
 from shared.parking import Room, require_room
 from shared.positions import Counts, advancing_positions, lock_positions, sum_counts
 from shared.subscriptions import Subscription

@@ -26,9 +26,10 @@ from shared.held_events import (
     release_held,
 )
 from shared.inbox import Late, Outcome, give_back, inbox_identity, record_outcomes, take_late
-from shared.isolating import Isolated, how_it_ended, ref_of, run_isolated
+from shared.isolating import Isolated, how_it_ended, run_isolated
 from shared.member_locks import lock_members
 from shared.outbox import write_outcomes
+from shared.outcomes import ref_of
 from shared.replaying import QUEUE_PAGE, Drained, Fate, QueueKey, Reader, drain_queues, settle_waiting
 
 RECORD = "insert into delivery.operations (done_by, action, reason, details) values ($1, $2, $3, $4::text::jsonb)"

@@ -13,12 +13,10 @@ from uuid import UUID
 from shared.database import Connection, is_transient
 from shared.events.envelope import CloudEvent
 from shared.outbox import finish_events
-from shared.outcomes import Outcomes
+from shared.outcomes import Outcomes, Ref, ref_of
 from shared.subscriptions import Subscription
 from shared.telemetry import describe_bug
 from shared.writing import write_early
-
-Ref = tuple[str, str]
 
 
 @dataclass(slots=True)
@@ -27,10 +25,6 @@ class Isolated:
     """Of the others. Nothing of it is left to write but the events and what answers."""
     guilty: dict[Ref, str] = field(default_factory=dict)
     """Events whose handling raised, with the exception's type and place: never its text, which may hold health data."""
-
-
-def ref_of(event: CloudEvent) -> Ref:
-    return (event.source, event.id)
 
 
 def how_it_ended(

@@ -130,13 +130,21 @@ Answer: TypeAlias = Sequence[Any]
 """The rows of the write that answers; none where there was no such write."""
 
 
+Ref: TypeAlias = tuple[str, str]
+"""The source and id of an event."""
+
+
+def ref_of(event: CloudEvent) -> Ref:
+    return (event.source, event.id)
+
+
 @dataclass(slots=True)
 class Outcomes:
     """Collects what a handler decided about the events it was given. Not mentioned = applied."""
 
     published: list[Draft] = field(default_factory=list)
-    refused: dict[tuple[str, str], str] = field(default_factory=dict)
-    waiting: dict[tuple[str, str], str] = field(default_factory=dict)
+    refused: dict[Ref, str] = field(default_factory=dict)
+    waiting: dict[Ref, str] = field(default_factory=dict)
     writes: list[Write | None] = field(default_factory=list)
     """What the handler leaves to be written: last, and in one statement with the events (shared/writing.py)."""
 
@@ -161,10 +169,10 @@ class Outcomes:
 
     def refuse(self, event: CloudEvent, *, reason: str) -> None:
         """The domain refuses this event: recorded as its outcome, nothing is parked, later events go on."""
-        self.refused[(event.source, event.id)] = reason
+        self.refused[ref_of(event)] = reason
 
     def wait(self, event: CloudEvent, *, needs: str) -> None:
         """This event needs something (`member`, `care-plan`) that has not come yet. The handler must then take neither
         it nor any later event of the same member in this call; the runtime keeps them in order and tries again when
         the missing thing may have come."""
-        self.waiting[(event.source, event.id)] = needs
+        self.waiting[ref_of(event)] = needs

@@ -30,8 +30,9 @@ from shared.held_events import (
     release_held,
 )
 from shared.inbox import Late, Outcome, give_back, inbox_identity, record_outcomes, take_late
-from shared.isolating import Isolated, how_it_ended, ref_of, run_isolated
+from shared.isolating import Isolated, how_it_ended, run_isolated
 from shared.outbox import write_outcomes
+from shared.outcomes import ref_of
 from shared.subscriptions import Subscription
 
 QUEUE_PAGE = 1_000
