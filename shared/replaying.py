@@ -155,18 +155,14 @@ async def _load_ours(
 async def _leave_waiting(connection: Connection, heads: Sequence[Awaited], now: datetime) -> None:
     """As the rest of a long queue, to be taken at once. One that then waits on has its whole time to wait again, or is
     the dead letter that it was."""
-    marks = [
-        Mark(
-            held_id=one.held_id,
-            state="waiting",
-            reason=LONG_QUEUE,
-            detail=WAITED_TOO_LONG if one.state == "dead" else None,
-            expires_at=now,
-            tried=False,
-        )
-        for one in heads
-    ]
+    marks = [_for_later(one.held_id, now, WAITED_TOO_LONG if one.state == "dead" else None) for one in heads]
     await mark_held(connection, marks)
+
+
+def _for_later(held_id: int, at: datetime, detail: str | None = None) -> Mark:
+    """The rest of a queue, for another transaction (housekeeping.py): a head that waits, and has waited long enough
+    at this time."""
+    return Mark(held_id, "waiting", LONG_QUEUE, detail, expires_at=at, tried=False)
 
 
 async def drain_queues(
@@ -294,8 +290,9 @@ class _Recording:
             if queue.broken is not None:
                 row, error = queue.broken
                 self._condemn(row, error.reason, error.detail, drained)
-            elif queue.rest is not None:
-                self._leave_rest(queue.rest, drained)
+            elif queue.rest is not None and queue.rest.state != "dead":
+                self.marks.append(_for_later(queue.rest.held_id, self.rest_at))
+                drained.is_long = True
 
     async def write(self, connection: Connection) -> None:
         await give_back(connection, self.given_back)
@@ -348,13 +345,3 @@ class _Recording:
         outcome, reason = how_it_ended(item.event, self.subscription, self.isolated.outcomes)
         drained.fates.append(Fate(held_id=row.held_id, outcome=outcome, reason=reason))
         self.outcomes[row.identity] = self.outcomes[item.identity] = (outcome, reason)
-
-    def _leave_rest(self, head: HeldEvent, drained: Drained) -> None:
-        """The rest of a queue is for the next transaction (housekeeping.py). One behind a dead letter stays dead."""
-        if head.state == "dead":
-            return
-        # A head that waits, and has waited long enough at `rest_at`.
-        self.marks.append(
-            Mark(held_id=head.held_id, state="waiting", reason=LONG_QUEUE, expires_at=self.rest_at, tried=False)
-        )
-        drained.is_long = True
