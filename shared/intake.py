@@ -20,7 +20,7 @@ from shared.clock import monotonic
 from shared.consuming import PositionLost
 from shared.database import is_transient
 from shared.ending import end_tasks
-from shared.gathering import ALONE_MS, Gathering, phase_of
+from shared.gathering import Gathering, phase_of
 from shared.kafka import is_over, join_again, load_spans
 from shared.lanes import CHUNK_BYTES, Lane
 from shared.panics import is_panic
@@ -110,7 +110,6 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             topic_name(self._settings.namespace, self.subscription.topic),
             group_id=group_name(self._settings.namespace, self.subscription.group),
             batch=True,
-            fetch_max_wait_ms=ALONE_MS,
             max_partition_fetch_bytes=FETCH_BYTES,
             session_timeout_ms=self._settings.session_timeout_s * 1000,
             heartbeat_interval_ms=min(3_000, self._settings.session_timeout_s * 1000 // 3),
