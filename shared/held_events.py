@@ -231,7 +231,7 @@ async def find_expired(
     groups: Sequence[str],
     now: datetime,
     limit: int,
-    after: tuple[datetime, int] = FROM_THE_FIRST,
+    after: tuple[datetime, int],
 ) -> list[Expired]:
     """What has waited too long in these groups, the longest first: a page of those `after` a time and an id."""
     rows = await connection.fetch(FIND_EXPIRED, now, limit, groups, *after)

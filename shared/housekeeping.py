@@ -161,8 +161,8 @@ async def _expire_queue(
     group: str,
     *,
     page: int,
-    attempts: Attempts | None = None,
-    suspicion: Suspicion | None = None,
+    attempts: Attempts | None,
+    suspicion: Suspicion | None,
 ) -> int:
     reader, now = service.readers[group], service.clock.now()
     if not await claim_members(connection, [member_id], limit=1):

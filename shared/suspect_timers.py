@@ -32,9 +32,6 @@ class Turn:
     """They failed alone too often: claimed to have that written down, not to run."""
 
 
-WHATEVER_IS_DUE = Turn()
-
-
 @dataclass(slots=True)
 class Suspect:
     """A timer that was alone in a transaction that failed as a whole."""

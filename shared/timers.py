@@ -30,7 +30,7 @@ from shared.outbox import write_outcomes
 from shared.outcomes import Cause, Timer, Write
 from shared.positions import ATTEMPTS_MAX
 from shared.subscriptions import TimerHandler
-from shared.suspect_timers import CLAIM_MAX, FAILURES_MAX, WHATEVER_IS_DUE, Caution, Ref, Turn
+from shared.suspect_timers import CLAIM_MAX, FAILURES_MAX, Caution, Ref, Turn
 from shared.telemetry import describe_bug
 from shared.writing import write
 
@@ -187,9 +187,7 @@ class Claimed(NamedTuple):
         return (self.timer.kind, self.timer.key)
 
 
-async def claim_timers(
-    connection: Connection, *, kinds: Sequence[str], now: datetime, turn: Turn = WHATEVER_IS_DUE
-) -> list[Claimed]:
+async def claim_timers(connection: Connection, *, kinds: Sequence[str], now: datetime, turn: Turn) -> list[Claimed]:
     """Lock the members of what is due, then their due timers, oldest first. The rows are left to who runs them, in this
     same transaction."""
     named = [kind for kind, _ in turn.refs], [key for _, key in turn.refs], not turn.others

@@ -6,6 +6,7 @@ from uuid import UUID
 from shared.database import open_database
 from shared.migrating import migrate
 from shared.outcomes import Cause, Timer
+from shared.suspect_timers import Turn
 from shared.timers import claim_timers, save_timers
 from tests.fixtures.databases import DatabaseFactory
 
@@ -40,7 +41,7 @@ async def test_who_takes_the_first_of_many_that_are_due_at_once_does_not_read_th
 
         before = await rows_read()
         async with connection.transaction():
-            claimed = await claim_timers(connection, kinds=["probe"], now=NOW)
+            claimed = await claim_timers(connection, kinds=["probe"], now=NOW, turn=Turn())
         read = await rows_read() - before
     await pool.close()
     assert [one.timer.key for one in claimed] == [f"{number:05}" for number in range(TAKEN)]
