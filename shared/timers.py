@@ -236,7 +236,7 @@ async def run_timers(
             break
     else:
         return TimersRun()
-    batch, began = _Batch(connection, handlers, service, now), monotonic()
+    batch, began = _Batch(connection, handlers, service, now, TimersRun(len(claimed))), monotonic()
     if turn.is_verdict:
         await batch.condemn(claimed, caution)
         return batch.result
@@ -265,10 +265,9 @@ class _Batch:
     handlers: Mapping[str, TimerHandler]
     service: str
     now: datetime
-    result: TimersRun = field(default_factory=TimersRun)
+    result: TimersRun
 
     async def run(self, claimed: Sequence[Claimed]) -> None:
-        self.result.run = len(claimed)
         by_kind: dict[str, list[Claimed]] = {}
         for one in claimed:
             by_kind.setdefault(one.timer.kind, []).append(one)
@@ -283,7 +282,6 @@ class _Batch:
 
     async def condemn(self, claimed: Sequence[Claimed], caution: Caution) -> None:
         """Count one failure of each of these suspects. They stay suspects, apart from the others."""
-        self.result.run = len(claimed)
         await self._finish(ran=[], failed=claimed, following=[])
         for one in claimed:
             suspect = caution.suspects[one.ref]
@@ -293,7 +291,6 @@ class _Batch:
 
     async def give_up(self, claimed: Sequence[Claimed]) -> None:
         """Leave these until somebody sets them anew: their process ended whenever one of them was run alone."""
-        self.result.run = len(claimed)
         await self.connection.execute(GIVE_UP, [one.place for one in claimed], FAILURES_MAX)
         kinds = ", ".join(sorted({one.timer.kind for one in claimed}))
         self.result.bugs.append(f"{kinds}: ended its process {ATTEMPTS_MAX} times and is given up")
