@@ -275,9 +275,8 @@ class _Alone:
             return await self._release("ignored", "duplicate", Fate(held_id=row.held_id, outcome="duplicate"))
         if late == "conflict" and not subscription.stateless:
             return await self._keep("dead", IDENTITY_CONFLICT.reason, IDENTITY_CONFLICT.detail)
-        wanted = [self.event] if subscription.wants(self.event) else []
         isolated = await run_isolated(
-            self.connection, subscription, wanted, service=self.bench.service, now=self.bench.now
+            self.connection, subscription, [self.event], service=self.bench.service, now=self.bench.now
         )
         ref = ref_of(self.event)
         if late == "taken" and (isolated.guilty or isolated.outcomes.waiting):

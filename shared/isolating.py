@@ -40,12 +40,12 @@ def how_it_ended(
 async def run_isolated(
     connection: Connection, subscription: Subscription, events: Sequence[CloudEvent], *, service: str, now: datetime
 ) -> Isolated:
-    """Run the handler over events in log order; those that make it raise, or whose own events could not be published,
-    are named; the rest take effect, but for what is behind a guilty one of its member: that is run in a stateless group
-    only. Failures of the world (shared/database.py) are raised."""
+    """Run the handler over those of these events that it wants, in log order; those that make it raise, or whose own
+    events could not be published, are named; the rest take effect, but for what is behind a guilty one of its member:
+    that is run in a stateless group only. Failures of the world (shared/database.py) are raised."""
     search = _Search(connection, subscription, service, now)
     by_member: dict[UUID, list[CloudEvent]] = {}
-    for event in events:
+    for event in filter(subscription.wants, events):
         by_member.setdefault(event.subject, []).append(event)
     await search.halve(list(by_member.values()))
     return search.found

@@ -189,8 +189,7 @@ async def drain_queues(
     await _take_late(connection, queues, subscription)
     items = [item for queue in queues for item in queue.items]
     to_run = [item.event for item in items if item.fault is None and item.late != "duplicate"]
-    events = [event for event in to_run if subscription.wants(event)]
-    isolated = await run_isolated(connection, subscription, events, service=service, now=now)
+    isolated = await run_isolated(connection, subscription, to_run, service=service, now=now)
     published = await write_outcomes(connection, isolated.outcomes, service=service, scope=subscription.group, now=now)
     recording = _Recording(subscription, isolated, now, replay_head, rest_at or now)
     for queue in queues:
