@@ -242,7 +242,9 @@ class Outflow:
         finally:
             self._take_note(topic, sent)
             del self._sending[place]
-            self.woken.set() if len(sent.acknowledged) == len(rows) else self.wake()
+            if len(sent.acknowledged) < len(rows):
+                self._may_find = True
+            self.woken.set()
 
     def _look_for(self, topic: str) -> None:
         if topic not in self._looking and topic not in self._topics.waiting():
