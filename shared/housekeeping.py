@@ -78,16 +78,16 @@ log = logger("housekeeping")
 
 
 @dataclass(slots=True)
-class SmallPage:
-    """How much is taken at once of a queue of which more could not be taken in one transaction."""
+class Page:
+    """How much is taken at once of a queue."""
 
     events: int
     suspicion: Suspicion
     """Of its head, where that is tried alone."""
 
 
-Pages: TypeAlias = dict[tuple[UUID, str], SmallPage]
-"""By member and group."""
+Pages: TypeAlias = dict[tuple[UUID, str], Page]
+"""By member and group: of the queues of which more could not be taken in one transaction."""
 
 
 async def expire_waiting(service: Host, pages: Pages, is_careful: Callable[[], bool]) -> None:
@@ -128,9 +128,9 @@ async def _expire_round(service: Host, pages: Pages, is_careful: Callable[[], bo
 
 async def _take_page(service: Host, pages: Pages, queue: tuple[UUID, str], *, is_careful: bool) -> None:
     """Take a page of a queue, a smaller one after one that failed. Raises what it fails with."""
-    small = pages.get(queue)
-    most = small.events if small is not None else QUEUE_PAGE
-    suspicion = small.suspicion if small is not None and most == 1 else None
+    subscription = service.readers[queue[1]].subscription
+    page = pages.get(queue) or Page(QUEUE_PAGE, Suspicion(service.database, subscription))
+    suspicion = page.suspicion if page.events == 1 else None
     attempts = Attempts(service.database) if is_careful else None
     try:
         async with (
@@ -139,18 +139,15 @@ async def _take_page(service: Host, pages: Pages, queue: tuple[UUID, str], *, is
             bounded_transaction(connection),
         ):
             published = await _expire_queue(
-                service, connection, *queue, page=most, attempts=attempts, suspicion=suspicion
+                service, connection, *queue, page=page.events, attempts=attempts, suspicion=suspicion
             )
     except Exception:
-        if small is None:
-            subscription = service.readers[queue[1]].subscription
-            small = pages[queue] = SmallPage(most, Suspicion(service.database, subscription))
-        small.events = max(1, most // 2)
+        page.events = max(1, page.events // 2)
+        pages[queue] = page
         raise
-    if small is not None:
-        small.events = 2 * most
-        if small.events >= QUEUE_PAGE:
-            del pages[queue]
+    page.events *= 2
+    if page.events >= QUEUE_PAGE:
+        pages.pop(queue, None)
     service.committed(published)
 
 
