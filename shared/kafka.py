@@ -30,6 +30,12 @@ def client_options(settings: ServiceSettings) -> dict[str, Any]:
     return {"bootstrap_servers": settings.kafka_bootstrap, "client_id": _client_id(), **kafka_security(settings)}
 
 
+def producer_options(settings: ServiceSettings) -> dict[str, Any]:
+    """Those, and what all producers have in common."""
+    sizes = {"max_batch_size": 512 * 1024, "max_request_size": 2 * 1024 * 1024}
+    return {**client_options(settings), "acks": "all", **sizes}
+
+
 def _client_id() -> str:
     """The same for all clients of a process. A broker begins a group member's name with it, and partitions are shared
     out in the order of these names: groups of a topic that the same processes read have the same partitions there."""
@@ -38,14 +44,7 @@ def _client_id() -> str:
 
 def new_producer(settings: ServiceSettings) -> AIOKafkaProducer:
     """A producer that waits for all replicas and never writes a batch twice by its own retries."""
-    return AIOKafkaProducer(
-        **client_options(settings),
-        acks="all",
-        enable_idempotence=True,
-        max_batch_size=512 * 1024,
-        max_request_size=2 * 1024 * 1024,
-        request_timeout_ms=15_000,
-    )
+    return AIOKafkaProducer(**producer_options(settings), enable_idempotence=True, request_timeout_ms=15_000)
 
 
 class _Protocol(conn.AIOKafkaProtocol):  # type: ignore[misc]  # aiokafka has no types

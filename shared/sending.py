@@ -31,7 +31,7 @@ from aiokafka.errors import (
 from shared.clock import wall_now
 from shared.ending import end_tasks
 from shared.events.codec import HEADERS
-from shared.kafka import client_options, new_producer, tasks_of
+from shared.kafka import new_producer, producer_options, tasks_of
 from shared.settings import ServiceSettings
 from shared.telemetry import logger
 
@@ -279,13 +279,7 @@ class Sender:
 def _new_producer_apart(settings: ServiceSettings) -> AIOKafkaProducer:
     """Without sequences, so that a refusal leaves no gap, and gives up what it cannot send. What it sends twice, the
     inboxes drop."""
-    return AIOKafkaProducer(
-        **client_options(settings),
-        acks="all",
-        max_batch_size=512 * 1024,
-        max_request_size=2 * 1024 * 1024,
-        request_timeout_ms=5_000,
-    )
+    return AIOKafkaProducer(**producer_options(settings), request_timeout_ms=5_000)
 
 
 def _has_ended(producer: AIOKafkaProducer) -> bool:
