@@ -19,8 +19,7 @@ from shared.clock import monotonic, wall_now
 from shared.ending import end_tasks
 from shared.http import Problem
 from shared.identities import CLINICIANS, ROLES, ClaimSettings, Principal, principal_of
-from shared.isolating import describe_bug
-from shared.telemetry import logger
+from shared.telemetry import describe_bug, logger
 
 ALGORITHMS: Final = ("RS256", "ES256", "EdDSA")
 """Asymmetric only: a shared secret or `none` is never accepted."""
