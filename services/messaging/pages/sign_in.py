@@ -1,5 +1,6 @@
 """Signing in with any OpenID Connect issuer: authorization code with PKCE, then a session of our own."""
 
+import asyncio
 import secrets
 from base64 import urlsafe_b64encode
 from datetime import timedelta
@@ -140,13 +141,14 @@ async def _redeem(request: Request, *, code: str, sign_in: SignIn) -> Principal 
     if settings.client_secret:
         form["client_secret"] = settings.client_secret.get_secret_value()
     try:
-        async with httpx.AsyncClient(timeout=ISSUER_TIMEOUT_S) as client:
+        # The client's own limit is for each piece that it reads.
+        async with asyncio.timeout(ISSUER_TIMEOUT_S), httpx.AsyncClient(timeout=None) as client:
             answer = await client.post(str(provider.token_endpoint), data=form)
         if answer.status_code >= 500:
             raise Problem(503, "issuer-unavailable", "Sign-in cannot be finished right now.")
         tokens = answer.json() if answer.status_code == 200 else {}
         claims = await authenticator.claims(str(tokens.get("id_token", "")), audience=settings.client_id)
-    except httpx.HTTPError:
+    except (httpx.HTTPError, TimeoutError):
         raise Problem(503, "issuer-unavailable", "Sign-in cannot be finished right now.") from None
     except ValueError:
         return None
