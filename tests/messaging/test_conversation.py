@@ -45,6 +45,16 @@ def test_red_flags_in_both_languages(text: str, finding: str) -> None:
     assert finding in found(text)
 
 
+@pytest.mark.parametrize("sign", ["", "'", "`", "\u00b4", "\u02bc", "\u2018", "\u2019", "\u2032", "\uff07"])
+def test_an_apostrophe_is_one_on_whichever_keyboard_and_may_be_left_out(sign: str) -> None:
+    assert found(f"I can{sign}t breathe") == {"chest-pain-breathless"}
+
+
+@pytest.mark.parametrize("text", ["she says \u2018chest pain\u2019", "'chest pain'", "che\u00adst pa\u200bin"])
+def test_quotation_marks_and_signs_that_nobody_sees_hide_no_word(text: str) -> None:
+    assert found(text) == {"chest-pain-breathless"}
+
+
 @pytest.mark.parametrize(
     "text",
     [

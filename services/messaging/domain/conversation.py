@@ -12,6 +12,11 @@ from shared.events.envelope import NAMESPACE
 from shared.events.vocabulary import Finding, Language, SenderRole
 
 Recipient = Literal["member", "pt", "coach", "oncall"]
+APOSTROPHES = str.maketrans("", "", "'`\u00b4\u02bb\u02bc\u2018\u2019\u201b\u2032\uff07")
+"""What is written for one. The acute accent by itself, a key of its own where Spanish is written, would else become a
+space."""
+UNSEEN = frozenset({"Mn", "Me", "Cf"})
+"""Categories of accents that stand apart from their letter, soft hyphens and the like."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,9 +101,10 @@ def route_message(*, sender_role: SenderRole, has_team: bool) -> tuple[Recipient
 
 
 def normalize_text(text: str) -> list[str]:
-    """Lower-case words without accents, so that "opresión" and "opresion" are one word."""
-    plain = unicodedata.normalize("NFKD", text.casefold())
-    return re.findall(r"[a-z0-9']+", "".join(c for c in plain if not unicodedata.combining(c)).replace("\u2019", "'"))
+    """Lower-case words without accents, apostrophes and signs that nobody sees, so that "opresión" and "opresion" are
+    one word, and "can't" and "cant" are, whichever key the apostrophe is of."""
+    plain = unicodedata.normalize("NFKD", text.casefold().translate(APOSTROPHES))
+    return re.findall(r"[a-z0-9]+", "".join(c for c in plain if unicodedata.category(c) not in UNSEEN))
 
 
 def find_red_flags(*, text: str, rules: PhraseRules) -> list[RedFlagPhrase]:
