@@ -1,7 +1,8 @@
 """Given records that no careful client writes, when a group reads them, then they cost themselves and nobody else."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
@@ -12,12 +13,14 @@ from aiokafka import AIOKafkaProducer
 from shared.database import Connection
 from shared.events import PainReported, PainSettled
 from shared.events.codec import encode
+from shared.held_events import load_held
 from shared.intake import FETCH_BYTES
 from shared.outcomes import Outcomes, Write
 from shared.topics import topic_name
 from tests.fixtures.eventually import eventually
 from tests.fixtures.servers import RunningServers
 from tests.fixtures.services import Consume, Publish, RunningService, RunService, member_key
+from tests.shared.delivery.books import Books
 from tests.shared.delivery.conftest import (
     PARTITIONS,
     RED_FLAG,
@@ -242,3 +245,23 @@ async def test_a_red_flag_in_a_compressed_batch_is_seen(
             await producer.send(topic_name(namespace, ACTIVITY), encode(event) + b" " * 500, key=member_key(member))
     types = {event["type"] for event in await consume("careloop.plans", count=2)}
     assert "org.careloop.safety.flagged.v1" in types
+
+
+async def test_what_is_held_is_kept_as_it_lay_in_the_log(books: Books) -> None:
+    """Its next reader may be the first to know what a header without a value says, or one that is there twice."""
+    headers = [("a", None), ("a", b""), ("b", b"\xff\x00"), ("a", b"1")]
+    record = replace(books.write_raw(b"{\xff", key=uuid4()), headers=headers)
+    await books.take(record)
+    (row,) = await books.held()
+    async with books.transaction() as connection:
+        found = await load_held(connection, row["held_id"])
+    assert found is not None
+    assert (found.headers, found.value, found.record_key) == (headers, record.value, record.key)
+    assert found.record_at == datetime.fromtimestamp(record.timestamp / 1000, UTC)
+
+
+async def test_a_record_whose_time_no_calendar_has_is_one_dead_letter(books: Books) -> None:
+    """Where a broker takes any time."""
+    ahead, before = (replace(books.write_raw(b"{", key=uuid4()), timestamp=at) for at in (2**62, -1))
+    taken = await books.take(ahead, before, books.write(pain(uuid4(), 1)))
+    assert (taken.counts.dead, taken.counts.new) == (2, 1)

@@ -321,3 +321,13 @@ async def test_what_a_service_of_ours_published_is_taken_whatever_its_clock_said
     ahead = paused(member).model_copy(update={"time": wall_now() + timedelta(hours=1)})
     taken = await books.take(books.write(ahead, topic=MEMBERS), group=JOINING)
     assert (taken.counts.new, taken.counts.dead) == (1, 0)
+
+
+async def test_what_came_to_the_log_by_a_clock_that_is_ahead_is_no_older_for_that(books: Books) -> None:
+    """A broker takes what is up to an hour ahead. Given an event that was accepted when it was almost too old by the
+    clock of another process, then it is taken."""
+    event = pain(uuid4(), 3).model_copy(update={"time": wall_now() - AGE_MAX - timedelta(minutes=1)})
+    ahead = int((wall_now() + timedelta(minutes=50)).timestamp() * 1000)
+    await books.take(replace(books.write(event), timestamp=ahead))
+    assert await books.held() == []
+    assert await books.effects(event.subject) == [3]

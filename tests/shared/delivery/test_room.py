@@ -210,3 +210,18 @@ async def test_what_stands_alone_takes_no_room_in_its_members_queue(books: Books
     async with asyncio.timeout(20):  # or it waits for room
         await take_one(taker, books.write(pain(member, 9)))
     assert [row["blocks"] for row in await books.held()] == [False] * 3 + [True]
+
+
+async def test_a_group_that_holds_as_much_as_it_may_holds_no_more(books: Books) -> None:
+    member = uuid4()
+    event = HeldEvent(
+        partition=0, record_offset=7, record_key=None, member_id=member, blocks=False, state="dead", reason="bug",
+        detail=None, identity=b"", source=None, event_id=None, value=b"x", headers=(), record_at=wall_now(),
+    )  # fmt: skip
+    async with books.transaction() as connection:
+        almost = Room(events_max=1, bytes_max=100, held_bytes=99)
+        assert await require_room(connection, almost, group=GROUP, topic=ACTIVITY, held=[event]) == 1
+        almost.held_bytes += 1
+        with pytest.raises(NoRoom) as found:
+            await require_room(connection, almost, group=GROUP, topic=ACTIVITY, held=[event])
+    assert (found.value.full, found.value.offset) == ("group", 7)

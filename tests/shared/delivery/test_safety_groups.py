@@ -17,7 +17,7 @@ from shared.dead_letters import Bench, replay
 from shared.events import PainReported
 from shared.events.codec import HEADERS, REJECTED_HEADERS, encode
 from shared.member_locks import lock_members
-from shared.outcomes import Outcomes
+from shared.outcomes import Outcomes, Write
 from shared.telemetry import BUGS, SAFETY_FAILURES
 from tests.fixtures.eventually import eventually
 from tests.fixtures.services import Consume, Publish, RunningService, RunService, member_key
@@ -143,6 +143,28 @@ async def test_the_flag_of_a_second_body_is_urgent_too(books: Books) -> None:
     two = books.write(pain(member, 2, event_id="e", findings=("saddle-numbness",)))
     await books.take(one, two, group=SAFETY)
     assert [row["urgent"] for row in await books.pool.fetch("select urgent from delivery.outbox")] == [True, True]
+
+
+async def test_the_flag_of_a_second_body_comes_behind_those_of_its_chunk_and_may_see_what_they_left(
+    books: Books,
+) -> None:
+    """Given a handler that leaves what it decided to be written, then a second body finds it written."""
+
+    async def remember(connection: Connection, events: Sequence[PainReported], /, *, now: datetime) -> Outcomes:
+        outcomes = await raise_red_flags(connection, events, now=now)
+        seen.append(await connection.fetchval("select count(*) from known_members"))
+        outcomes.writes += [Write("insert into known_members values ($1)", [event.subject]) for event in events]
+        return outcomes
+
+    seen = list[int]()
+    subscription = replace(books.subscription(SAFETY), run=remember)
+    books.readers = {**books.readers, SAFETY: replace(books.readers[SAFETY], subscription=subscription)}
+    one = books.write(pain(uuid4(), 1, event_id="e", findings=RED_FLAG))
+    two = books.write(pain(uuid4(), 2, event_id="e", findings=("saddle-numbness",)))
+    await books.take(one, two, group=SAFETY)
+    assert seen == [0, 1]
+    findings = [event["data"]["findings"] for event in await books.published()]
+    assert findings == [list(RED_FLAG), ["saddle-numbness"]]
 
 
 async def test_a_flag_that_a_replay_raises_is_urgent(books: Books) -> None:
