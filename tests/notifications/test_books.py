@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any, cast
 from uuid import uuid4
@@ -65,3 +66,13 @@ async def test_who_knows_the_result_does_not_give_the_attempt_up(desk: Desk, pag
     assert await states(desk) == ["sending"]
     await pages.record()
     assert [(row["state"], row["last_error"]) for row in await desk.rows()] == [("planned", "smtp-451")]
+
+
+async def test_of_many_pages_the_one_that_was_asked_for_first_goes_out_first(desk: Desk, pages: Books) -> None:
+    """However many come behind it: what comes does not pass what waits."""
+    pages.batch = 1
+    for _ in range(3):
+        await desk.take(page_at_once, desk.member().alert(uuid4()))
+        desk.clock.at += timedelta(seconds=1)
+    claimed = [attempt.notification.notification_id for _ in range(3) for attempt in (await pages.claim())[1]]
+    assert claimed == [row["notification_id"] for row in await desk.rows()]

@@ -80,6 +80,17 @@ def test_emergencies_name_the_number_to_call_in_both_languages() -> None:
         assert "988" in both
 
 
+@given(FINDINGS)
+def test_who_reads_one_language_is_told_nothing_in_the_other(findings: frozenset[Finding]) -> None:
+    rules = load_red_flag_rules()
+    said = [*rules.dispositions.values(), *(rule.instruction for rule in rules.rules if rule.instruction)]
+    told = screen(findings=findings).instruction
+    for sentences, text in (({one.en for one in said}, told["en"]), ({one.es for one in said}, told["es"])):
+        for sentence in sorted(sentences, key=len, reverse=True):
+            text = text.replace(sentence, "")
+        assert text.strip() == ""
+
+
 def test_the_order_of_the_findings_does_not_matter() -> None:
     assert screen(findings=["fall", "deformity"]) == screen(findings=["deformity", "fall", "fall"])
 

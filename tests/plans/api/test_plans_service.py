@@ -113,6 +113,7 @@ async def test_each_event_of_a_batch_is_answered_on_its_own(plans: RunningServic
     conflict["data"]["score"] = 9
     foreign = {**as_json(other), "type": "org.careloop.visit.booked.v1"}
     oversized = {**as_json(other), "padding": "x" * 70_000}
+    namesake = {**as_json(other), "id": good.id, "source": "urn:test:another-app"}
     batch = [
         as_json(good),
         as_json(stranger),
@@ -124,11 +125,12 @@ async def test_each_event_of_a_batch_is_answered_on_its_own(plans: RunningServic
         oversized,
         7,
     ]
-    answer = await post(plans, tokens.member(member_id), [*batch, as_json(good), as_json(other)], content_type=BATCH)
+    batch += [as_json(good), as_json(other), namesake]
+    answer = await post(plans, tokens.member(member_id), batch, content_type=BATCH)
     assert answer.status_code == 202
     results = answer.json()["results"]
-    assert [one["index"] for one in results] == list(range(11))
-    assert [one["status"] for one in results] == ["accepted", *["rejected"] * 8, "accepted", "accepted"]
+    assert [one["index"] for one in results] == list(range(12))
+    assert [one["status"] for one in results] == ["accepted", *["rejected"] * 8, *["accepted"] * 3]
     problems = [one["problem"]["type"].rsplit(":", 1)[1] for one in results[1:9]]
     assert problems == [
         "not-yourself", "time-ahead", "too-old", "invalid", "identity-conflict",
