@@ -74,6 +74,7 @@ def test_an_identity_is_of_the_service_the_step_the_cause_and_the_place_in_the_d
         decide(event(source="urn:test:device")),
         decide(command()),
         decide(command(name="pause")),
+        decide(command(id="key-2")),  # of one alert, perhaps, whose chain both go on with
         decide(timer()),
         decide(timer(due_at=NOW + timedelta(days=1))),
     ]

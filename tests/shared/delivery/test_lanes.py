@@ -105,6 +105,15 @@ async def test_what_may_not_wait_takes_along_what_is_before_it_and_leaves_what_i
     assert await offsets_taken(one, patience_s=0.0, hurried=False) == [3, 4]
 
 
+async def test_what_may_not_wait_is_in_a_hurry_until_it_is_taken() -> None:
+    """Not only until a first chunk has taken what is before it."""
+    one = lane(0, patient=is_calm)
+    one.offer(cast(Any, [Logged(0, b"calm"), Logged(1, b"calm"), Logged(2, b"help")]))
+    first = await one.next_chunk(2, patience=lambda: LONG_S)
+    assert [record.offset for record in first.records] == [0, 1]
+    assert await offsets_taken(one) == [2]
+
+
 async def test_two_that_may_not_wait_are_taken_together() -> None:
     one = lane(0, patient=is_calm)
     one.offer(cast(Any, [Logged(0, b"help"), Logged(1, b"calm")]))

@@ -60,11 +60,12 @@ async def test_who_comes_at_once_goes_together_and_who_comes_meanwhile_with_the_
     assert taking.together == [[0, 1, 2], [3, 4]]
 
 
-async def test_no_more_records_than_a_chunk_may_have() -> None:
+@pytest.mark.parametrize("second", [40, 30])
+async def test_no_more_records_than_a_chunk_may_have(second: int) -> None:
     taking = Taking()
     taking.let_go.set()
     shared = SharedTransactions(taking, records_max=100)
-    assert all(await asyncio.gather(*join(shared, chunk(0, 60), chunk(1, 40), chunk(2, 30))))
+    assert all(await asyncio.gather(*join(shared, chunk(0, 60), chunk(1, second), chunk(2, 30))))
     assert taking.together == [[0, 1], [2]]
 
 

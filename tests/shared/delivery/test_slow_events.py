@@ -6,12 +6,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 import pytest
 
 from shared import housekeeping
+from shared.clock import WallClock
 from shared.database import Connection, TookTooLong
 from shared.events import PainReported
 from shared.outcomes import Outcomes
@@ -243,6 +245,19 @@ async def test_nobody_is_blamed_for_what_the_head_before_it_did(books: Books) ->
     for held_id in (2, 1):  # in the end the first, anew
         suspicion.turn_to(held_id)
         assert not suspicion.is_guilty
+
+
+async def test_the_next_head_of_a_queue_is_tried_whatever_the_one_before_it_did(books: Books) -> None:
+    member = uuid4()
+    await books.take(books.write(pain(member, 8)))
+    (row,) = await books.held()
+    suspicion = Suspicion(books.pool, books.subscription(GROUP), blamed=BLAMED_MAX, held_id=row["held_id"] - 1)
+    pages = {(member, GROUP): housekeeping.Page(1, suspicion)}
+    service = SimpleNamespace(
+        name="probe", database=books.pool, readers=books.readers, clock=WallClock(), committed=lambda _: None
+    )
+    await housekeeping._take_page(cast(Any, service), pages, (member, GROUP), is_careful=False)
+    assert [(row["state"], row["reason"]) for row in await books.held()] == [("waiting", "member")]
 
 
 @pytest.mark.parametrize("seen", [(None, 5), (5, None), (None, None), (5, 5), (5, 3)], ids=str)
