@@ -17,6 +17,7 @@ from shared.clock import WallClock
 from shared.database import Connection, TookTooLong
 from shared.events import PainReported
 from shared.outcomes import Outcomes
+from shared.positions import load_progress
 from shared.replaying import Drained, Reader, drain_queues
 from shared.slow_events import BLAMED_MAX, Suspicion
 from tests.fixtures.eventually import eventually
@@ -245,6 +246,17 @@ async def test_nobody_is_blamed_for_what_the_head_before_it_did(books: Books) ->
     for held_id in (2, 1):  # in the end the first, anew
         suspicion.turn_to(held_id)
         assert not suspicion.is_guilty
+
+
+async def test_whoever_gets_on_is_seen_in_whichever_partition(books: Books) -> None:
+    """Also where another one is far ahead of it."""
+    await books.take(*(books.write(pain(uuid4(), 1)) for _ in range(3)))
+    told = []
+    for _ in range(2):
+        async with books.pool.acquire() as connection:
+            told.append(await load_progress(connection, GROUP, ACTIVITY))
+        await books.take(books.write(pain(uuid4(), 1), partition=1))
+    assert told[0] < told[1]
 
 
 async def test_the_next_head_of_a_queue_is_tried_whatever_the_one_before_it_did(books: Books) -> None:

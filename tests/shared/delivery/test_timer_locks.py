@@ -111,3 +111,11 @@ async def test_a_timer_that_was_moved_while_its_row_was_waited_for_is_not_run(bo
     await moving
     assert await claim(books) == []
     assert await books.pool.fetchval("select due_at from delivery.timers") == NOW + timedelta(seconds=60)
+
+
+async def test_of_a_timer_that_is_set_twice_at_once_the_last_time_holds(books: Books) -> None:
+    member = uuid4()
+    async with books.transaction() as connection:
+        await lock_members(connection, [member])
+        await save_timers(connection, [timer(member), timer(member, due_in_s=60)])
+    assert await books.pool.fetchval("select due_at from delivery.timers") == NOW + timedelta(seconds=60)
