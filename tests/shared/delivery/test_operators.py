@@ -49,6 +49,19 @@ async def test_what_a_rate_leaves_in_the_middle_is_the_operators_for_a_minute(bo
     assert rest["expires_at"] > wall_now() + REST_AFTER / 2
 
 
+async def test_what_a_replay_left_in_the_middle_is_discarded_by_nobody_who_does_not_ask_for_it(books: Books) -> None:
+    member = uuid4()
+    await queue_of(books, member, 1, 2, 3)
+    (head, *_) = await books.held()
+    one = runner(books, held_id=head["held_id"], rate=2.0)
+    await one._patiently(partial(one._begin, head["held_id"]))
+    left = await books.held()
+    assert [done async for done in runner(books, action="discard").run()] == []
+    assert await books.held() == left
+    assert not [done.failed async for done in runner(books).run() if done.failed]
+    assert await books.effects(member) == [9, 1, 2, 3]
+
+
 @pytest.mark.parametrize("failures", [1, TRIES_MAX])
 async def test_a_replay_that_loses_the_database_tries_again_a_few_times(
     books: Books, monkeypatch: pytest.MonkeyPatch, failures: int
