@@ -21,7 +21,7 @@ from shared.consuming import PositionLost
 from shared.database import is_transient
 from shared.ending import end_tasks
 from shared.gathering import Gathering, phase_of
-from shared.kafka import is_over, join_again, load_spans
+from shared.kafka import BATCH_BYTES, is_over, join_again, load_spans
 from shared.lanes import CHUNK_BYTES, Lane
 from shared.panics import is_panic
 from shared.parking import Room
@@ -43,9 +43,6 @@ STALLED_STARTS_MAX = 3
 """After so many starts without a committed chunk, records are taken one by one and each attempt is counted."""
 POLL_MS, POLL_RECORDS = 500, 2_000
 """How long a poll waits when there is nothing, and how much it brings at most."""
-FETCH_BYTES = 512 << 10
-"""Of one partition in one answer: as much as a batch of ours may have; a larger one comes alone. With the client's own
-megabyte a service that is far behind holds more; with half of this, batches come one by one, and it takes less."""
 POLL_AGAIN_S = 1.0
 """After a bug of ours, or of the client, in a poll."""
 AGAIN_S, AGAIN_MAX_S = 0.5, 5.0
@@ -110,7 +107,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             topic_name(self._settings.namespace, self.subscription.topic),
             group_id=group_name(self._settings.namespace, self.subscription.group),
             batch=True,
-            max_partition_fetch_bytes=FETCH_BYTES,
+            max_partition_fetch_bytes=BATCH_BYTES,
             session_timeout_ms=self._settings.session_timeout_s * 1000,
             heartbeat_interval_ms=min(3_000, self._settings.session_timeout_s * 1000 // 3),
             auto_offset_reset="earliest",

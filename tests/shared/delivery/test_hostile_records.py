@@ -14,7 +14,7 @@ from shared.database import Connection
 from shared.events import PainReported, PainSettled
 from shared.events.codec import encode
 from shared.held_events import load_held
-from shared.intake import FETCH_BYTES
+from shared.kafka import BATCH_BYTES
 from shared.outcomes import Outcomes, Write
 from shared.topics import topic_name
 from tests.fixtures.eventually import eventually
@@ -82,9 +82,9 @@ async def test_batches_of_which_one_answer_brings_not_even_one(
 ) -> None:
     """The broker answers for one partition with a whole batch, and for the other with nothing."""
     members = [next(one for one in iter(uuid4, None) if partition_of(one) == number) for number in range(PARTITIONS)]
-    scores = [number % 7 for number in range(FETCH_BYTES // len(encode(pain(members[0], 1))) + 1)]
+    scores = [number % 7 for number in range(BATCH_BYTES // len(encode(pain(members[0], 1))) + 1)]
     async with AIOKafkaProducer(
-        bootstrap_servers=servers.kafka_bootstrap, max_batch_size=4 * FETCH_BYTES, linger_ms=1_000
+        bootstrap_servers=servers.kafka_bootstrap, max_batch_size=4 * BATCH_BYTES, linger_ms=1_000
     ) as producer:
         topic = topic_name(namespace, ACTIVITY)
         sent = [

@@ -38,12 +38,16 @@ async def queue_of(books: Books, member: UUID, *scores: int) -> None:
     await books.fix()
 
 
-async def test_what_a_rate_leaves_in_the_middle_is_the_operators_for_a_minute(books: Books) -> None:
-    member = uuid4()
+async def leave_in_the_middle(books: Books, member: UUID) -> None:
+    """A queue of four, of which a replay has taken the first two."""
     await queue_of(books, member, 1, 2, 3)
     (head, *_) = await books.held()
     one = runner(books, held_id=head["held_id"], rate=2.0)
     await one._patiently(partial(one._begin, head["held_id"]))
+
+
+async def test_what_a_rate_leaves_in_the_middle_is_the_operators_for_a_minute(books: Books) -> None:
+    await leave_in_the_middle(books, uuid4())
     (rest, *_) = await books.held()
     assert rest["reason"] == "long-queue"
     assert rest["expires_at"] > wall_now() + REST_AFTER / 2
@@ -51,10 +55,7 @@ async def test_what_a_rate_leaves_in_the_middle_is_the_operators_for_a_minute(bo
 
 async def test_what_a_replay_left_in_the_middle_is_discarded_by_nobody_who_does_not_ask_for_it(books: Books) -> None:
     member = uuid4()
-    await queue_of(books, member, 1, 2, 3)
-    (head, *_) = await books.held()
-    one = runner(books, held_id=head["held_id"], rate=2.0)
-    await one._patiently(partial(one._begin, head["held_id"]))
+    await leave_in_the_middle(books, member)
     left = await books.held()
     assert [done async for done in runner(books, action="discard").run()] == []
     assert await books.held() == left
