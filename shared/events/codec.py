@@ -230,12 +230,13 @@ def _from_binary(value: bytes, headers: Sequence[Header]) -> bytes:
 
 
 def to_json(value: Any) -> bytes:
-    """What was read as JSON, as JSON again. Undecodable where it is nested deeper than any reader follows."""
+    """What was read as JSON, as JSON again. Undecodable where it is nested deeper than any reader follows, or where a text
+    holds half of a sign."""
     try:
         return orjson.dumps(value)
     except orjson.JSONEncodeError:
         pass
-    raise Undecodable("malformed", "nested too deeply")
+    raise Undecodable("malformed", "nested too deeply, or half of a sign in a text")
 
 
 def _holds_too_many(value: bytes) -> bool:

@@ -1,6 +1,7 @@
 """The ingress of the apps: publish what a member did and felt, and ask what became of it."""
 
 import asyncio
+import re
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -33,6 +34,9 @@ from shared.trace_context import TRACEPARENT, traceparent_of
 TOPIC: Final = "careloop.activity"
 DECODER: Final = Decoder(TOPIC_OF[TOPIC])
 GROUPS: Final = ("plans.activity", "plans.safety")
+
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+"""Half of a sign, which nothing can write."""
 
 router = APIRouter(tags=["events"])
 
@@ -323,4 +327,5 @@ def _tell(found: Found | None) -> tuple[Status, str | None]:
 
 
 def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and len(value) <= 200 else None
+    """What can be told and written again."""
+    return value if isinstance(value, str) and len(value) <= 200 and not _SURROGATE.search(value) else None

@@ -1,5 +1,6 @@
 """An event that is rejected, and in which there is a red flag: the flag counts, and nothing else of it."""
 
+import json
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -178,3 +179,32 @@ async def test_a_red_flag_in_what_no_contract_allows_is_told_once_for_each_body(
     assert [one["data"]["findings"] for one in told] == [["hot-swollen-joint"], ["suicidal-thoughts"]]
     assert [row for row in await held(plans) if row[0] == "plans.safety"] == []
     assert ("plans.activity", "dead", "invalid") in await held(plans)
+
+
+@pytest.mark.parametrize("where", ["data", "id"])
+async def test_half_a_sign_is_one_event_s_fault(
+    plans: RunningService, publish: Publish, tokens: Tokens, where: str
+) -> None:
+    """Of a text that an app cut in the middle of an emoji: those beside it are accepted, and its red flag is told."""
+    member = uuid4()
+    await enrol(plans, publish, tokens, member)
+    cut = as_json(pain_reported(member, at=now(), score=3, findings=("hot-swollen-joint",)))
+    (cut if where == "id" else cut["data"])["id"] = "\ud83d"
+    right = as_json(pain_reported(member, at=now(), score=2))
+    together = json.dumps([cut, right]).encode()
+    answer = await post(plans, tokens.member(member), together, content_type=BATCH)
+    assert [one["status"] for one in answer.json()["results"]] == ["rejected", "accepted"]
+    assert answer.json()["results"][0]["instruction"]["disposition"] == "emergency"
+    alone = await post(plans, tokens.member(member), json.dumps(cut).encode())
+    assert (alone.status_code, alone.json()["instruction"]["disposition"]) == (422, "emergency")
+    await plans.settled()
+    assert await taken(plans, "plans.activity") == 1
+    assert await taken(plans, "plans.safety") > 1
+
+
+@pytest.mark.parametrize("odd", ["NaN", "1e999", "-Infinity"])
+async def test_what_is_no_json_beside_half_a_sign_is_none(plans: RunningService, tokens: Tokens, odd: str) -> None:
+    body = f'[{{"id": "\\ud83d", "data": {odd}}}]'.encode()
+    headers = {**tokens.bearer(tokens.app), "content-type": BATCH}
+    answer = await plans.client.post("/v1/events", content=body, headers=headers)
+    assert (answer.status_code, answer.json()["type"]) == (422, "urn:careloop:problem:malformed")
