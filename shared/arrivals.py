@@ -154,18 +154,29 @@ def _read_loosely(arrival: Arrival, loosely: Loosely, *, group: str, now: dateti
         return arrival
     try:
         members = members_of(record.value, record.headers)
-        named = _ref_of_members(members)
+        named = _ref_of(members)
         ref = named or EventRef(source="urn:careloop:unreadable", id=arrival.identity.hex())
         event = loosely(members, ref, key.member_id, now)
     except Exception:  # whatever it holds: nobody has looked at it then, and somebody hears of that
         return arrival
     if event is None:
         return arrival
-    identity = inbox_identity(group, f"loosely {named.source}", named.id) if named else arrival.identity
+    identity = inbox_identity(group, *_loose(named)) if named else arrival.identity
     return Arrival(record, key, event, READ_LOOSELY, identity, body_digest(event))
 
 
-def _ref_of_members(members: Mapping[str, Any]) -> EventRef | None:
+def read_loose_name(record: RawRecord) -> tuple[str, str] | None:
+    """Under what source and id a safety group takes what is no valid event; None where it takes it by its place."""
+    named = _ref_of(members_of(record.value, record.headers))
+    return _loose(named) if named else None
+
+
+def _loose(named: EventRef) -> tuple[str, str]:
+    """Beside the name of a valid event, which another body may have: as no valid source has a space."""
+    return f"loosely {named.source}", named.id
+
+
+def _ref_of(members: Mapping[str, Any]) -> EventRef | None:
     try:
         return EventRef(source=members["source"], id=members["id"])
     except (KeyError, ValidationError):

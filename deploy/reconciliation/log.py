@@ -8,7 +8,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
-from shared.arrivals import record_time
+from shared.arrivals import read_loose_name, record_time
 from shared.clock import monotonic
 from shared.events.catalogue import TOPIC_OF
 from shared.events.codec import Decoder, Undecodable
@@ -35,7 +35,7 @@ class LoggedRecord:
     """As the record has it, in ms."""
     written_at: datetime
     identity: tuple[str, str] | None
-    """(source, id), or None where the record cannot be read."""
+    """(source, id), or what a safety group takes it under where it is no valid event; None where there is neither."""
 
     def inbox_keys(self, group: str, topic: str, partition: int) -> tuple[bytes, ...]:
         """Keys of which a group's inbox must hold one: the event's own, or the record's coordinates where the record
@@ -124,5 +124,5 @@ def _read(record: ConsumerRecord, decoder: Decoder) -> LoggedRecord:
     try:
         event = decoder.decode(record.value, record.headers)
     except Undecodable:
-        return LoggedRecord(record.offset, record.timestamp, written_at, None)
+        return LoggedRecord(record.offset, record.timestamp, written_at, read_loose_name(record))
     return LoggedRecord(record.offset, record.timestamp, written_at, (event.source, event.id))

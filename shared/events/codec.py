@@ -230,8 +230,8 @@ def _from_binary(value: bytes, headers: Sequence[Header]) -> bytes:
 
 
 def to_json(value: Any) -> bytes:
-    """What was read as JSON, as JSON again. Undecodable where it is nested deeper than any reader follows, or where a text
-    holds half of a sign."""
+    """What was read as JSON, as JSON again. Undecodable where it is nested deeper than any reader follows, or a text
+    of it holds half of a sign."""
     try:
         return orjson.dumps(value)
     except orjson.JSONEncodeError:

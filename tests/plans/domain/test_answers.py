@@ -6,9 +6,11 @@ from typing import Any
 from uuid import UUID
 
 import orjson
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deploy.reconciliation.log import _read
 from services.plans.domain.answers import FINDINGS, Answers, read_answers
 from shared.arrivals import Arrival, read_arrivals
 from shared.events.catalogue import TOPIC_OF
@@ -58,3 +60,12 @@ def test_each_red_flag_among_whatever_else_there_is(members: dict[str, Any], man
 )
 def test_nothing_that_lies_in_the_log_raises(value: bytes, headers: Any) -> None:
     assert arrive(value, headers).event is None
+
+
+@pytest.mark.parametrize(
+    "names", [{"id": "e-1", "source": "urn:app"}, {"id": "e-1"}, {"id": "two words", "source": "urn:app"}]
+)
+def test_what_is_judged_loosely_is_found_in_the_books_by_its_record(names: dict[str, str]) -> None:
+    arrival = arrive(orjson.dumps({**names, "data": {"findings": ["hot-swollen-joint"]}}))
+    assert isinstance(arrival.event, Answers)
+    assert arrival.identity in _read(arrival.record, DECODER).inbox_keys("plans.safety", "careloop.activity", 0)
