@@ -29,7 +29,7 @@ from tests.chaos.notifications_oracle import announced, enders_of, judge_ends, r
 from tests.chaos.people import Cast
 from tests.chaos.plans_oracle import PlansOracle
 from tests.chaos.put_offs import load_put_offs
-from tests.chaos.reading import Read, kinds_of, read_as, taken_events
+from tests.chaos.reading import Read, kinds_of, meant_by, read_as, taken_events
 from tests.chaos.red_flags import follow_red_flags, triggers_of
 from tests.chaos.service_logs import judge_service_logs
 from tests.chaos.stream import ACTIVITY, Publication
@@ -156,8 +156,9 @@ class Judge:
                 plans.take(event)
             else:
                 self.findings.add("plans", f"{event.type} {event.id} is of somebody who never enrolled")
-        for event in taken_events(reads["plans.safety"]):
-            plans.flag(event)
+        for read in reads["plans.safety"]:
+            if read.fate == "taken":
+                plans.flag(read.record.event or meant_by(read.record), is_valid=read.record.event is not None)
         plans.finish(self.findings)
         for done in visits.completed():
             plans.visit(done)

@@ -6,36 +6,16 @@ and the areas of the oracle of which at least one must find it.
 
 import sys
 from collections.abc import Sequence
-from typing import Any
 
+from tests.chaos.aims import COMMITTED_LATE, KAFKA_AWAY, KILLED_COMMITTING, NO_RELAY, ZOMBIE, kill_at
 from tests.chaos.faults import Fault, due_in_outage
 from tests.chaos.undoing import Edit, Mutant, apply_edit
-
-
-def _kill_at(at_s: float, service: Any, point: Any, nth: int = 1) -> Fault:
-    return Fault(at_s, "kill-at", service, point, nth)
-
 
 CONSUMING, TAKING, RELAY, OUTBOX, POSITIONS = (
     "shared.consuming", "shared.taking", "shared.relay", "shared.outbox", "shared.positions",
 )  # fmt: skip
 AT_FAULT = 70
 """A seed whose short stream holds events whose key or time is at fault."""
-KILLED_COMMITTING = (
-    _kill_at(2, "plans", "before-commit", 2),
-    _kill_at(3, "messaging", "before-commit", 3),
-    _kill_at(8, "plans", "before-commit", 4),
-)
-KAFKA_AWAY = (
-    Fault(3, "server", server="kafka", hold_s=1.5),
-    _kill_at(9, "plans", "before-publish", 2),
-    _kill_at(9, "messaging", "before-publish", 1),
-)
-NO_RELAY = (Fault(1, "no-relay", "plans", hold_s=22.0),)
-"""Once its lease is over, rows of several chunks of a member lie in the outbox together."""
-ZOMBIE = (Fault(1.5, "stop-at", "plans", "before-take", 2, hold_s=8.0),)
-COMMITTED_LATE = (Fault(1.5, "stop-at", "plans", "before-commit", 3, hold_s=7.5),)
-"""Another process publishes larger numbers before the stopped one commits its own."""
 FENCE_GONE = Edit(
     CONSUMING,
     "_fresh",
@@ -361,7 +341,7 @@ LIST: Sequence[Mutant] = (
         ),
         (),
         ("reminders", "alerts", "timers"),
-        evening=(_kill_at(14, "messaging", "timers-claimed"), _kill_at(14, "notifications", "timers-claimed")),
+        evening=(kill_at(14, "messaging", "timers-claimed"), kill_at(14, "notifications", "timers-claimed")),
     ),
     Mutant(
         "moot-timers-stay",
@@ -387,6 +367,14 @@ LIST: Sequence[Mutant] = (
         (),
         ("held", "counts"),
         seed=AT_FAULT,
+    ),
+    Mutant(
+        "safety-skips-invalid",
+        "a safety group does not look at the answers of what is no valid event",
+        (44,),
+        (Edit(TAKING, "ChunkTaker._read", "subscription.loosely", "None"),),
+        (),
+        ("held", "events"),
     ),
 )
 MUTANTS = {mutant.name: mutant for mutant in LIST}

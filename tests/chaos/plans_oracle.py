@@ -35,6 +35,7 @@ from shared.events import (
 )
 from shared.events.envelope import NAMESPACE, Record
 from shared.events.plans import SafetyFlaggedData
+from shared.inbox import inbox_identity
 from shared.red_flags import screen
 from tests.chaos.findings import Derived, Findings, derive_id
 from tests.chaos.ways import PLANS, Given, Told, Way, Ways
@@ -126,8 +127,8 @@ class PlansOracle:
             follows.append((PlanRevised, revised))
         return plan, self._derive("plans.visits", event, follows)
 
-    def flag(self, event: CloudEvent) -> None:
-        """What the safety group says of it."""
+    def flag(self, event: CloudEvent, *, is_valid: bool) -> None:
+        """What the safety group says of it; also of what only was to be an event."""
         assert isinstance(event, SessionCompleted | PainReported)
         screening = screen(findings=event.data.findings) if event.data.findings else None
         if screening is None or screening.disposition == "none":
@@ -139,7 +140,9 @@ class PlansOracle:
             decision=screening.decided_on(event.ref),
         )
         flags = self.flags.setdefault(event.subject, [])
-        flags += self._derive("plans.safety", event, [(SafetyFlagged, flagged)])
+        group = "plans.safety"
+        scope = group if is_valid else f"{group} {inbox_identity(group, f'loosely {event.source}', event.id).hex()}"
+        flags += self._derive(scope, event, [(SafetyFlagged, flagged)])
 
     def _take(self, event: SessionCompleted | PainReported, plan: CarePlan) -> Taken:
         ref, at_s = (event.source, event.id), int(event.time.timestamp())
@@ -195,12 +198,12 @@ class PlansOracle:
         return follows
 
     def _derive(
-        self, group: str, event: CloudEvent, follows: Sequence[tuple[type[CloudEvent], Record]]
+        self, scope: str, event: CloudEvent, follows: Sequence[tuple[type[CloudEvent], Record]]
     ) -> list[Derived]:
         return [
             Derived(
                 event=kind,
-                id=derive_id(f"plans {group} {event.source} {event.id} {ordinal}"),
+                id=derive_id(f"plans {scope} {event.source} {event.id} {ordinal}"),
                 source=PLANS,
                 subject=event.subject,
                 data=data,

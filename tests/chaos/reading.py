@@ -5,7 +5,10 @@ from dataclasses import dataclass
 from typing import Literal
 from uuid import UUID
 
-from shared.events.envelope import CloudEvent
+import orjson
+
+from shared.events import PainReported
+from shared.events.envelope import CloudEvent, event_type
 from tests.chaos.log import Record
 from tests.chaos.stream import Kind, Publication
 
@@ -22,8 +25,10 @@ FAULTS: Mapping[Kind, tuple[str, bool]] = {
     "oversized": ("oversized", False),
 }
 """The reason of the dead letter, and whether its member waits behind it."""
-UNREADABLE: frozenset[Kind] = frozenset(("malformed", "unknown-type", "invalid", "null-value", "oversized"))
+UNREADABLE: frozenset[Kind] = frozenset(("malformed", "null-value", "oversized"))
 """All that a safety group makes a dead letter of."""
+READ_LOOSELY: frozenset[Kind] = frozenset(("unknown-type", "invalid"))
+"""In which it looks for red flags all the same, once."""
 Kinds = Mapping[tuple[bytes | None, bytes | None], Kind]
 
 
@@ -51,7 +56,7 @@ def read_as(
 ) -> list[Read]:
     """The fate of each record of a topic in a group, in log order."""
     taken: dict[tuple[str, str], tuple[object, ...]] = {}
-    blocked: set[UUID] = set()
+    blocked, loose = set[UUID](), set[bytes | None]()
     reads: list[Read] = []
     for record in records:
         kind = kinds.get((record.key, record.value), "event")
@@ -62,7 +67,10 @@ def read_as(
                 if blocks and not is_safety:
                     assert record.key is not None
                     blocked.add(UUID(record.key.decode()))
+            elif kind in READ_LOOSELY and record.value in loose:
+                reads.append(Read(record, "repeat"))
             else:
+                loose.add(record.value)
                 reads.append(Read(record, "taken"))
             continue
         event = record.event
@@ -83,6 +91,14 @@ def read_as(
         else:
             reads.append(Read(record, "taken"))
     return reads
+
+
+def meant_by(record: Record) -> PainReported:
+    """The report that its app meant to tell by what is read loosely."""
+    assert record.value is not None
+    told = orjson.loads(record.value)
+    meant = {**told, "type": event_type(PainReported), "data": {**told["data"], "score": 0}}
+    return PainReported.model_validate_json(orjson.dumps(meant), extra="ignore")
 
 
 def taken_events(reads: Iterable[Read]) -> list[CloudEvent]:

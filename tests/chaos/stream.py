@@ -34,6 +34,7 @@ Kind = Literal[
 ]  # fmt: skip
 BLOCKING: tuple[Kind, ...] = ("malformed", "unknown-type", "invalid")
 """A fixed reader could apply them, so their member waits behind them."""
+UNKNOWN_TYPE = "org.careloop.pain.forgotten.v9"
 ALONE_KINDS: tuple[Kind, ...] = (
     "wrong-key", "no-key", "time-ahead", "too-old", "identity-conflict", "null-value", "oversized",
 )  # fmt: skip
@@ -147,13 +148,13 @@ def draw_stream(seed: int, *, seconds: float, cast: Cast, opening: datetime) -> 
         trouble = troubles.get(writer.person.member_id)
         if trouble is not None and at >= trouble:
             del troubles[writer.person.member_id]
-            stream.append(_trouble(writer, at, kinds))
+            stream += _trouble(writer, at, kinds)
             continue
         stream += _ordinary(writer, chance, at)
     # Whoever was not drawn in time has their trouble at the end.
     for writer in writers:
         if writer.person.member_id in troubles:
-            stream.append(_trouble(writer, seconds, kinds))
+            stream += _trouble(writer, seconds, kinds)
     return _posted(seed, sorted(stream, key=lambda one: one.at_s), cast)
 
 
@@ -201,18 +202,23 @@ def _ordinary(writer: _Writer, chance: random.Random, at: float) -> Iterator[Pub
         yield Publication(at, ACTIVITY, key, encode(writer.event()))
 
 
-def _trouble(writer: _Writer, at: float, kinds: Iterator[Kind]) -> Publication:
+def _trouble(writer: _Writer, at: float, kinds: Iterator[Kind]) -> Iterator[Publication]:
+    """What can be read as JSON holds a red flag, and comes twice."""
     key = str(writer.person.member_id).encode()
     if writer.person.part == "bug":
-        return Publication(at, ACTIVITY, key, encode(writer.event(BUG_SUFFIX)), "bug")
+        yield Publication(at, ACTIVITY, key, encode(writer.event(BUG_SUFFIX)), "bug")
+        return
     kind, event = next(kinds), orjson.loads(encode(writer.pain("-poison")))
     if kind == "malformed":
-        return Publication(at, ACTIVITY, key, b'{"not": "an event"', kind)
+        yield Publication(at, ACTIVITY, key, b'{"not": "an event"', kind)
+        return
+    event["data"]["findings"] = FLAGS[BLOCKING.index(kind) % len(FLAGS)]
     if kind == "unknown-type":
-        event["type"] = "org.careloop.pain.forgotten.v9"
+        event["type"] = UNKNOWN_TYPE
     else:
         event["data"]["score"] = 42
-    return Publication(at, ACTIVITY, key, orjson.dumps(event), kind)
+    for copy_at in (at, at + 0.02):
+        yield Publication(copy_at, ACTIVITY, key, orjson.dumps(event), kind)
 
 
 def _alone(kind: Kind, writer: _Writer, chance: random.Random, at: float) -> Iterator[Publication]:
