@@ -77,6 +77,7 @@ TRANSIENT: tuple[type[Exception], ...] = (
     asyncpg.IndexCorruptedError,
     asyncpg.IdleSessionTimeoutError,
     asyncpg.InternalClientError,
+    asyncpg.ProgramLimitExceededError,  # of no transaction alone: `OUT_OF_NUMBERS`
     MemoryError,
     # Who is let in, and to what, is nothing that an event brings about: a password that is being changed, a database
     # that became a standby or that its host made read-only because the disk is nearly full, one that is being replaced.
@@ -110,6 +111,9 @@ BUGS_ALL_THE_SAME: tuple[type[BaseException], ...] = (
 reached over TCP, as everything here is, does not fail so. A connection that a network's policy forbids does with
 PermissionError, which says of a file which one it is."""
 
+OUT_OF_NUMBERS = frozenset({"GetNewTransactionId", "GetNewMultiXactId"})
+"""Where a server says that no transaction can have a number until somebody has vacuumed. A row that is too wide for an
+index has the same code, and is its event's fault."""
 
 TOO_LONG: tuple[type[Exception], ...] = (
     asyncpg.IdleInTransactionSessionTimeoutError,
@@ -215,4 +219,6 @@ def is_transient(error: BaseException) -> bool:
         return True
     if isinstance(error, PermissionError):
         return error.filename is None
+    if isinstance(error, asyncpg.ProgramLimitExceededError):
+        return getattr(error, "server_source_function", None) in OUT_OF_NUMBERS
     return isinstance(error, TRANSIENT) and not isinstance(error, BUGS_ALL_THE_SAME)

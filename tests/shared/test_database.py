@@ -43,6 +43,8 @@ select number, 'careloop.plans', gen_random_uuid(), '', $2 from generate_series(
         (asyncpg.PostgresIOError(), True),
         (asyncpg.InvalidCachedStatementError(), True),
         (asyncpg.InvalidSQLStatementNameError(), True),
+        (asyncpg.PostgresError.new({"C": "54000", "M": "no commands", "R": "GetNewTransactionId"}), True),
+        (asyncpg.PostgresError.new({"C": "54000", "M": "index row size", "R": "index_form_tuple"}), False),
         (ssl.SSLCertVerificationError(), True),
         (asyncpg.UndefinedTableError(), False),
         (asyncpg.CheckViolationError(), False),
