@@ -97,7 +97,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         self._subscriber: Any = None
         self.gathering: Gathering | None = None
         # Records and bytes with which a lane's partition is paused, and with less than which it goes on.
-        self._high = settings.chunk_records * 6, CHUNK_BYTES * 3
+        self._high = settings.chunk_records * 3, CHUNK_BYTES * 2
         self._low = settings.chunk_records * 2, CHUNK_BYTES
 
     def subscribe(self, broker: KafkaBroker) -> None:
