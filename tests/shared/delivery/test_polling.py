@@ -10,6 +10,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import CorruptRecordException, KafkaError
 
 from shared import intake as intake_module
+from shared.lanes import Lane
 from tests.fixtures.eventually import eventually
 from tests.fixtures.services import RunningService
 
@@ -113,3 +114,26 @@ async def test_a_gap_that_could_not_be_asked_about_stops_nobody(
     await intake._judge_gap(partition, lane, [])
     assert sought == [(partition, lane.end)]
     assert partition not in intake.consumer.paused()
+
+
+@pytest.mark.parametrize("first", [None, 0, 1_000])
+async def test_a_partition_that_was_given_away_meanwhile_is_left_alone(
+    probe: RunningService, monkeypatch: pytest.MonkeyPatch, first: int | None
+) -> None:
+    """Given a gap that was asked about, when its lane is another's by the time of the answer, whatever it says."""
+    await probe.settled()
+    intake, done = probe.service.intakes[0], list[Any]()
+    (partition, lane), *_ = intake.lanes.items()
+
+    async def answer(_: Any) -> Any:
+        monkeypatch.setitem(intake.lanes, partition, Lane(partition, start=lane.end, cautious=False))
+        if first is None:
+            raise KafkaError
+        return {partition: first}
+
+    monkeypatch.setattr(intake.consumer, "beginning_offsets", answer)
+    for name in ("seek", "resume"):
+        monkeypatch.setattr(intake.consumer, name, lambda *where: done.append(where))
+    monkeypatch.setattr(intake, "reopen", done.append)
+    await intake._judge_gap(partition, lane, [])
+    assert done == []
