@@ -34,7 +34,6 @@ Kind = Literal[
 ]  # fmt: skip
 BLOCKING: tuple[Kind, ...] = ("malformed", "unknown-type", "invalid")
 """A fixed reader could apply them, so their member waits behind them."""
-UNKNOWN_TYPE = "org.careloop.pain.forgotten.v9"
 ALONE_KINDS: tuple[Kind, ...] = (
     "wrong-key", "no-key", "time-ahead", "too-old", "identity-conflict", "null-value", "oversized",
 )  # fmt: skip
@@ -214,7 +213,7 @@ def _trouble(writer: _Writer, at: float, kinds: Iterator[Kind]) -> Iterator[Publ
         return
     event["data"]["findings"] = FLAGS[BLOCKING.index(kind) % len(FLAGS)]
     if kind == "unknown-type":
-        event["type"] = UNKNOWN_TYPE
+        event["type"] = "org.careloop.pain.forgotten.v9"
     else:
         event["data"]["score"] = 42
     for copy_at in (at, at + 0.02):
