@@ -2,6 +2,7 @@
 answer says what became of it."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from tests.chaos.world import READY_S, World
 
 PATIENCE_S, PAUSE_S = 5.0, 0.2
 """How long a request may take, and how long after one that failed the next is sent."""
+NOT_SENT = httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout
 
 
 @dataclass(frozen=True)
@@ -40,15 +42,13 @@ class Asker:
     def __init__(self, world: World) -> None:
         self._world, self._turn = world, 0
         self._client = httpx.AsyncClient(timeout=PATIENCE_S)
-        self.unknown = 0
-        """Tries of which nobody was told what they did."""
 
     async def ask(
         self, service: Service, method: str, path: str, *, token: str, headers: Mapping[str, str] | None = None,
         **what: Any,
     ) -> Answer:  # fmt: skip
-        """The first answer that is definite. TimeoutError when none comes for very long."""
-        unknown, until = 0, monotonic() + READY_S
+        """The first answer that is definite. TimeoutError when none comes for very long; it says what came instead."""
+        unknown, until, instead = 0, monotonic() + READY_S, Counter[str]()
         while monotonic() < until:
             processes = self._world.crews[service].processes
             if processes:
@@ -62,13 +62,14 @@ class Asker:
                     if answer.status_code < 500:
                         return Answer(answer.status_code, answer.json() if answer.content else None, unknown)
                     unknown += 1
-                except httpx.ConnectError:
-                    pass  # it has not been sent
-                except httpx.TransportError:
-                    unknown += 1
-                self.unknown += 1
+                    instead[f"{answer.status_code} from {port}"] += 1
+                except httpx.TransportError as error:
+                    unknown += not isinstance(error, NOT_SENT)
+                    instead[f"{type(error).__name__} from {port}"] += 1
+            else:
+                instead["no process"] += 1
             await asyncio.sleep(PAUSE_S)
-        raise TimeoutError(f"{service} gives no answer to {method}")
+        raise TimeoutError(f"{service} gives no answer to {method}: {dict(instead)}")
 
     def member(self, member_id: UUID) -> str:
         return self._world.tokens.member(member_id)
