@@ -2,8 +2,10 @@
 
 import asyncio
 import secrets
+import ssl
 from base64 import urlsafe_b64encode
 from datetime import timedelta
+from functools import cache
 from hashlib import sha256
 from typing import Final
 from urllib.parse import urlencode
@@ -127,6 +129,13 @@ async def finish_sign_in(
     return response
 
 
+@cache
+def _authorities() -> ssl.SSLContext:
+    """Whom to trust as an issuer. To read them stops everything else in this process for longer than an alert may take,
+    so once is enough. Each sign-in has a client of its own all the same: a client keeps the cookies it is given."""
+    return httpx.create_ssl_context()
+
+
 async def _redeem(request: Request, *, code: str, sign_in: SignIn) -> Principal | None:
     """Who the issuer says this is; None when it refuses the code or its answer does not hold."""
     authenticator, settings = authenticator_of(request), console_settings()
@@ -142,7 +151,8 @@ async def _redeem(request: Request, *, code: str, sign_in: SignIn) -> Principal 
         form["client_secret"] = settings.client_secret.get_secret_value()
     try:
         # The client's own limit is for each piece that it reads.
-        async with asyncio.timeout(ISSUER_TIMEOUT_S), httpx.AsyncClient(timeout=None) as client:
+        asking = httpx.AsyncClient(timeout=None, verify=_authorities())
+        async with asyncio.timeout(ISSUER_TIMEOUT_S), asking as client:
             answer = await client.post(str(provider.token_endpoint), data=form)
         if answer.status_code >= 500:
             raise Problem(503, "issuer-unavailable", "Sign-in cannot be finished right now.")
