@@ -17,6 +17,9 @@ from tests.chaos.world import READY_S, World
 
 PATIENCE_S, PAUSE_S = 5.0, 0.2
 """How long a request may take, and how long after one that failed the next is sent."""
+IN_FLIGHT = 32
+"""Requests at once. With hundreds the client itself, which looks at each whenever one moves on, takes a processor, and
+on a busy machine nothing is answered in time any more."""
 NOT_SENT = httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout
 
 
@@ -41,7 +44,8 @@ def code_of(problem: Mapping[str, Any]) -> str:
 class Asker:
     def __init__(self, world: World) -> None:
         self._world, self._turn = world, 0
-        self._client = httpx.AsyncClient(timeout=PATIENCE_S)
+        self._client = httpx.AsyncClient(timeout=PATIENCE_S, verify=False)
+        self._room = asyncio.Semaphore(IN_FLIGHT)
 
     async def ask(
         self, service: Service, method: str, path: str, *, token: str, headers: Mapping[str, str] | None = None,
@@ -49,27 +53,30 @@ class Asker:
     ) -> Answer:  # fmt: skip
         """The first answer that is definite. TimeoutError when none comes for very long; it says what came instead."""
         unknown, until, instead = 0, monotonic() + READY_S, Counter[str]()
+        asked = {**what, "headers": {"Authorization": f"Bearer {token}", **(headers or {})}}
         while monotonic() < until:
-            processes = self._world.crews[service].processes
-            if processes:
-                self._turn += 1
-                port = processes[self._turn % len(processes)].port
-                try:
-                    answer = await self._client.request(
-                        method, f"http://127.0.0.1:{port}{path}", **what,
-                        headers={"Authorization": f"Bearer {token}", **(headers or {})},
-                    )  # fmt: skip
-                    if answer.status_code < 500:
-                        return Answer(answer.status_code, answer.json() if answer.content else None, unknown)
-                    unknown += 1
-                    instead[f"{answer.status_code} from {port}"] += 1
-                except httpx.TransportError as error:
-                    unknown += not isinstance(error, NOT_SENT)
-                    instead[f"{type(error).__name__} from {port}"] += 1
-            else:
-                instead["no process"] += 1
+            async with self._room:
+                answer = await self._try(service, method, path, asked)
+            if isinstance(answer, httpx.Response) and answer.status_code < 500:
+                return Answer(answer.status_code, answer.json() if answer.content else None, unknown)
+            unknown += not isinstance(answer, NOT_SENT)
+            instead[str(answer.status_code) if isinstance(answer, httpx.Response) else type(answer).__name__] += 1
             await asyncio.sleep(PAUSE_S)
         raise TimeoutError(f"{service} gives no answer to {method}: {dict(instead)}")
+
+    async def _try(
+        self, service: Service, method: str, path: str, asked: Mapping[str, Any]
+    ) -> httpx.Response | httpx.TransportError:
+        """Of one of its processes; what came instead of an answer."""
+        processes = self._world.crews[service].processes
+        if not processes:
+            return httpx.ConnectError("no process")
+        self._turn += 1
+        port = processes[self._turn % len(processes)].port
+        try:
+            return await self._client.request(method, f"http://127.0.0.1:{port}{path}", **asked)
+        except httpx.TransportError as error:
+            return error
 
     def member(self, member_id: UUID) -> str:
         return self._world.tokens.member(member_id)
