@@ -18,6 +18,9 @@ Database: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 
 LOCK_TIMEOUT = "10s"
 """How long a statement waits for what somebody else has locked, where its transaction says nothing else."""
+PATIENCE_S = 2.0
+"""The same for those who ask over HTTP, and as long for a connection: less than they wait for an answer. What is done
+for somebody who has gone keeps those waiting who have not, until they have gone as well."""
 ANSWER_S = 25.0
 """Whoever has not answered for so long has gone: the server itself ends each statement sooner."""
 CONNECT_S = 10.0
@@ -132,6 +135,12 @@ class _Pool(asyncpg.Pool):
     does: those that lie idle beside it would be found out one after another, each for as long as an answer may take.
     Where it can only read, it may be with a host that has become a standby: to stay with that would be for ever."""
 
+    patience_s: float | None = None
+    """How long whoever says nothing else waits for a connection; None: for ever."""
+
+    def acquire(self, *, timeout: float | None = None) -> Any:
+        return super().acquire(timeout=self.patience_s if timeout is None else timeout)
+
     async def release(self, connection: Any, *, timeout: float | None = None) -> None:
         try:
             ended = connection.is_closed() or connection._protocol._is_cancelling()  # that it answers is waited for
@@ -165,11 +174,16 @@ async def _leave_as_it_is(connection: "asyncpg.Connection[asyncpg.Record]") -> N
     The driver has ended a transaction that was left open by then."""
 
 
-async def open_database(url: str, *, connections: int, application: str, is_kept: bool = True) -> Database:
+async def open_database(
+    url: str, *, connections: int, application: str, is_kept: bool = True, patience_s: float | None = None
+) -> Database:
     """A pool on the service's own database. jsonb columns are Python values; raises what asyncpg raises. `is_kept`: not
-    for a database that can be built again, for which nobody waits for the disk."""
+    for a database that can be built again, for which nobody waits for the disk. `patience_s`: how long its users wait
+    for a connection, and for a lock; where they say nothing else, for ever, and for LOCK_TIMEOUT."""
     settings: dict[str, Any] = {**LIMITS, **PLANNING, "application_name": application}
     settings["synchronous_commit"] = "on" if is_kept else "off"
+    if patience_s is not None:
+        settings["lock_timeout"] = f"{round(patience_s * 1000)}ms"
     pool = _Pool(
         url,
         min_size=2,
@@ -185,6 +199,7 @@ async def open_database(url: str, *, connections: int, application: str, is_kept
         timeout=CONNECT_S,
         command_timeout=ANSWER_S,
     )
+    pool.patience_s = patience_s
     return await pool
 
 

@@ -24,7 +24,7 @@ from shared.auth import Authenticator
 from shared.broker import build_broker
 from shared.clock import Clock, monotonic, open_clock
 from shared.commands import Work, new_command
-from shared.database import TRANSIENT, Connection, Database, is_transient, open_database
+from shared.database import PATIENCE_S, TRANSIENT, Connection, Database, is_transient, open_database
 from shared.dying import Attempts, CarefulWork, run_with_care
 from shared.ending import end_tasks
 from shared.events.catalogue import TOPIC_OF
@@ -102,6 +102,7 @@ class Service:
         self.health = Health()
         self._database: Database | None = None
         self._safety: Database | None = None
+        self._requests: Database | None = None
         self._own_tasks = tasks
         self._running: list[asyncio.Task[None]] = []
         self.app = FastAPI(title=f"Careloop {name}", lifespan=self._lifespan, docs_url="/docs", redoc_url=None)
@@ -117,17 +118,24 @@ class Service:
     # -- for routes and tasks
 
     @property
-    def database(self) -> Database:
-        """The service's pool. Problem 503 until the database has been reached."""
-        if self._database is None:
+    def requests(self) -> Database:
+        """The pool of whoever asks over HTTP, and waits for a short while only. Problem 503 until the database has been
+        reached."""
+        if self._requests is None:
             raise Problem(
                 503, "starting", "The service has not reached its database yet.", headers={"Retry-After": "2"}
             )
+        return self._requests
+
+    @property
+    def database(self) -> Database:
+        """The pool of consumers, timers and tasks. Reached before the others."""
+        assert self._database is not None
         return self._database
 
     @property
     def safety(self) -> Database:
-        """The pool that red flags and the relay's lease have for themselves. Reached right after the other."""
+        """The pool that red flags and the relay's lease have for themselves."""
         assert self._safety is not None
         return self._safety
 
@@ -142,11 +150,13 @@ class Service:
         because: Cause | None = None,
     ) -> AsyncIterator[Work]:
         """One transaction for one command: members locked, then the block, then outbox and commit. An exception in the
-        block rolls everything back. `because` continues the chain of an earlier event."""
+        block rolls everything back. `because` continues the chain of an earlier event. Without a `request` nobody waits
+        for it."""
         command = new_command(
             name, service=self.name, member_ids=member_ids, request=request, command_id=command_id, because=because
         )
-        async with self.database.acquire(timeout=10) as connection, connection.transaction():
+        database, wait_s = (self.database, 10) if request is None else (self.requests, None)
+        async with database.acquire(timeout=wait_s) as connection, connection.transaction():
             await lock_members(connection, member_ids)
             work = Work(connection, self.clock.now(), command)
             yield work
@@ -190,6 +200,7 @@ class Service:
         look_after_brokers()
         self._database = await self._reach_database(self.settings.database_connections)
         self._safety = await self._reach_database(self.settings.safety_connections)
+        self._requests = await self._reach_database(self.settings.request_connections, patience_s=PATIENCE_S)
         relay = self.relay = Relay(self.settings, self.database, self.safety)
         for task in (
             Task("relay", lambda _: relay.run()),
@@ -241,13 +252,15 @@ class Service:
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 5.0)
 
-    async def _reach_database(self, connections: int) -> Database:
+    async def _reach_database(self, connections: int, *, patience_s: float | None = None) -> Database:
         delay = 0.1
         url = self.settings.database_url.get_secret_value()
         while True:
             database: Database | None = None
             try:
-                database = await open_database(url, connections=connections, application=f"careloop {self.name}")
+                database = await open_database(
+                    url, connections=connections, application=f"careloop {self.name}", patience_s=patience_s
+                )
                 async with database.acquire() as connection:
                     missing = await missing_migrations(connection, service=self.name)
                 if not missing:
@@ -347,7 +360,7 @@ class Service:
             log.error("some background work did not end")
         with suppress(Exception):
             await self.app.state.authenticator.close()
-        for database in (self._safety, self._database):
+        for database in (self._requests, self._safety, self._database):
             if database is not None:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(database.close(), 3)

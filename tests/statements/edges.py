@@ -87,7 +87,7 @@ async def open_ingress(settings: PlansSettings, database: Database, tokens: Toke
     """The routes of plans with its publisher and nothing else that would ask the database."""
     service = build(settings)
     service.clock = At(SESSION.time)
-    service._database = database
+    service._requests = database
     service.app.state.authenticator = tokens.authenticator()
     publisher = service.app.state.publisher
     running = asyncio.create_task(publisher.run())

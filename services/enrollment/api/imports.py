@@ -67,7 +67,7 @@ async def post_import(
         raise Problem(415, "not-csv", "Send the roster as Content-Type: text/csv.")
     if request.headers.get("content-encoding", "identity") != "identity":
         raise Problem(415, "compressed", "Send the roster uncompressed.")
-    async with service.database.acquire(timeout=10) as connection:
+    async with service.requests.acquire() as connection:
         await find_sponsor(connection, principal=principal, sponsor_id=sponsor_id)
     if _uploads.locked():
         raise Problem(503, "busy", "Other files are being taken in; try again.", headers={"Retry-After": "30"})
@@ -75,7 +75,7 @@ async def post_import(
     async with _uploads:
         try:
             refusal = await receive_roster(
-                service.database,
+                service.requests,
                 blocks=_blocks(request),
                 import_id=import_id,
                 sponsor_id=sponsor_id,
@@ -93,7 +93,7 @@ async def post_import(
             "The file cannot be taken as a roster; nothing was changed.",
             errors=[{"field": refusal.field, "message": refusal.reason}],
         )
-    async with service.database.acquire(timeout=10) as connection:
+    async with service.requests.acquire() as connection:
         received = (await load_imports(connection, import_ids=[import_id]))[import_id]
     return JSONResponse(_import(received), status_code=202, headers={"Location": f"/v1/imports/{import_id}"})
 
@@ -119,7 +119,7 @@ async def get_imports(
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> dict[str, Any]:
     """A sponsor's files, latest first; `next` is the `before` of the next page."""
-    async with service.database.acquire() as connection:
+    async with service.requests.acquire() as connection:
         await find_sponsor(connection, principal=principal, sponsor_id=sponsor_id)
         found = await list_imports(connection, sponsor_id=sponsor_id, before=before, limit=limit)
     return {"imports": [_import(each) for each in found], "next": found[-1].arrival if len(found) == limit else None}
@@ -134,7 +134,7 @@ async def get_import(
     limit: Annotated[int, Query(ge=0, le=1000)] = 100,
 ) -> dict[str, Any]:
     """What became of a file, with a page of its rejected rows by line, field and reason."""
-    async with service.database.acquire() as connection:
+    async with service.requests.acquire() as connection:
         found = await _find_import(service, principal, import_id)
         rejections = await load_rejections(connection, import_id=import_id, after_line=after_line, limit=limit)
     return {
@@ -146,20 +146,20 @@ async def get_import(
 
 
 @router.post("/imports/{import_id}/confirm")
-async def confirm(import_id: UUID, service: ThisService, principal: Staff) -> dict[str, Any]:
+async def confirm(import_id: UUID, service: ThisService, principal: Staff, request: Request) -> dict[str, Any]:
     """Apply a held file after all: whoever it leaves out loses coverage. Who confirmed is kept."""
     found = await _find_import(service, principal, import_id)
-    async with service.command("confirm-import", member_ids=[]) as work:
+    async with service.command("confirm-import", member_ids=[], request=request) as work:
         if not await confirm_import(work.connection, import_id=import_id, confirmed_by=str(principal.subject)):
             raise Problem(409, "not-held", f"The file is not held: it is {found.state}.")
     return _import(await _find_import(service, principal, import_id))
 
 
 @router.post("/imports/{import_id}/discard")
-async def discard(import_id: UUID, service: ThisService, principal: Staff) -> dict[str, Any]:
+async def discard(import_id: UUID, service: ThisService, principal: Staff, request: Request) -> dict[str, Any]:
     """Give up a held file; nothing of it is applied."""
     await _find_import(service, principal, import_id)
-    async with service.command("discard-import", member_ids=[]) as work:
+    async with service.command("discard-import", member_ids=[], request=request) as work:
         if not await confirm_import(work.connection, import_id=import_id, confirmed_by=str(principal.subject)):
             raise Problem(409, "not-held", "The file is not held.")
         await finish_import(work.connection, import_id=import_id, state="discarded", reason=None, now=work.now)
@@ -167,7 +167,7 @@ async def discard(import_id: UUID, service: ThisService, principal: Staff) -> di
 
 
 async def _find_import(service: Service, principal: Principal, import_id: UUID) -> RosterImport:
-    async with service.database.acquire() as connection:
+    async with service.requests.acquire() as connection:
         found = (await load_imports(connection, import_ids=[import_id])).get(import_id)
         if found is None:
             raise not_found()

@@ -153,7 +153,7 @@ class _Asker:
         told like those of any intake that is refused."""
         if self._key is None:
             return None
-        async with self._service.database.acquire(timeout=10) as connection:
+        async with self._service.requests.acquire() as connection:
             answer = await self._answered(connection)
         if answer is None:
             return None
@@ -168,7 +168,7 @@ class _Asker:
         """Carry it out, or refuse it for this. None when another request was faster and this one must look again."""
         answers = _answers(self._body)
         person = (answers.sponsor_id, answers.person_id)
-        async with self._service.database.acquire(timeout=10) as connection:
+        async with self._service.requests.acquire() as connection:
             known = (await find_members(connection, persons=[person])).get(person)
         member_id, intake_id = self._member_id(known), uuid4()
         if member_id is None:

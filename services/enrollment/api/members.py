@@ -75,7 +75,7 @@ class ClearanceBody(Body):
 @router.get("")
 async def get_member(member_id: UUID, service: ThisService, principal: Anyone) -> dict[str, Any]:
     """Where a member stands, their care team, contact and consents."""
-    async with service.database.acquire() as connection:
+    async with service.requests.acquire() as connection:
         membership = await find_membership(connection, principal=principal, member_id=member_id)
         contact = (await load_contacts(connection, member_ids=[member_id])).get(member_id)
         consents = await load_consents(connection, member_ids=[member_id])
@@ -206,7 +206,7 @@ async def post_clearance(
 
 
 async def _check(service: Service, principal: Principal, member_id: UUID) -> Membership:
-    async with service.database.acquire(timeout=10) as connection:
+    async with service.requests.acquire() as connection:
         return await find_membership(connection, principal=principal, member_id=member_id)
 
 

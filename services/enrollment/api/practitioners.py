@@ -84,7 +84,7 @@ async def get_practitioners(
     service: ThisService, _: Annotated[Principal, Depends(require("operator", "pt", "coach", "oncall", "app"))]
 ) -> dict[str, Any]:
     """Every practitioner with the load of their panel."""
-    async with service.database.acquire() as connection:
+    async with service.requests.acquire() as connection:
         found = await load_practitioners(connection)
     return {"practitioners": [_practitioner(each) for each in found.values()]}
 
@@ -119,7 +119,7 @@ async def get_waitlist(
     limit: Annotated[int, Query(ge=1, le=1000)] = 200,
 ) -> dict[str, Any]:
     """Who has no care team, and what is missing; for an operator also who has one that should have changed."""
-    async with service.database.acquire() as connection:
+    async with service.requests.acquire() as connection:
         found = await list_unplaced(connection, with_team="operator" in principal.roles, limit=limit)
     return {"waiting": [asdict(each) for each in found]}
 

@@ -78,7 +78,7 @@ async def get_sponsors(
 ) -> dict[str, Any]:
     """All sponsors for an operator, their own for an administrator; `next` is the `after` of the next page."""
     administrator = None if "operator" in principal.roles else str(principal.subject)
-    async with service.database.acquire() as connection:
+    async with service.requests.acquire() as connection:
         found = await list_sponsors(connection, after=after, administrator=administrator, limit=limit)
     return {
         "sponsors": [_sponsor(sponsor) for sponsor in found],
@@ -88,7 +88,7 @@ async def get_sponsors(
 
 @router.get("/sponsors/{sponsor_id}")
 async def get_sponsor(sponsor_id: UUID, service: ThisService, principal: SponsorStaff) -> dict[str, Any]:
-    async with service.database.acquire() as connection:
+    async with service.requests.acquire() as connection:
         return _sponsor(await find_sponsor(connection, principal=principal, sponsor_id=sponsor_id))
 
 
@@ -100,7 +100,7 @@ async def check_eligibility(
 ) -> dict[str, Any]:
     """Whether a person is covered now, and why (not). A POST so that identifiers stay out of addresses and logs."""
     person = (body.sponsor_id, body.person.person_id)
-    async with service.database.acquire() as connection:
+    async with service.requests.acquire() as connection:
         if not principal.roles & {"app", "operator"}:
             await find_sponsor(connection, principal=principal, sponsor_id=body.sponsor_id)
         sponsor = (await load_sponsors(connection, sponsor_ids=[body.sponsor_id])).get(body.sponsor_id)

@@ -57,7 +57,7 @@ async def check_member(service: Service, principal: Principal, member_id: UUID) 
         return True
     if not principal.roles & {"pt", "coach", "oncall"}:
         raise not_found()
-    async with service.database.acquire() as connection:
+    async with service.requests.acquire() as connection:
         visible = await find_visible_members(
             connection, practitioner_id=principal.person_id, oncall="oncall" in principal.roles, member_ids=[member_id]
         )
@@ -68,7 +68,7 @@ async def check_member(service: Service, principal: Principal, member_id: UUID) 
 
 async def member_of_alert(service: Service, principal: Principal, alert_id: UUID) -> UUID:
     """The member of an alert that this clinician may see; Problem 404 otherwise."""
-    async with service.database.acquire() as connection:
+    async with service.requests.acquire() as connection:
         alert = (await load_alerts(connection, alert_ids=[alert_id])).get(alert_id)
     if alert is None or await check_member(service, principal, alert.member_id):
         raise not_found()
@@ -77,7 +77,7 @@ async def member_of_alert(service: Service, principal: Principal, alert_id: UUID
 
 async def member_of_visit(service: Service, principal: Principal, visit_id: UUID) -> tuple[UUID, bool]:
     """The member of a visit that the caller may see, and whether the caller is that member; Problem 404 otherwise."""
-    async with service.database.acquire() as connection:
+    async with service.requests.acquire() as connection:
         visit = (await load_visits(connection, visit_ids=[visit_id])).get(visit_id)
     if visit is None:
         raise not_found()

@@ -50,7 +50,7 @@ async def get_alerts(
     limit: Annotated[int, Query(ge=1, le=500)] = 200,
 ) -> list[AlertAnswer]:
     """The caller's queue: unresolved alerts of their members, and of the on-call role for who holds it."""
-    async with service.database.acquire() as connection:
+    async with service.requests.acquire() as connection:
         queue = await load_alert_queue(
             connection,
             practitioner_id=caller.person_id,
@@ -65,7 +65,7 @@ async def get_alerts(
 async def get_member_alerts(member_id: UUID, caller: Clinician, service: This) -> list[AlertAnswer]:
     """All alerts of a member, newest first."""
     await check_member(service, caller, member_id)
-    async with service.database.acquire() as connection:
+    async with service.requests.acquire() as connection:
         return [AlertAnswer.of(alert) for alert in await load_member_alerts(connection, member_ids=[member_id])]
 
 
@@ -79,7 +79,7 @@ async def get_chain(
 ) -> ChainAnswer:
     """Why did this happen, and what came of it: the member's events with what caused each."""
     await check_member(service, caller, member_id)
-    async with service.database.acquire() as connection:
+    async with service.requests.acquire() as connection:
         entries = await load_chain(connection, member_ids=[member_id], correlation_id=correlationid, limit=limit)
     return ChainAnswer(member_id=member_id, events=[ChainEntry.of(entry) for entry in entries])
 
@@ -88,7 +88,7 @@ async def get_chain(
 async def get_alert(alert_id: UUID, caller: Clinician, service: This) -> AlertAnswer:
     """One alert."""
     await member_of_alert(service, caller, alert_id)
-    async with service.database.acquire() as connection:
+    async with service.requests.acquire() as connection:
         return AlertAnswer.of((await load_alerts(connection, alert_ids=[alert_id]))[alert_id])
 
 

@@ -50,7 +50,7 @@ async def get_messages(
 ) -> ConversationAnswer:
     """The newest messages with a number above `after`, oldest first."""
     await check_member(service, caller, member_id)
-    async with service.database.acquire() as connection:
+    async with service.requests.acquire() as connection:
         found = await load_conversations(connection, member_ids=[member_id])
         messages = await load_messages(connection, member_ids=[member_id], after_number=after, limit=limit)
         reads = await load_message_reads(connection, member_ids=[member_id])
@@ -128,7 +128,7 @@ async def _sender(service: Service, caller: Principal, member_id: UUID, *, is_me
     if not is_member:
         person = practitioner_of(caller)
         return Sender(role=person.role, sender_id=person.practitioner_id, name=person.name)
-    async with service.database.acquire() as connection:
+    async with service.requests.acquire() as connection:
         profile = (await load_member_profiles(connection, member_ids=[member_id])).get(member_id)
     return Sender(role="member", sender_id=member_id, name=(profile.name if profile else None) or "Member")
 

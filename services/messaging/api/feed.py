@@ -203,7 +203,7 @@ class FeedHub:
     async def _stream(
         self, service: Service, audiences: list[UUID], after: int | None, until: float
     ) -> AsyncIterator[ServerSentEvent]:
-        async with service.database.acquire(timeout=10) as connection:
+        async with service.requests.acquire(timeout=10) as connection:
             position, afresh = place_cursor(asked=after, head=await load_feed_head(connection))
         # Sent at once: a client that is cut off before the first change still knows where it stood.
         cursor = str(position)
@@ -214,7 +214,7 @@ class FeedHub:
             look = shown if shown and shown.end == end else None
             entries = look.since(position, audiences) if look else None
             if look is None or entries is None:
-                async with service.database.acquire(timeout=10) as connection:
+                async with service.requests.acquire(timeout=10) as connection:
                     look = await look_at_feed(connection, audiences=audiences, after=position, limit=BATCH)
                 if look.head < position:  # the database was set back, and what this window has seen is not in it
                     yield ServerSentEvent(event="reset", id=str(look.head), data=str(look.head))

@@ -71,7 +71,7 @@ async def get_slots(
     window = Span(starts_at=start, ends_at=ends_before or start + timedelta(days=14))
     if not timedelta(0) < window.ends_at - window.starts_at <= WINDOW_MAX:
         raise Problem(422, "invalid-window", f"`until` lies after `from`, at most {WINDOW_MAX.days} days.")
-    async with service.database.acquire() as connection:
+    async with service.requests.acquire() as connection:
         slots = await list_slots(
             connection, member_id=member_id, practitioner_id=practitioner_id, window=window, now=now
         )
@@ -120,7 +120,7 @@ async def delete_hold(member_id: UUID, hold_id: UUID, caller: Anyone, service: T
 async def get_visits(member_id: UUID, caller: Anyone, service: This) -> list[VisitAnswer]:
     """The member's visits and holds, latest first."""
     is_member = await check_member(service, caller, member_id)
-    async with service.database.acquire() as connection:
+    async with service.requests.acquire() as connection:
         visits = await load_member_visits(connection, member_ids=[member_id])
     return [_answer(visit, with_note=not is_member) for visit in visits]
 
@@ -202,7 +202,7 @@ async def post_complete(
 @router.put("/me/hours", status_code=204, tags=["practitioners"])
 async def put_hours(week: Week, caller: Clinician, service: This) -> None:
     """The caller's weekly hours on their own wall clock. Visits already booked stay."""
-    async with service.database.acquire() as connection, connection.transaction():
+    async with service.requests.acquire() as connection, connection.transaction():
         known = await save_practitioner_hours(
             connection, practitioner_id=caller.person_id, time_zone=week.time_zone, hours=week.weekly_hours()
         )
@@ -216,7 +216,7 @@ async def post_absence(
 ) -> dict[str, UUID]:
     """The caller is away then: alerts ask the next in line, and no slot is offered."""
     absence_id = identity_of("absence", caller.subject, key)
-    async with service.database.acquire() as connection:
+    async with service.requests.acquire() as connection:
         await save_absences(
             connection,
             absence_ids=[absence_id],

@@ -61,7 +61,7 @@ def answer(
 
 
 async def _alert_of(service: Service, viewer: Viewer, alert_id: UUID) -> QueueRow:
-    async with service.database.acquire() as connection:
+    async with service.requests.acquire() as connection:
         alert = await load_alert(
             connection, practitioner_id=viewer.practitioner_id, oncall=viewer.oncall, alert_id=alert_id
         )

@@ -173,7 +173,7 @@ async def show_member(
     service: Service = Depends(this_service),
 ) -> Response:
     page = Page(viewer=viewer, now=service.clock.now())
-    async with service.database.acquire() as connection:
+    async with service.requests.acquire() as connection:
         cursor = await load_feed_number(connection)
         member = await find_member(connection, page=page, member_id=member_id)
         asked = Asked(request=request, connection=connection, page=page, member=member)
@@ -211,7 +211,7 @@ async def show_part(
         raise Problem(404, "not-found", "No such fragment.")
     page = Page(viewer=viewer, now=service.clock.now())
     template, load = PARTS[part]
-    async with service.database.acquire() as connection:
+    async with service.requests.acquire() as connection:
         member = await find_member(connection, page=page, member_id=member_id)
         values = await load(Asked(request=request, connection=connection, page=page, member=member))
     return page.render(template, member=member, **values)

@@ -30,7 +30,7 @@ async def _check(service: Service, viewer: Viewer, member_id: UUID) -> UUID | No
     """Problem 404 unless the viewer may see the member. Answers the alert that they work on, the one that what they do
     belongs to: the member's latest unresolved one, if there is any."""
     page = Page(viewer=viewer, now=service.clock.now())
-    async with service.database.acquire() as connection:
+    async with service.requests.acquire() as connection:
         await find_member(connection, page=page, member_id=member_id)
         return await _alert_in_hand(connection, viewer=viewer, member_id=member_id)
 

@@ -73,7 +73,7 @@ async def start_sign_in(
         code_verifier=verifier,
         return_to=inside(return_to),
     )
-    async with service.database.acquire() as connection:
+    async with service.requests.acquire() as connection:
         await save_sign_in(connection, secret=secret, sign_in=sign_in, lifetime=SIGN_IN_LIFETIME)
     query = urlencode(
         {
@@ -100,7 +100,7 @@ async def finish_sign_in(
 ) -> Response:
     """Back from the issuer: the code becomes an identity, the identity a session."""
     secret = request.cookies.get(SIGN_IN_COOKIE, "")
-    async with service.database.acquire() as connection:
+    async with service.requests.acquire() as connection:
         sign_in = await take_sign_in(connection, secret=secret, lifetime=SIGN_IN_LIFETIME)
     if sign_in is None or not code or not secrets.compare_digest(state.encode(), sign_in.state.encode()):
         return _refused("1")
@@ -117,7 +117,7 @@ async def finish_sign_in(
         form_token=secrets.token_urlsafe(24),
     )
     settings, opened = console_settings(), secrets.token_urlsafe(32)
-    async with service.database.acquire() as connection:
+    async with service.requests.acquire() as connection:
         # A session that this browser already had ends: a shared computer never holds two people.
         await delete_sessions(connection, secrets=[request.cookies.get(SESSION_COOKIE, "")])
         await save_session(connection, secret=opened, session=session, lifetime=settings.lifetime)
@@ -179,7 +179,7 @@ def _refused(why: str) -> Response:
 
 @router.post("/console/sign-out")
 async def sign_out(viewer: Viewer = Depends(own_form), service: Service = Depends(this_service)) -> Response:
-    async with service.database.acquire() as connection:
+    async with service.requests.acquire() as connection:
         await delete_sessions(connection, secrets=[viewer.secret])
     response = RedirectResponse("/console/sign-in", status_code=303)
     response.delete_cookie(SESSION_COOKIE, path="/console")

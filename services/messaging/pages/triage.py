@@ -142,7 +142,7 @@ async def render_triage(
 ) -> Response:
     """The whole page. `typed`: what stood in the form of the alert's detail, which is to stand there again."""
     viewer = page.viewer
-    async with service.database.acquire() as connection:
+    async with service.requests.acquire() as connection:
         cursor = await load_feed_number(connection)
         parts = await load_parts(connection, page=page)
         return_to = f"/console/?alert={alert}" if alert else "/console/"
@@ -172,7 +172,7 @@ async def render_triage(
 @router.get("/console/fragments/queue")
 async def show_queue(viewer: Viewer = Depends(signed_in), service: Service = Depends(this_service)) -> Response:
     page = Page(viewer=viewer, now=service.clock.now())
-    async with service.database.acquire() as connection:
+    async with service.requests.acquire() as connection:
         parts = await load_parts(connection, page=page)
     return page.render("parts/queue.html", parts=parts, alert=None)
 
@@ -185,7 +185,7 @@ async def show_number(
     page = Page(viewer=viewer, now=service.clock.now())
     if what not in {"waiting", "count"}:
         raise Problem(404, "not-found", "No such fragment.")
-    async with service.database.acquire() as connection:
+    async with service.requests.acquire() as connection:
         waiting = waiting_in(await load_parts(connection, page=page))
     return page.render("parts/waiting.html", what=what, waiting=waiting)
 
@@ -195,7 +195,7 @@ async def show_alert(
     alert_id: UUID, viewer: Viewer = Depends(signed_in), service: Service = Depends(this_service)
 ) -> Response:
     page = Page(viewer=viewer, now=service.clock.now())
-    async with service.database.acquire() as connection:
+    async with service.requests.acquire() as connection:
         values = await alert_values(connection, page=page, alert_id=alert_id, return_to=f"/console/?alert={alert_id}")
     if values is None:
         raise Problem(404, "not-found", "No such alert.")

@@ -61,7 +61,7 @@ async def find_viewer(service: Service, request: Request, *, active: bool) -> Vi
     if not secret:
         return None
     settings = console_settings()
-    async with service.database.acquire() as connection:
+    async with service.requests.acquire() as connection:
         session = await load_session(
             connection, secret=secret, idle=settings.idle, lifetime=settings.lifetime, active=active
         )

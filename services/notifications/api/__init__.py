@@ -50,7 +50,7 @@ def build_router(settings: NotificationsSettings) -> APIRouter:
         caller: Principal = Depends(require("member", "coach", "pt", "oncall", "operator")),
     ) -> list[dict[str, Any]]:
         """What a member was told and will be told, newest first: {topic, template, state, reason, channel, times}."""
-        async with service.database.acquire() as connection:
+        async with service.requests.acquire() as connection:
             found = await show_notifications(
                 connection, member_id=member_id, asked_by=caller.subject, roles=caller.roles
             )
@@ -67,7 +67,7 @@ def _unsubscribe_router(settings: NotificationsSettings) -> APIRouter:
 
     async def read_token(service: Service, token: str) -> UnsubscribeLink:
         configured = settings.unsubscribe_secret.get_secret_value() if settings.unsubscribe_secret else None
-        secret = await find_link_secret(service.database, configured=configured)
+        secret = await find_link_secret(service.requests, configured=configured)
         link = read_link(token=token, secret=secret)
         if link is None:
             raise Problem(404, "no-such-link", "This link is not one of ours, or it was cut off. Use the whole link.")
@@ -122,7 +122,7 @@ def _phone_router(settings: NotificationsSettings) -> APIRouter:
         if missing:
             raise Problem(422, "invalid-request", "Fields are missing.", errors=[{"field": name} for name in missing])
         phone = fields["From"]
-        async with service.database.acquire() as connection:
+        async with service.requests.acquire() as connection:
             member_ids = [member_id for member_id, _ in await find_members_by_phone(connection, phone=phone)]
         async with service.command("take-text", member_ids=member_ids, request=request) as work:
             answer = await take_text(

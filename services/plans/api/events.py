@@ -168,7 +168,7 @@ async def read_event(
     read yet. `safety` is what became of it where red flags are raised, which waits for nothing. Whoever knows both may
     ask: the answer says nothing of what the event says, nor of whom."""
     source, event_id = _identity(request)
-    async with service.database.acquire() as connection:
+    async with service.requests.acquire() as connection:
         found = {
             group: (await find_outcomes(connection, group=group, events=[(source, event_id)])).get((source, event_id))
             for group in GROUPS

@@ -50,6 +50,6 @@ class KnownEvents:
     async def _find(self, refs: list[Ref]) -> Mapping[Ref, Found]:
         with suppress(Problem, TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
             # The pool's own limits would take a task each.
-            async with asyncio.timeout(ASK_S), self._service.database.acquire() as connection:
+            async with asyncio.timeout(ASK_S), self._service.requests.acquire() as connection:
                 return await find_outcomes(connection, group=GROUP, events=refs)
         return {}

@@ -79,7 +79,7 @@ async def read_plan(
 ) -> dict[str, Any]:
     """The current plan and the next session, each item with the reason why it is where it is. 404 for anyone who is not
     the member or of their care team."""
-    async with service.database.acquire() as connection:
+    async with service.requests.acquire() as connection:
         plan = await _readable_plan(connection, member_id=member_id, principal=principal)
         decisions = await find_item_decisions(connection, plan_id=plan.plan_id)
     return _show(plan=plan, decisions=decisions, now_s=int(service.clock.now().timestamp()), library=load_library())
@@ -93,7 +93,7 @@ async def read_revisions(
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
 ) -> dict[str, Any]:
     """The last versions of the current plan as they were told, newest first: which rule, version and evidence."""
-    async with service.database.acquire() as connection:
+    async with service.requests.acquire() as connection:
         plan = await _readable_plan(connection, member_id=member_id, principal=principal)
         revisions = await find_plan_revisions(connection, member_id=member_id, plan_id=plan.plan_id, limit=limit)
     return {"plan_id": plan.plan_id, "revisions": revisions}
