@@ -3,6 +3,8 @@
 from typing import Any
 from uuid import UUID, uuid4
 
+import pytest
+
 from tests.enrollment.clinic import Clinic, roster
 from tests.fixtures.eventually import eventually
 
@@ -53,6 +55,63 @@ async def test_who_waited_for_a_care_team_keeps_the_consents_of_their_intake(cli
     member = (await clinic.call("GET", f"/v1/members/{waiting['member_id']}")).json()
     assert member["status"] == "enrolled"
     assert member["consents"] == [{"channel": "email", "topic": "all", "granted": True}]
+
+
+async def test_what_somebody_said_while_they_waited_holds_once_they_are_placed(clinic: Clinic) -> None:
+    """What they took back since their intake is not given again by it, and they are enrolled as they are now."""
+    await clinic.import_roster(roster("E-1"))
+    contact = {"given_name": "Simone", "family_name": "S", "email": "simone@example.org", "phone": "+12125550123"}
+    waiting = await clinic.enrol(contact=contact, consents=["email", "sms"])
+    assert waiting["outcome"] == "waitlisted"
+    path = f"/v1/members/{waiting['member_id']}"
+    clinic.clock.step(hours=1)
+    said = [
+        {"channel": "sms", "granted": False},
+        {"channel": "email", "topic": "milestone", "granted": False},
+        {"channel": "webhook", "granted": True},
+    ]
+    assert (await clinic.call("PUT", f"{path}/consents", json={"consents": said})).status_code == 200
+    moved = {**contact, "time_zone": "America/Los_Angeles", "language": "es"}
+    assert (await clinic.call("PUT", f"{path}/contact", json=moved)).status_code == 200
+    clinic.clock.step(hours=1)
+    await clinic.add_practitioner("pt", languages=["es"])
+    await clinic.add_practitioner("coach", languages=["es"])
+    await clinic.timers_done()
+    member = (await clinic.call("GET", path)).json()
+    assert member["status"] == "enrolled"
+    assert {(one["channel"], one["topic"]): one["granted"] for one in member["consents"]} == {
+        ("email", "all"): True,
+        ("email", "milestone"): False,
+        ("sms", "all"): False,
+        ("webhook", "all"): True,
+    }
+    events = await clinic.published(waiting["member_id"])
+    (enrolled,) = [one["data"] for one in events if one["type"] == "org.careloop.member.enrolled.v1"]
+    assert enrolled["consented_channels"] == ["email"]
+    assert (enrolled["time_zone"], enrolled["language"]) == ("America/Los_Angeles", "es")
+    told = [one["data"] for one in events if one["type"] == "org.careloop.consent.changed.v1"][len(said) :]
+    # Behind the grant that covers it: for who follows the log the last word counts.
+    assert [(one["channel"], one["topic"], one["granted"]) for one in told] == [
+        ("email", "all", True),
+        ("email", "milestone", False),
+    ]
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["before the intake", "after it again"])
+async def test_a_consent_that_was_taken_back_is_given_by_a_later_intake_alone(clinic: Clinic, again: bool) -> None:
+    await clinic.import_roster(roster("E-1"))
+    path = f"/v1/members/{(await clinic.enrol())['member_id']}/consents"
+    taken_back = {"consents": [{"channel": "email", "granted": False}]}
+    assert (await clinic.call("PUT", path, json=taken_back)).status_code == 200
+    clinic.clock.step(hours=1)
+    assert (await clinic.enrol())["outcome"] == "waitlisted"
+    if again:
+        assert (await clinic.call("PUT", path, json=taken_back)).status_code == 200
+    await clinic.add_practitioner("pt")
+    await clinic.add_practitioner("coach")
+    await clinic.timers_done()
+    member = (await clinic.call("GET", path.removesuffix("/consents"))).json()
+    assert member["consents"] == [{"channel": "email", "topic": "all", "granted": not again}]
 
 
 async def test_the_waiting_list_is_tried_again_by_itself_and_ends_with_the_coverage(clinic: Clinic) -> None:

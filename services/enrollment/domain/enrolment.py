@@ -32,19 +32,40 @@ def care_need(membership: Membership) -> CareNeed:
     )
 
 
+def consents_at_enrolment(
+    *, channels: Sequence[Channel], said: Sequence[ConsentChangedData] = ()
+) -> list[ConsentChangedData]:
+    """What an intake consented to, as it holds when it is told: `said` since then, oldest first, comes after it. A
+    channel that was taken back is not given again; what was said of one topic is told once more, behind the grant of
+    all that would cover it."""
+    taken_back: set[Channel] = set()
+    topics: dict[Channel, list[ConsentChangedData]] = {}
+    for one in said:
+        if one.topic != "all":
+            topics.setdefault(one.channel, []).append(one)
+            continue
+        topics.pop(one.channel, None)
+        (taken_back.discard if one.granted else taken_back.add)(one.channel)
+    told: list[ConsentChangedData] = []
+    for channel in channels:
+        if channel not in taken_back:
+            told.append(ConsentChangedData(channel=channel, topic="all", granted=True, given_by="intake"))
+            told += topics.get(channel, ())
+    return told
+
+
 def announce_enrolment(
     outcomes: Outcomes,
     *,
     enrolment: MemberEnrolledData,
-    channels: Sequence[Channel],
+    consents: Sequence[ConsentChangedData],
     team: CareTeam,
     intake_id: UUID,
     because: Command | Timer,
 ) -> None:
-    """member.enrolled, consent.changed for each channel, care-team.assigned: in this order in the member's log."""
+    """member.enrolled, each consent.changed, care-team.assigned: in this order in the member's log."""
     outcomes.publish(MemberEnrolled, enrolment, because=because)
-    for channel in channels:
-        consent = ConsentChangedData(channel=channel, topic="all", granted=True, given_by="intake")
+    for consent in consents:
         outcomes.publish(ConsentChanged, consent, because=because)
     announce_care_team(outcomes, team=team, intake_id=intake_id, because=because)
 

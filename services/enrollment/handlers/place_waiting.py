@@ -10,6 +10,7 @@ from services.enrollment.domain.enrolment import (
     WAITLIST_TIMER,
     announce_enrolment,
     care_need,
+    consents_at_enrolment,
     contact_timer,
     waitlist_timer,
 )
@@ -20,6 +21,7 @@ from services.enrollment.store.memberships import (
     Consent,
     find_waiting,
     load_memberships,
+    load_said_consents,
     save_consents,
     save_memberships,
 )
@@ -32,12 +34,13 @@ HURRIED_MAX: Final = 2_000
 
 
 async def place_waiting(connection: Connection, timers: Sequence[Timer], /, *, now: datetime) -> Outcomes:
-    """Enrol those for whom there is a care team now; the others wait on, with the reason of today. The end of their
-    coverage has had its timer since their intake."""
+    """Enrol those for whom there is a care team now, as they are now: what they changed since their intake holds. The
+    others wait on, with the reason of today. The end of their coverage has had its timer since their intake."""
     timer_of = {timer.member_id: timer for timer in timers}
     memberships = await load_memberships(connection, member_ids=list(timer_of))
     waiting = {m.member_id: m for m in memberships.values() if m.status == "waitlisted"}
     intakes = await load_intakes(connection, memberships=list(waiting.values()))
+    said = await load_said_consents(connection, since={m: intake.taken_at for m, intake in intakes.items()})
     teams = await assign_care_teams(
         connection,
         needs={member_id: care_need(waiting[member_id]) for member_id in timer_of if member_id in waiting},
@@ -64,14 +67,17 @@ async def place_waiting(connection: Connection, timers: Sequence[Timer], /, *, n
                 coach_id=team.coach.practitioner_id,
             )
         )
+        told = consents_at_enrolment(channels=intake.channels, said=said.get(member_id, ()))
+        given = tuple(one.channel for one in told if one.topic == "all")
         consents += [
             Consent(member_id=member_id, channel=channel, topic="all", granted=True, given_by="intake")
-            for channel in intake.channels
+            for channel in given
         ]
+        present = {"time_zone": membership.time_zone, "language": membership.language, "consented_channels": given}
         announce_enrolment(
             outcomes,
-            enrolment=intake.enrolment,
-            channels=intake.channels,
+            enrolment=intake.enrolment.model_copy(update=present),
+            consents=told,
             team=team,
             intake_id=intake.intake_id,
             because=timer,

@@ -17,6 +17,7 @@ from services.enrollment.domain.enrolment import (
     MEMBER_TIMERS,
     announce_enrolment,
     care_need,
+    consents_at_enrolment,
     contact_timer,
     coverage_timers,
     screening_of,
@@ -194,7 +195,7 @@ class _Taking:
         announce_enrolment(
             self.outcomes,
             enrolment=enrolment,
-            channels=self.answers.channels,
+            consents=consents_at_enrolment(channels=self.answers.channels),
             team=team,
             intake_id=self.intake_id,
             because=command,
@@ -222,7 +223,7 @@ class _Taking:
             ),
         )
         await save_contacts(self.connection, {self.member_id: answers.contact})
-        if team is not None:
+        if enrolment is not None:  # also of who waits: what they then take back is a change
             await save_consents(
                 self.connection,
                 [

@@ -9,7 +9,7 @@ import asyncpg
 
 from services.enrollment.domain.membership import Membership
 from shared.database import Connection
-from shared.events.members import ContactChangedData
+from shared.events.members import ConsentChangedData, ContactChangedData
 
 LOAD = """
 select member_id, sponsor_id, person_id, status, status_reason, status_since, state, language, time_zone, intake_id,
@@ -61,6 +61,12 @@ on conflict (member_id) do update set given_name = excluded.given_name, family_n
     email = excluded.email, phone = excluded.phone, time_zone = excluded.time_zone, language = excluded.language
 """
 LOAD_CONSENTS = "select member_id, channel, topic, granted from consents where member_id = any($1::uuid[])"
+# Oldest first; of one moment what is said of all topics before what is said of one.
+LOAD_SAID = """
+select c.member_id, c.channel, c.topic, c.granted, c.given_by
+from consents c join unnest($1::uuid[], $2::timestamptz[]) as i(member_id, taken_at) using (member_id)
+where c.given_by <> 'intake' and c.given_at >= i.taken_at order by c.given_at, c.topic <> 'all', c.channel, c.topic
+"""
 SAVE_CONSENTS = """
 insert into consents (member_id, channel, topic, granted, given_by, given_at)
 select w.member_id, w.channel, w.topic, w.granted, w.given_by, $6
@@ -179,6 +185,17 @@ async def load_consents(connection: Connection, *, member_ids: Sequence[UUID]) -
     """Granted or not, by (member, channel, topic). What is not there was never asked: not granted."""
     rows = await connection.fetch(LOAD_CONSENTS, member_ids)
     return {(row["member_id"], row["channel"], row["topic"]): row["granted"] for row in rows}
+
+
+async def load_said_consents(
+    connection: Connection, *, since: Mapping[UUID, datetime]
+) -> dict[UUID, list[ConsentChangedData]]:
+    """By member: what people have said of consents since this moment, oldest first; the intake itself is left out."""
+    said: dict[UUID, list[ConsentChangedData]] = {}
+    for row in await connection.fetch(LOAD_SAID, list(since), list(since.values())):
+        fields = dict(row)
+        said.setdefault(fields.pop("member_id"), []).append(ConsentChangedData(**fields))
+    return said
 
 
 async def save_consents(connection: Connection, consents: Sequence[Consent], *, now: datetime) -> None:
