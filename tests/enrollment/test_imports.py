@@ -18,6 +18,7 @@ from services.enrollment.store.imports import REJECTIONS_KEPT_MAX, give_up_aband
 from shared.database import open_database
 from tests.enrollment.clinic import HEADER, Clinic, roster
 from tests.fixtures.databases import add_columns
+from tests.fixtures.eventually import eventually
 
 COUNT_TABLES = "select count(*) from pg_tables where tablename ~ '^roster_staging_'"
 
@@ -179,6 +180,28 @@ async def test_a_newer_file_replaces_one_that_is_held(clinic: Clinic) -> None:
     await clinic.import_roster(roster("E-77"))
     assert (await clinic.finished(held["import_id"]))["state"] == "replaced"
     assert (await clinic.call("POST", f"/v1/imports/{held['import_id']}/confirm")).status_code == 409
+
+
+async def test_a_held_file_that_is_confirmed_while_a_newer_one_is_applied_goes_over_nothing(clinic: Clinic) -> None:
+    await clinic.import_roster(roster(*(f"E-{n}" for n in range(40))))
+    held = await clinic.import_roster(roster("E-1"), mode="full")
+    assert held["state"] == "held"
+    path = f"/v1/imports/{held['import_id']}/confirm"
+    async with clinic.database() as connection, connection.transaction():
+        # The newer file is applied up to here, where it waits for the person's row.
+        await connection.execute("select from coverages where person_id = 'E-7' for update")
+        newer = (await clinic.upload(roster("E-7", state="NJ"))).json()["import_id"]
+
+        async def is_under_way() -> bool:
+            who = "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+            return bool(await clinic.rows(who))
+
+        await eventually(is_under_way, what="the newer file is being applied")
+        assert (await clinic.call("POST", path)).status_code == 200
+    assert (await clinic.finished(newer))["state"] == "applied"
+    assert (await clinic.finished(held["import_id"]))["state"] == "replaced"
+    assert set((await covered(clinic)).values()) == {None}
+    assert (await clinic.rows(COUNT_TABLES))[0]["count"] == 0
 
 
 async def test_rejections_come_in_pages_and_all_are_counted(clinic: Clinic) -> None:

@@ -65,9 +65,11 @@ where i.state = 'received'
                   and e.arrival < i.arrival)
 order by i.arrival limit 1 for no key update of s skip locked
 """
+# One that was confirmed while the newer one was being applied was held until then.
 REPLACE_HELD = """
 update roster_imports set state = 'replaced', finished_at = $3
-where sponsor_id = $1 and state = 'held' and arrival < $2 returning import_id
+where sponsor_id = $1 and (state = 'held' or state = 'received' and confirmed_by is not null) and arrival < $2
+returning import_id
 """
 ABANDONED = """
 update roster_imports set state = 'failed', reason = 'upload-interrupted', finished_at = $1
@@ -219,7 +221,7 @@ async def take_received(connection: Connection, *, but: Collection[UUID] = ()) -
 
 
 async def replace_held(connection: Connection, *, sponsor_id: UUID, arrival: int, now: datetime) -> None:
-    """A newer file makes those that still wait for a confirmation moot: an older one never goes over a newer one."""
+    """A newer file makes those moot that waited for a confirmation: an older one never goes over a newer one."""
     rows = await connection.fetch(REPLACE_HELD, sponsor_id, arrival, now)
     await drop_rows(connection, import_ids=[row["import_id"] for row in rows])
 
