@@ -209,5 +209,6 @@ class VisitsOracle:
 
 
 def _leads(visit: Visit, after: datetime) -> Iterator[tuple[str, datetime]]:
-    for lead, due_at, _ in visit_reminder_times(starts_at=visit.starts_at, policy=load_policy(), now=after):
+    times = visit_reminder_times(starts_at=visit.starts_at, policy=load_policy(), booked_at=after, now=after)
+    for lead, due_at, _ in times:
         yield lead, due_at

@@ -1,7 +1,7 @@
 """What is announced because of an event: which template, about what, until when."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from uuid import UUID
 
 from services.notifications.domain.notification import Notification, notification_id_of
@@ -142,9 +142,9 @@ def about_alert(alert_id: UUID) -> str:
 
 
 def visit_reminder_times(
-    *, starts_at: datetime, policy: Policy, now: datetime
+    *, starts_at: datetime, policy: Policy, booked_at: datetime, now: datetime
 ) -> Sequence[tuple[str, datetime, datetime]]:
-    """(lead, due, stale) of each reminder of a visit that is still to come. One whose time has passed when the visit is
-    booked is left out: the member has just booked it."""
+    """(lead, due, stale) of each reminder of a visit that is not stale yet. One whose time had passed when the visit
+    was booked, or moved, is left out: the member had just done that. That we hear of it later takes none away."""
     times = [(lead.name, starts_at - lead.before, starts_at - lead.stale_before) for lead in policy.visit_leads]
-    return [(name, due, stale) for name, due, stale in times if due > now and stale - due > timedelta(0)]
+    return [(name, due, stale) for name, due, stale in times if due > booked_at and stale > max(due, now)]

@@ -48,7 +48,9 @@ async def follow_visits(connection: Connection, events: Sequence[VisitEvent], /,
         )
         for visit in visits.values()
         if visit.status == "booked"
-        for lead, due_at, stale_at in visit_reminder_times(starts_at=visit.starts_at, policy=policy, now=now)
+        for lead, due_at, stale_at in visit_reminder_times(
+            starts_at=visit.starts_at, policy=policy, booked_at=latest[visit.visit_id].time, now=now
+        )
     ]
     await save_timers(connection, timers)
 
