@@ -1,5 +1,6 @@
 """What a command about one member's visit leaves alone: the holds, alerts and hours of others, and what has begun."""
 
+import asyncio
 from datetime import time
 from typing import Any
 from uuid import uuid4
@@ -11,9 +12,11 @@ from services.messaging.domain.visit import Visit
 from services.messaging.handlers.follow_members import follow_members
 from services.messaging.handlers.follow_plans import follow_plans
 from services.messaging.handlers.plan_visits import (
+    TAKEN,
     VisitPlanned,
     book_visit,
     complete_booking,
+    hold_slot,
     release_hold,
     reschedule_visit,
 )
@@ -23,6 +26,7 @@ from shared.events import MemberDisenrolled
 from shared.events.members import MemberDisenrolledData
 from shared.events.visits import VisitRecommendation
 from shared.events.vocabulary import Practitioner
+from tests.fixtures.eventually import eventually
 from tests.messaging.conftest import Clinic
 from tests.messaging.given import (
     COACH,
@@ -38,7 +42,7 @@ from tests.messaging.given import (
     team_assigned,
 )
 from tests.messaging.test_alerts import the_alert
-from tests.messaging.test_visits import TUESDAY_10, book, hold
+from tests.messaging.test_visits import RULES, TUESDAY_10, book, hold
 
 
 @pytest.fixture
@@ -73,6 +77,28 @@ async def test_a_hold_leaves_those_of_other_members(two_of_a_team: Clinic) -> No
     clinic, held = two_of_a_team, (await hold(two_of_a_team)).visit
     await hold(clinic, member_id=OTHER_MEMBER, at=TUESDAY_10 + HOUR)
     assert isinstance(await clinic.command(book_visit, visit_id=held.visit_id, reason=None), VisitPlanned)
+
+
+async def test_a_hold_that_somebody_takes_over_while_it_is_booked_is_no_booking(two_of_a_team: Clinic) -> None:
+    """They came in its last moment, and the other one a moment later: only one of them is told of a visit."""
+    clinic, held = two_of_a_team, (await hold(two_of_a_team)).visit
+    values: dict[str, Any] = {"visit_id": uuid4(), "practitioner_id": PT.practitioner_id, "starts_at": TUESDAY_10}
+    command = clinic.new_command("hold-slot", OTHER_MEMBER)
+    async with clinic.transaction(OTHER_MEMBER) as connection:
+        taken = await hold_slot(
+            connection, **values, reason="other", alert_id=None, command=command, now=clinic.now + RULES.hold_for
+        )
+        assert isinstance(taken, VisitPlanned)
+        booking = asyncio.create_task(clinic.command(book_visit, visit_id=held.visit_id, reason=None))
+
+        async def is_held_up() -> bool:
+            who = "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+            return bool(await clinic.fetch(who))
+
+        await eventually(is_held_up, what="the booking has come to the row of its hold")
+    assert (await booking) == TAKEN
+    assert [event.NAME for event in clinic.published if event.NAME.startswith("visit.")] == []
+    assert set(await clinic.due_timers()) == {"visit.hold"}
 
 
 async def test_a_visit_is_not_held_in_the_context_of_another_members_alert(two_of_a_team: Clinic) -> None:

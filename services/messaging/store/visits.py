@@ -150,14 +150,21 @@ async def hold_visits(connection: Connection, visits: Sequence[Visit], *, now: d
     }
 
 
+class _Gone(Exception):
+    """A hold that was over for somebody else, who took its time, while it was being booked."""
+
+
 async def save_visits(connection: Connection, visits: Sequence[Visit]) -> bool:
-    """Replace visits that exist. One statement. False, and nothing changed, when one's new time is taken."""
+    """Replace visits that exist. One statement. False, and nothing changed, when one's time is taken: its new one, or
+    that of a hold, which is deleted then."""
     if not visits:
         return True
     try:
         async with connection.transaction():
-            await connection.execute(SAVE, *zip(*map(_values, visits), strict=True))
-    except asyncpg.ExclusionViolationError:
+            status = await connection.execute(SAVE, *zip(*map(_values, visits), strict=True))
+            if status != f"UPDATE {len(visits)}":
+                raise _Gone
+    except (asyncpg.ExclusionViolationError, _Gone):
         return False
     return True
 
