@@ -339,6 +339,12 @@ async def test_a_request_that_is_no_upload_is_a_problem(clinic: Clinic) -> None:
         assert answer.headers["content-type"] == "application/problem+json"
 
 
+async def test_a_page_beyond_all_numbers_is_a_problem(clinic: Clinic) -> None:
+    done = await clinic.import_roster(roster("E-1"))
+    for path in (f"/v1/sponsors/{clinic.sponsor_id}/imports?before", f"/v1/imports/{done['import_id']}?after_line"):
+        assert (await clinic.call("GET", f"{path}={2**63}")).status_code == 422
+
+
 def many_rows(count: int) -> Iterator[bytes]:
     yield HEADER.encode()
     for start in range(0, count, 500):

@@ -32,6 +32,7 @@ UPLOADS_MAX: Final = 2
 BLOCK_WAIT_S: Final = 60.0
 """Longest silence of a sender before the upload is given up."""
 ARRIVAL_MAX: Final = 2**62
+LINE_MAX: Final = 2**62
 _uploads = asyncio.Semaphore(UPLOADS_MAX)
 
 CSV_BODY: dict[str, Any] = {
@@ -115,7 +116,7 @@ async def get_imports(
     sponsor_id: UUID,
     service: ThisService,
     principal: Staff,
-    before: Annotated[int, Query(ge=1)] = ARRIVAL_MAX,
+    before: Annotated[int, Query(ge=1, le=ARRIVAL_MAX)] = ARRIVAL_MAX,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> dict[str, Any]:
     """A sponsor's files, latest first; `next` is the `before` of the next page."""
@@ -130,7 +131,7 @@ async def get_import(
     import_id: UUID,
     service: ThisService,
     principal: Staff,
-    after_line: Annotated[int, Query(ge=0)] = 0,
+    after_line: Annotated[int, Query(ge=0, le=LINE_MAX)] = 0,
     limit: Annotated[int, Query(ge=0, le=1000)] = 100,
 ) -> dict[str, Any]:
     """What became of a file, with a page of its rejected rows by line, field and reason."""

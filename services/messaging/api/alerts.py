@@ -36,6 +36,7 @@ from services.messaging.store.alerts import load_alert_queue, load_alerts, load_
 from services.messaging.store.timeline import load_chain
 from shared.auth import Principal
 from shared.commands import Work, identity_of
+from shared.events.envelope import NO_NUL
 from shared.outcomes import Refusal
 from shared.service import Service
 
@@ -74,7 +75,7 @@ async def get_chain(
     member_id: UUID,
     caller: Clinician,
     service: This,
-    correlationid: Annotated[str | None, Query(max_length=128)] = None,
+    correlationid: Annotated[str | None, Query(max_length=128, pattern=NO_NUL)] = None,
     limit: Annotated[int, Query(ge=1, le=2000)] = 500,
 ) -> ChainAnswer:
     """Why did this happen, and what came of it: the member's events with what caused each."""

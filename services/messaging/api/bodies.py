@@ -6,7 +6,6 @@ from typing import Annotated, Literal, Self
 from uuid import UUID
 
 from pydantic import (
-    AwareDatetime,
     BaseModel,
     ConfigDict,
     Field,
@@ -24,6 +23,7 @@ from services.messaging.domain.slots import Span, WeeklyHours, is_time_zone
 from services.messaging.domain.timeline import TimelineEntry
 from services.messaging.domain.visit import Visit, VisitRules
 from shared.events.conversations import AlertOutcome
+from shared.events.envelope import Instant
 from shared.events.visits import VisitReason, VisitRecommendation
 from shared.events.vocabulary import Exercise, Practitioner, PractitionerRole, TimeZone
 from shared.http import field_errors
@@ -75,7 +75,7 @@ class ReadUpTo(Body):
 
 class NewHold(Body):
     practitioner_id: UUID
-    starts_at: AwareDatetime
+    starts_at: Instant
     reason: VisitReason = "other"
     alert_id: UUID | None = None
 
@@ -87,8 +87,8 @@ class NewVisit(Body):
 
 class NewTime(Body):
     practitioner_id: UUID
-    starts_at: AwareDatetime
-    moved_from: AwareDatetime | None = None
+    starts_at: Instant
+    moved_from: Instant | None = None
     """The start that the caller saw: a move that comes late, or again, does not undo a later one."""
 
 
@@ -110,7 +110,7 @@ class Acknowledgement(Body):
 
 
 class Snooze(Body):
-    until: AwareDatetime
+    until: Instant
     seen: Seen = None
     """Needed until somebody has acknowledged what the alert asks now: 409 `not-seen`."""
 
@@ -164,8 +164,8 @@ class Week(Body):
 
 
 class Absence(Body):
-    starts_at: AwareDatetime
-    ends_at: AwareDatetime
+    starts_at: Instant
+    ends_at: Instant
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

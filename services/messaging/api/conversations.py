@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
@@ -38,6 +38,8 @@ from shared.outcomes import Refusal
 from shared.service import Service
 
 router = APIRouter(prefix="/v1/members/{member_id}", tags=["conversations"])
+NUMBER_MAX: Final = 2**31 - 1
+"""Of a message, as its column holds it."""
 
 
 @router.get("/messages")
@@ -45,7 +47,7 @@ async def get_messages(
     member_id: UUID,
     caller: Anyone,
     service: This,
-    after: Annotated[int, Query(ge=0)] = 0,
+    after: Annotated[int, Query(ge=0, le=NUMBER_MAX)] = 0,
     limit: Annotated[int, Query(ge=1, le=500)] = 200,
 ) -> ConversationAnswer:
     """The newest messages with a number above `after`, oldest first."""

@@ -5,7 +5,6 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
-from pydantic import AwareDatetime
 
 from services.messaging.api.access import (
     Anyone,
@@ -43,6 +42,7 @@ from services.messaging.handlers.plan_visits import (
 from services.messaging.store.rules import load_visit_rules
 from services.messaging.store.visits import load_member_visits, save_absences, save_practitioner_hours
 from shared.commands import identity_of
+from shared.events.envelope import Instant
 from shared.events.visits import VisitRecommendation
 from shared.http import Problem
 from shared.outcomes import Refusal
@@ -61,8 +61,8 @@ async def get_slots(
     practitioner_id: UUID,
     caller: Anyone,
     service: This,
-    starts_after: Annotated[AwareDatetime | None, Query(alias="from")] = None,
-    ends_before: Annotated[AwareDatetime | None, Query(alias="until")] = None,
+    starts_after: Annotated[Instant | None, Query(alias="from")] = None,
+    ends_before: Annotated[Instant | None, Query(alias="until")] = None,
 ) -> SlotsAnswer:
     """Free times with one of the member's care team, of the next 14 days or of up to 31 days that are named."""
     await check_member(service, caller, member_id)
