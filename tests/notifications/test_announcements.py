@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import pytest
 
-from services.notifications.domain.delivery import Accepted
+from services.notifications.domain.delivery import Accepted, NotNow
 from services.notifications.handlers.follow_contacts import follow_contacts
 from services.notifications.handlers.follow_conversations import follow_conversations
 from services.notifications.handlers.follow_members import follow_members
@@ -107,6 +107,21 @@ async def test_messages_of_a_night_are_announced_once(desk: Desk) -> None:
     await desk.record(attempts, Accepted())
     await desk.take(follow_conversations, ana.message(conversation_id=conversation_id))
     assert len(await desk.rows()) == 2, "a new one after the announcement is announced again"
+
+
+async def test_an_announcement_is_stale_when_the_last_message_it_stands_for_would_be(desk: Desk) -> None:
+    """Nothing could be sent for two days, and somebody wrote again meanwhile: of that the member is told."""
+    ana, conversation_id = desk.member(), uuid4()
+    await settle_in(desk, ana)
+    for written in (MONDAY_8, MONDAY_8 + timedelta(hours=47)):
+        desk.clock.at = written
+        await desk.take(follow_conversations, ana.message(conversation_id=conversation_id))
+        attempts, _ = await desk.claim()
+        await desk.record(attempts, NotNow(code="smtp-unreachable", provider_down=True))
+    desk.clock.at = MONDAY_8 + timedelta(hours=49)
+    attempts, ended = await desk.claim()
+    assert ([one.notification.topic for one in attempts], published(ended)) == (["message"], [])
+    assert len(await desk.rows()) == 1
 
 
 async def test_what_is_not_addressed_to_the_member_is_not_announced_to_them(desk: Desk) -> None:

@@ -37,6 +37,12 @@ select member_id, about from notifications
 where state = 'planned' and member_id = any($1::uuid[]) and topic = $2
 """
 
+STAND_LONGER = """
+update notifications n set stale_at = greatest(n.stale_at, j.stale_at)
+from unnest($1::uuid[], $2::text[], $3::timestamptz[]) as j(member_id, about, stale_at)
+where n.member_id = j.member_id and n.about = j.about and n.topic = $4 and n.state = 'planned'
+"""
+
 # One that is being sent right now keeps the reason: should the attempt fail, it is not tried again. What was asked
 # after `until` stays; a row that does not say when it was asked was planned before rows did, and goes.
 SUPPRESS_ABOUT = f"""
@@ -184,6 +190,13 @@ async def find_standing(
     """(member, about) of what is planned of this topic and not sent yet."""
     rows = await connection.fetch(FIND_STANDING, member_ids, topic)
     return {(row["member_id"], row["about"]) for row in rows}
+
+
+async def stand_longer(connection: Connection, joined: Sequence[Notification], *, topic: NotificationTopic) -> None:
+    """What is planned about the same thing stands for these of this topic, too: until they are stale."""
+    if joined:
+        columns = [one.member_id for one in joined], [one.about for one in joined], [one.stale_at for one in joined]
+        await connection.execute(STAND_LONGER, *columns, topic)
 
 
 async def suppress_about(
