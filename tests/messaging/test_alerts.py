@@ -208,6 +208,14 @@ async def test_only_late_rungs_of_a_lapse_are_work_and_a_session_ends_it(clinic:
     assert await clinic.due_timers() == {}
 
 
+async def test_a_lapse_that_is_read_after_the_session_that_ended_it_is_no_work(clinic: Clinic) -> None:
+    await clinic.take(follow_activity, session(at=NOW - DAY), session(at=NOW + HOUR))
+    assert await clinic.take(follow_plans, lapsed(14)) == []
+    await clinic.take(follow_activity, session(OTHER_MEMBER, at=NOW - DAY))
+    (raised,) = await clinic.take(follow_plans, lapsed(14, member_id=OTHER_MEMBER))
+    assert (raised.subject, raised.data.kind) == (OTHER_MEMBER, "lapse")
+
+
 async def test_a_bounce_is_one_alert(clinic: Clinic) -> None:
     (first, again) = await clinic.take(follow_notifications, bounced(), bounced())
     assert (first.data.kind, first.data.repeated, again.data.repeated) == ("bounced-contact", False, True)

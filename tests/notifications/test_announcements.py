@@ -6,6 +6,7 @@ from uuid import uuid4
 import pytest
 
 from services.notifications.domain.delivery import Accepted, NotNow
+from services.notifications.handlers.follow_activity import follow_activity
 from services.notifications.handlers.follow_contacts import follow_contacts
 from services.notifications.handlers.follow_conversations import follow_conversations
 from services.notifications.handlers.follow_members import follow_members
@@ -130,6 +131,20 @@ async def test_what_is_not_addressed_to_the_member_is_not_announced_to_them(desk
     for sender, to in (("member", ("coach", "pt")), ("coach", ("pt",)), ("oncall", ("coach", "pt"))):
         await desk.take(follow_conversations, ana.message(conversation_id=uuid4(), sender=sender, to=to))
     assert await desk.rows() == []
+
+
+async def test_who_is_back_before_their_lapse_is_read_is_not_nudged(desk: Desk) -> None:
+    """Topics have no mutual order, and a lapse may have been parked for days."""
+    ana, bob = desk.member(), desk.member()
+    for one in (ana, bob):
+        await settle_in(desk, one)
+    await desk.take(follow_activity, bob.session())
+    desk.clock.at = MONDAY_8 + timedelta(hours=1)
+    lapses = ana.lapsed(), bob.lapsed()
+    desk.clock.at = MONDAY_8 + timedelta(hours=3)
+    await desk.take(follow_activity, ana.session())
+    await desk.take(follow_plans, *lapses)
+    assert [row["member_id"] for row in await desk.rows()] == [bob.member_id]
 
 
 async def test_a_milestone_is_told_once_however_often_it_is_reached(desk: Desk) -> None:

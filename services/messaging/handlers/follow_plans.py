@@ -1,6 +1,6 @@
 """careloop.plans: plans, flares and lapses. Red flags have a group of their own (raise_safety_alerts)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -15,6 +15,7 @@ from services.messaging.domain.timeline import describe_event
 from services.messaging.domain.triggers import on_member_lapsed, on_pain_spiked
 from services.messaging.store.alerts import AlertBook, load_alert_book, saving_alert_changes
 from services.messaging.store.course import (
+    load_last_sessions,
     load_plan_snapshots,
     saving_pain_spikes,
     saving_plan_snapshots,
@@ -46,6 +47,10 @@ async def follow_plans(connection: Connection, events: Sequence[CloudEvent], /, 
     kept = [saving_timeline([describe_event(event, service="plans") for event in events])]
     kept += await _keep_course(connection, events)
     steps = _steps_of(events)
+    lapses = {one.member_id for one in steps if isinstance(one, Trigger) and one.kind == "lapse"}
+    if lapses:
+        sessions = await load_last_sessions(connection, member_ids=lapses)
+        steps = [one for one in steps if not _is_over(one, sessions)]
     others: list[tuple[UUID, AlertKind]] = [
         (one.subject, "pain-spike") for one in steps if isinstance(one, PainSettled)
     ]
@@ -95,6 +100,14 @@ def _steps_of(events: Sequence[CloudEvent]) -> list[Trigger | PainSettled]:
         elif isinstance(event, MemberLapsed) and (trigger := on_member_lapsed(event=event, rules=rules)):
             steps.append(trigger)
     return steps
+
+
+def _is_over(step: Trigger | PainSettled, sessions: Mapping[UUID, datetime]) -> bool:
+    """A lapse of somebody who is back: their session was read before it, from another topic."""
+    if not isinstance(step, Trigger) or not isinstance(step.because, MemberLapsed):
+        return False
+    last = sessions.get(step.member_id)
+    return last is not None and last > step.because.time
 
 
 def _follow(steps: Sequence[Trigger | PainSettled], book: AlertBook, *, now: datetime) -> list[AlertChange]:

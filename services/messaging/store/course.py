@@ -44,6 +44,16 @@ def saving_pain_readings(readings: Sequence[PainReading]) -> Write:
     )
 
 
+async def load_last_sessions(connection: Connection, *, member_ids: Collection[UUID]) -> dict[UUID, datetime]:
+    """When these members completed their last session; who has done none is missing."""
+    rows = await connection.fetch(
+        """select m.member_id, s.completed_at from unnest($1::uuid[]) as m(member_id), lateral (
+            select completed_at from sessions where member_id = m.member_id order by completed_at desc limit 1) as s""",
+        list(member_ids),
+    )
+    return {row["member_id"]: row["completed_at"] for row in rows}
+
+
 def saving_sessions(sessions: Sequence[SessionDone]) -> Write:
     """Add sessions; one that is there already stays as it is."""
     return Write(

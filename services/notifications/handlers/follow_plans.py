@@ -9,7 +9,12 @@ from services.notifications.domain.announcements import announce_milestone, anno
 from services.notifications.domain.notification import Notification
 from services.notifications.store.library import load_policy
 from services.notifications.store.notifications import plan_notifications
-from services.notifications.store.session_timers import ScheduleRow, move_session_timers, save_schedules
+from services.notifications.store.session_timers import (
+    ScheduleRow,
+    load_latest_sessions,
+    move_session_timers,
+    save_schedules,
+)
 from shared.database import Connection
 from shared.events import MemberLapsed, MilestoneReached, PlanIssued, PlanRevised
 from shared.outcomes import Outcomes, cause_of
@@ -18,8 +23,11 @@ PlanEvent: TypeAlias = PlanIssued | PlanRevised | MemberLapsed | MilestoneReache
 
 
 async def follow_plans(connection: Connection, events: Sequence[PlanEvent], /, *, now: datetime) -> Outcomes:
-    """The last schedule of each member stands. Whether a nudge may be sent at all is decided when it is due."""
+    """The last schedule of each member stands. Whether a nudge may be sent at all is decided when it is due; who has
+    done a session since they lapsed, which may be read before it, gets none."""
     policy = load_policy()
+    lapsed = [event.subject for event in events if isinstance(event, MemberLapsed)]
+    sessions = await load_latest_sessions(connection, member_ids=lapsed) if lapsed else {}
     schedules: dict[UUID, ScheduleRow] = {}
     planned: list[Notification] = []
     for event in events:
@@ -33,6 +41,8 @@ async def follow_plans(connection: Connection, events: Sequence[PlanEvent], /, *
                     since=event.time,
                     cause=cause_of(event),
                 )
+            case MemberLapsed() if event.subject in sessions and sessions[event.subject] > event.time:
+                continue
             case MemberLapsed():
                 planned.append(announce_nudge(event=event, policy=policy, now=now))
             case MilestoneReached():

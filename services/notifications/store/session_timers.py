@@ -40,6 +40,8 @@ select * from unnest($1::uuid[], $2::timestamptz[])
 on conflict (member_id) do update set started_at = greatest(latest_sessions.started_at, excluded.started_at)
 """
 
+LOAD_LATEST_SESSIONS = "select member_id, started_at from latest_sessions where member_id = any($1::uuid[])"
+
 SAVE_REMINDED = """
 update session_schedules s set reminded_on = greatest(s.reminded_on, r.reminded_on)
 from unnest($1::uuid[], $2::date[]) as r(member_id, reminded_on) where s.member_id = r.member_id
@@ -92,6 +94,12 @@ async def save_latest_sessions(connection: Connection, started_at: Mapping[UUID,
     """The latest start of a session of each member; an earlier one that comes late changes nothing."""
     if started_at:
         await connection.execute(SAVE_LATEST_SESSIONS, list(started_at), list(started_at.values()))
+
+
+async def load_latest_sessions(connection: Connection, *, member_ids: Sequence[UUID]) -> dict[UUID, datetime]:
+    """When the latest session of these members began; who has done none is missing."""
+    rows = await connection.fetch(LOAD_LATEST_SESSIONS, member_ids)
+    return {row["member_id"]: row["started_at"] for row in rows}
 
 
 async def save_reminded(connection: Connection, reminded_on: Mapping[UUID, date]) -> None:
