@@ -20,7 +20,9 @@ PERSONS: Final = frozenset({"member", *CLINICIANS})
 class ClaimSettings(BaseSettings):
     """How the issuer's tokens name things."""
 
-    model_config = SettingsConfigDict(env_prefix="CARELOOP_", frozen=True, use_attribute_docstrings=True)
+    model_config = SettingsConfigDict(
+        env_prefix="CARELOOP_", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True
+    )
 
     oidc_roles_claim: str = Field(default="roles", min_length=1)
     """Claim that holds the roles: a name, also a URL-like one, or a path such as realm_access.roles."""

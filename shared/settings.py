@@ -8,7 +8,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class ServiceSettings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix="CARELOOP_", frozen=True, use_attribute_docstrings=True)
+    model_config = SettingsConfigDict(
+        env_prefix="CARELOOP_", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True
+    )
 
     database_url: SecretStr
     """PostgreSQL URL of the service's own database, with its own role."""

@@ -10,7 +10,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class ToolSettings(BaseSettings):
     """Where the programs come from that a stack and the tests start."""
 
-    model_config = SettingsConfigDict(env_prefix="CARELOOP_", frozen=True, use_attribute_docstrings=True)
+    model_config = SettingsConfigDict(
+        env_prefix="CARELOOP_", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True
+    )
 
     tools: Path | None = None
     """Where downloaded tools are kept, such as Kafka's jars; not set: `.careloop-tools` beside the source."""
@@ -19,7 +21,9 @@ class ToolSettings(BaseSettings):
 class LocalSettings(BaseSettings):
     """What a local stack is made of. Every port may be 0: any free one."""
 
-    model_config = SettingsConfigDict(env_prefix="CARELOOP_", frozen=True, use_attribute_docstrings=True)
+    model_config = SettingsConfigDict(
+        env_prefix="CARELOOP_", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True
+    )
 
     data: Path = Path(".careloop")
     """Directory of all local data, of logs, and of `stack.json`, which describes the stack to the other commands."""

@@ -7,7 +7,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class IssuerSettings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix="CARELOOP_ISSUER_", frozen=True, use_attribute_docstrings=True)
+    model_config = SettingsConfigDict(
+        env_prefix="CARELOOP_ISSUER_", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True
+    )
 
     data: Path = Path(".careloop/issuer")
     """Directory of the signing key, the client secret and people.json."""

@@ -7,7 +7,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class MailSinkSettings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix="CARELOOP_MAIL_", frozen=True, use_attribute_docstrings=True)
+    model_config = SettingsConfigDict(
+        env_prefix="CARELOOP_MAIL_", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True
+    )
 
     smtp_port: int = Field(default=8425, ge=0, le=65535)
     """SMTP port on 127.0.0.1; 0 chooses a free one."""

@@ -7,7 +7,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class ConsoleSettings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix="CARELOOP_CONSOLE_", frozen=True, use_attribute_docstrings=True)
+    model_config = SettingsConfigDict(
+        env_prefix="CARELOOP_CONSOLE_", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True
+    )
 
     client_id: str = "careloop-console"
     """OIDC client that the issuer knows the console by."""
