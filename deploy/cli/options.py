@@ -93,6 +93,9 @@ def one_sentence(command: Callable[P, None]) -> Callable[P, None]:
         except LocalProblem as problem:
             print(f"careloop: {problem}", file=sys.stderr)
             raise typer.Exit(1) from None
+        except (NotADirectoryError, IsADirectoryError, FileExistsError) as error:
+            print(f"careloop: {error.filename} cannot be used: {error.strerror}.", file=sys.stderr)
+            raise typer.Exit(1) from None
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 raise

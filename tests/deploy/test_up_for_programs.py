@@ -71,3 +71,14 @@ def test_up_that_fails_tells_only_why(tmp_path: Path) -> None:
         assert (ran.returncode, ran.stdout) == (1, "")
         assert ran.stderr.startswith("careloop: the setting CARELOOP_PLANS_PORT is not valid: ")
         assert len(ran.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", [("up", "--detach"), ("status",), ("dead-letters", "list"), ("reconcile",)])
+async def test_a_file_where_the_data_should_be_is_said_in_one_sentence(
+    command: tuple[str, ...], tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    answer = await careloop_here(*command, data=tmp_path / "file")
+    assert answer.exit_code == 1
+    assert answer.stderr.startswith(f"careloop: {tmp_path / 'file'}")
+    assert answer.stderr.count("\n") == 1
