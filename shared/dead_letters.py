@@ -34,7 +34,7 @@ from shared.replaying import QUEUE_PAGE, Drained, Fate, QueueKey, Reader, drain_
 
 RECORD = "insert into delivery.operations (done_by, action, reason, details) values ($1, $2, $3, $4::text::jsonb)"
 
-GONE = "It is gone: it was replayed or discarded meanwhile."
+GONE = "It is not here: it was replayed or discarded meanwhile, or never was."
 NO_READER = "No handler of this service reads {group} any more: discard it."
 BEHIND = "It stands behind {head} in its member's queue: replay or discard that one first."
 MENDABLE = frozenset({*get_args(Reason), "bug"})

@@ -30,7 +30,7 @@ def migrate(data: Data = DATA_DEFAULT, as_json: Json = False) -> None:
     try:
         applied = asyncio.run(migrate_all())
     except (MigrationError, *DATABASE_FAILURES) as error:
-        raise LocalProblem(f"The migration failed: {error}") from error
+        raise LocalProblem(f"The migration failed: {str(error) or f'{type(error).__name__}.'}") from error
     if as_json:
         print(json.dumps(applied))
         return

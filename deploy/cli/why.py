@@ -43,7 +43,8 @@ def why(
     except DATABASE_FAILURES as error:
         raise LocalProblem(f"The database of messaging did not answer: {type(error).__name__}.") from error
     if not entries:
-        raise LocalProblem("Nothing is known of that member.")
+        what = "that member" if chain is None else f"chain {chain} of that member"
+        raise LocalProblem(f"Nothing is known of {what}.")
     if as_json:
         print(json.dumps([asdict(entry) for entry in entries], default=str))
         return

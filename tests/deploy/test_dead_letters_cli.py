@@ -233,7 +233,7 @@ async def test_what_makes_no_sense_is_said_in_one_sentence(data: Path, arguments
 
 async def test_an_id_that_is_gone_is_no_failure(data: Path) -> None:
     done = await asked(data, "replay", "77", "--service", "probe", "--reason", "x")
-    assert done["done"][0]["answer"] == "It is gone: it was replayed or discarded meanwhile."
+    assert done["done"][0]["answer"] == "It is not here: it was replayed or discarded meanwhile, or never was."
 
 
 async def test_the_handlers_are_the_installed_services_own(

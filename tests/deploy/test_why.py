@@ -113,3 +113,8 @@ async def test_a_deep_chain_is_drawn_whole(database: DatabaseFactory, servers: R
 async def test_a_member_of_whom_nothing_is_known(data: Path) -> None:
     told = await careloop("why", "--member", str(uuid4()), data=data)
     assert (told.exit_code, told.stderr) == (1, "careloop: Nothing is known of that member.\n")
+
+
+async def test_a_chain_that_is_not_among_the_members_is_not_called_an_unknown_member(data: Path) -> None:
+    told = await careloop("why", "--member", str(MEMBER), "--chain", "four", data=data)
+    assert (told.exit_code, told.stderr) == (1, "careloop: Nothing is known of chain four of that member.\n")
