@@ -4,7 +4,8 @@ import asyncio
 import base64
 import getpass
 import json
-from collections.abc import Awaitable, Callable, Coroutine
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
 
@@ -22,6 +23,7 @@ from deploy.local.stack import Stack, running_stack
 from shared.clock import open_clock, wall_now
 from shared.database import Connection, Database, open_database
 from shared.dead_letters import place_of, record_operation
+from shared.events.catalogue import TOPIC_OF
 from shared.held_events import load_held
 
 app = typer.Typer(
@@ -39,6 +41,7 @@ Why = Annotated[str, typer.Option("--reason", help="Why; kept for the audit.")]
 Rate = Annotated[str | None, typer.Option("--rate", help="At most so many events a second, such as 50/s.")]
 T = TypeVar("T")
 _CALLED = "careloop dead-letters"
+INTERRUPTED = "Interrupted. A queue that was begun is in the middle: its service goes on with it in a minute."
 
 
 @app.command("list")
@@ -70,6 +73,8 @@ def list_dead_letters(
         return await listing.list_held(connection, filters, after=after, limit=limit)
 
     rows = [{"service": name, **row} for name, found in _of_each(stack, service, load).items() for row in found]
+    if not rows:
+        _must_exist(_names(stack, service), filters)
     if as_json:
         print(json.dumps(rows, default=str))
     elif is_parked:
@@ -177,10 +182,10 @@ def discard_dead_letters(
 def _run(stack: Stack, service: str | None, request: Request, *, as_json: bool) -> None:
     names = _names(stack, service)
     clock = open_clock(stack.clock_file)
+    done: list[Done] = []
     with Bar(console, hidden=as_json) as bar:
 
-        async def run() -> list[Done]:
-            done: list[Done] = []
+        async def run() -> None:
             for name in names:
                 database = await open_database(stack.services[name].database_url, connections=2, application=_CALLED)
                 try:
@@ -197,13 +202,22 @@ def _run(stack: Stack, service: str | None, request: Request, *, as_json: bool) 
                         done.append(one)
                         bar.step()
                         if request.limit is not None and len(done) >= request.limit:
-                            return done
+                            return
                 finally:
                     await database.close()
-            return done
 
-        done = _answered(run)
-    show_done(console, done, action=request.action, dry_run=request.dry_run, as_json=as_json)
+        try:
+            _answered(run)
+            is_interrupted = False
+        except KeyboardInterrupt:
+            is_interrupted = True
+    if not done and not is_interrupted:
+        _must_exist(names, request.filters)
+    if done or as_json or not is_interrupted:
+        show_done(console, done, action=request.action, dry_run=request.dry_run, as_json=as_json)
+    if is_interrupted:
+        print(f"careloop: {INTERRUPTED}", file=sys.stderr)
+        raise typer.Exit(130)
     if any(one.failed for one in done):
         raise typer.Exit(1)
 
@@ -245,6 +259,17 @@ def _names(stack: Stack, service: str | None) -> list[str]:
     if service not in stack.services:
         raise LocalProblem(f"This stack has no service {service}: it has {', '.join(stack.services)}.")
     return [service]
+
+
+def _must_exist(names: Sequence[str], filters: Filters) -> None:
+    """Where nothing was found, a group or topic that nobody knows is a slip of the pen, and no reason to be at ease."""
+    groups = [group for name in names for group in readers_of(name)]
+    if filters.group is not None and filters.group not in groups:
+        raise LocalProblem(
+            f"Nothing is held, and no consumer group is called {filters.group}: there are {', '.join(groups)}."
+        )
+    if filters.topic is not None and filters.topic not in TOPIC_OF:
+        raise LocalProblem(f"Nothing is held, and no topic is called {filters.topic}.")
 
 
 def _must_say_why(why: str) -> None:

@@ -13,12 +13,14 @@ from typer.testing import Result
 
 from deploy.dead_letters.listing import read_since
 from deploy.dead_letters.readers import readers_of
+from deploy.dead_letters.running import Done, Runner
 from deploy.local.stack import SERVICES
 from services.plans.main import build as build_plans
 from services.plans.settings import PlansSettings
 from shared.database import Connection, FromNextRelease
 from shared.dead_letters import Bench, Step, replay
 from shared.migrating import migrate
+from shared.replaying import Fate
 from tests.deploy.given_stack import careloop, write_stack
 from tests.fixtures.databases import DatabaseFactory
 from tests.fixtures.servers import RunningServers
@@ -200,6 +202,27 @@ async def test_a_limit_holds_for_all_services_together(
         assert Counter(done["service"] for done in json.loads(answer.stdout)["done"]) == of_each
 
 
+async def test_what_is_held_of_a_group_that_nobody_has_any_more_is_found(
+    data: Path, parked: UUID, probe: RunningService
+) -> None:
+    await probe.service.database.execute("update delivery.held_events set consumer_group = 'probe.gone' where blocks")
+    assert len(await asked(data, "list", "--group", "probe.gone")) == 3
+
+
+async def test_who_interrupts_a_replay_is_told_what_is_done(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def interrupted(runner: Runner) -> AsyncIterator[Done]:
+        yield Done(runner.service, 7, Step(fates=[Fate(held_id=7, outcome="applied")]))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Runner, "run", interrupted)
+    answer = await careloop("dead-letters", "replay", "--all", "--reason", "x", data=data)
+    assert answer.exit_code == 130
+    assert "probe 7: 1 applied" in answer.stdout
+    assert answer.stderr.startswith("careloop: Interrupted. ")
+    answer = await careloop("dead-letters", "replay", "--all", "--reason", "x", "--json", data=data)
+    assert (answer.exit_code, json.loads(answer.stdout)["done"][0]["id"]) == (130, 7)
+
+
 async def test_discarding_needs_a_reason_and_more_than_one_a_yes(data: Path, parked: UUID) -> None:
     assert "--yes" in await refused(data, "discard", "--held-for", "null-value", "--reason", "noise")
     assert "must say why" in await refused(data, "discard", "--held-for", "null-value", "--yes", "--reason", " ")
@@ -224,6 +247,10 @@ async def test_discarding_needs_a_reason_and_more_than_one_a_yes(data: Path, par
         (["replay", "--all", "--reason", "x", "--since", "monday"], "--since is"),
         (["list", "--since", "2026-01-01"], "--since is"),
         (["list", "--service", "billing"], "This stack has no service billing"),
+        (["list", "--group", "probe.safty"], "Nothing is held, and no consumer group is called probe.safty"),
+        (["list", "--summary", "--topic", "careloop.activities"], "Nothing is held, and no topic is called"),
+        (["replay", "--group", "probe.safty", "--reason", "x"], "no consumer group is called probe.safty"),
+        (["discard", "--group", "probe.safty", "--reason", "x", "--yes"], "no consumer group is called probe.safty"),
         (["show", "1", "--service", "probe"], "probe holds no event 1"),
     ],
 )
