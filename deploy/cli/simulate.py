@@ -81,4 +81,4 @@ def _tell(played: Played, *, seconds: float, as_json: bool) -> None:
     for reason, count in played.sent.refused.items():
         console.print(f"refused: {count} x {reason}", markup=False)
     console.print("All of it has been worked off." if played.settled else "The services still work on it.")
-    console.print(f"SHA-256 of the published stream: {played.digest}", markup=False, highlight=False)
+    console.print(f"SHA-256 of the published stream: {played.digest}", markup=False, highlight=False, soft_wrap=True)

@@ -7,9 +7,10 @@ from typing import Any
 
 import httpx
 import typer
+from rich.markup import escape
 from rich.table import Table
 
-from deploy.cli.options import DATA_DEFAULT, Data, Json, console, one_sentence
+from deploy.cli.options import DATA_DEFAULT, Data, Json, console, one_sentence, print_whole
 from deploy.local.kafka import kafka_answers
 from deploy.local.postgres import postgres_answers
 from deploy.local.processes import ProcessFile, is_running
@@ -47,18 +48,18 @@ def status(data: Data = DATA_DEFAULT, as_json: Json = False) -> None:
     elif stack is None or not running:
         console.print(f"No stack runs on {data}.", markup=False, soft_wrap=True)
     else:
-        console.print(_table(stack, parts))
+        print_whole(_table(stack, parts))
     if not ok:
         raise typer.Exit(1)
 
 
 def _table(stack: Stack, parts: list[Part]) -> Table:
-    table = Table(title=f"Careloop on {stack.data}: {stack.state}")
+    table = Table(title=escape(f"Careloop on {stack.data}: {stack.state}"))
     for column in ("part", "state", "pid", "detail"):
         table.add_column(column)
     for part in parts:
         state = "[green]well[/green]" if part.ok else "[bold red]ALARM[/bold red]"
-        table.add_row(part.name, state, str(part.pid or ""), part.detail)
+        table.add_row(part.name, state, str(part.pid or ""), escape(part.detail))
     return table
 
 

@@ -8,10 +8,13 @@ from rich.console import Console
 
 from deploy.cli.options import print_figures
 from deploy.cli.reconcile import show
+from deploy.cli.status import Part
+from deploy.local.stack import Stack
 from deploy.reconciliation.books import CLASSES
 from deploy.reconciliation.reconcile import Line, Report
 from tests.deploy.given_books import Books
 from tests.deploy.given_stack import careloop, write_stack
+from tests.fixtures.servers import RunningServers
 
 GROUPS = ("notifications.conversations", "plans.activity")
 PROBLEM = "the log holds 1234567 records, and this sentence [not markup] is longer than a line of eighty columns"
@@ -74,3 +77,19 @@ async def test_the_commands_say_in_a_pipe_what_they_found(books: Books, tmp_path
     listed = await careloop("positions", "list", data=tmp_path)
     (line,) = [line for line in listed.stdout.splitlines() if "plans.activity" in line]
     assert [cell.strip() for cell in line.split("│")[1:-1]] == ["plans.activity", "careloop.activity", *"055111"]
+
+
+async def test_what_is_wrong_stands_whole_in_one_line_of_a_pipe(
+    servers: RunningServers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    why = "not ready: [plans.activity: 2 partitions paused, the position lies outside the log]"
+
+    async def ask(stack: Stack) -> list[Part]:
+        return [Part(name="plans", ok=False, detail=why, pid=7)]
+
+    monkeypatch.setattr("deploy.cli.status.ask_all", ask)
+    write_stack(tmp_path, servers=servers, namespace="unused", databases={})
+    told = await careloop("status", data=tmp_path)
+    assert told.exit_code == 1
+    (line,) = (line for line in told.stdout.splitlines() if "ALARM" in line)
+    assert why in line
