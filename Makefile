@@ -1,5 +1,6 @@
 # make up     start everything on this machine (needs Python 3.11 or newer and a network the first time)
 # make test   the whole test suite
+# make install  what the tests need into .venv, and nothing else
 # make check  what CI checks beside the tests: format, lint, types, the imports between packages
 # make chaos  kills and hurts everything for MINUTES=30 with SEED=n, then looks for what is lost or doubled
 # make chaos-mutants  undoes the delivery protocol sentence by sentence: chaos must catch each
