@@ -43,7 +43,7 @@ def list_positions(data: Data = DATA_DEFAULT, as_json: Json = False) -> None:
     async def load() -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
         for service in stack.services.values():
-            connection = await asyncpg.connect(service.database_url)
+            connection = await asyncpg.connect(service.database_url, timeout=10)
             try:
                 found += [dict(row) for row in await connection.fetch(LIST)]
             finally:
@@ -86,7 +86,7 @@ def set_position(
 
     async def move() -> int:
         await require_in_log(stack, topic=topic, partition=partition, offset=offset)
-        connection = await asyncpg.connect(service.database_url)
+        connection = await asyncpg.connect(service.database_url, timeout=10)
         try:
             async with connection.transaction():
                 before: int | None = await connection.fetchval(LOCK, group, topic, partition)

@@ -32,7 +32,7 @@ def why(
     stack = running_stack(data.absolute())
 
     async def load() -> list[TimelineEntry]:
-        connection = await asyncpg.connect(stack.services["messaging"].database_url)
+        connection = await asyncpg.connect(stack.services["messaging"].database_url, timeout=10)
         try:
             return await load_chain(connection, member_ids=[member], correlation_id=chain, limit=limit)
         finally:

@@ -74,7 +74,7 @@ async def reconcile(
     async with AsyncExitStack() as stack:
         connections: dict[str, asyncpg.Connection[asyncpg.Record]] = {}
         for service, url in databases.items():
-            connection = await asyncpg.connect(url)
+            connection = await asyncpg.connect(url, timeout=10)
             stack.push_async_callback(connection.close)
             connections[service] = connection
         topics = [topic.name for topic in TOPICS]
