@@ -18,8 +18,8 @@ Database: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 
 LOCK_TIMEOUT = "10s"
 """How long a statement waits for what somebody else has locked, where its transaction says nothing else."""
-PATIENCE_S = 2.0
-"""The same for those who ask over HTTP, and as long for a connection: less than they wait for an answer. What is done
+REQUEST_LOCK_TIMEOUT, PATIENCE_S = "5s", 2.0
+"""The same for whoever asks over HTTP, and how long they wait for a connection: less than for an answer. What is done
 for somebody who has gone keeps those waiting who have not, until they have gone as well."""
 ANSWER_S = 25.0
 """Whoever has not answered for so long has gone: the server itself ends each statement sooner."""
@@ -175,15 +175,15 @@ async def _leave_as_it_is(connection: "asyncpg.Connection[asyncpg.Record]") -> N
 
 
 async def open_database(
-    url: str, *, connections: int, application: str, is_kept: bool = True, patience_s: float | None = None
+    url: str, *, connections: int, application: str, is_kept: bool = True, for_requests: bool = False
 ) -> Database:
     """A pool on the service's own database. jsonb columns are Python values; raises what asyncpg raises. `is_kept`: not
-    for a database that can be built again, for which nobody waits for the disk. `patience_s`: how long its users wait
-    for a connection, and for a lock; where they say nothing else, for ever, and for LOCK_TIMEOUT."""
+    for a database that can be built again, for which nobody waits for the disk. `for_requests`: whoever uses it waits
+    for a connection and for a lock as they do who ask over HTTP."""
     settings: dict[str, Any] = {**LIMITS, **PLANNING, "application_name": application}
     settings["synchronous_commit"] = "on" if is_kept else "off"
-    if patience_s is not None:
-        settings["lock_timeout"] = f"{round(patience_s * 1000)}ms"
+    if for_requests:
+        settings["lock_timeout"] = REQUEST_LOCK_TIMEOUT
     pool = _Pool(
         url,
         min_size=2,
@@ -199,7 +199,7 @@ async def open_database(
         timeout=CONNECT_S,
         command_timeout=ANSWER_S,
     )
-    pool.patience_s = patience_s
+    pool.patience_s = PATIENCE_S if for_requests else None
     return await pool
 
 

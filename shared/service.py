@@ -24,7 +24,7 @@ from shared.auth import Authenticator
 from shared.broker import build_broker
 from shared.clock import Clock, monotonic, open_clock
 from shared.commands import Work, new_command
-from shared.database import PATIENCE_S, TRANSIENT, Connection, Database, is_transient, open_database
+from shared.database import TRANSIENT, Connection, Database, is_transient, open_database
 from shared.dying import Attempts, CarefulWork, run_with_care
 from shared.ending import end_tasks
 from shared.events.catalogue import TOPIC_OF
@@ -200,7 +200,7 @@ class Service:
         look_after_brokers()
         self._database = await self._reach_database(self.settings.database_connections)
         self._safety = await self._reach_database(self.settings.safety_connections)
-        self._requests = await self._reach_database(self.settings.request_connections, patience_s=PATIENCE_S)
+        self._requests = await self._reach_database(self.settings.request_connections, for_requests=True)
         relay = self.relay = Relay(self.settings, self.database, self.safety)
         for task in (
             Task("relay", lambda _: relay.run()),
@@ -252,14 +252,14 @@ class Service:
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 5.0)
 
-    async def _reach_database(self, connections: int, *, patience_s: float | None = None) -> Database:
+    async def _reach_database(self, connections: int, *, for_requests: bool = False) -> Database:
         delay = 0.1
         url = self.settings.database_url.get_secret_value()
         while True:
             database: Database | None = None
             try:
                 database = await open_database(
-                    url, connections=connections, application=f"careloop {self.name}", patience_s=patience_s
+                    url, connections=connections, application=f"careloop {self.name}", for_requests=for_requests
                 )
                 async with database.acquire() as connection:
                     missing = await missing_migrations(connection, service=self.name)
