@@ -10,8 +10,9 @@ from services.notifications.domain.publishing import publish_suppressed
 from services.notifications.store.library import load_policy
 from services.notifications.store.notifications import suppress_topics
 from services.notifications.store.recipients import load_memberships, save_consents, save_memberships
-from services.notifications.store.session_timers import KIND, move_session_timers
+from services.notifications.store.session_timers import KIND, forget_schedules, move_session_timers
 from shared.database import Connection
+from shared.events import MemberDisenrolled
 from shared.events.vocabulary import NotificationTopic
 from shared.outcomes import Outcomes
 from shared.timers import cancel_member_timers
@@ -41,5 +42,7 @@ async def follow_members(connection: Connection, events: Sequence[MemberEvent], 
     ended = await suppress_topics(connection, member_ids=paused, topics=resting, reason="paused", now=now)
     publish_suppressed(outcomes, ended, because=latest, reason="paused", policy=policy)
 
+    left_at = {event.subject: event.time for event in events if isinstance(event, MemberDisenrolled)}
+    await forget_schedules(connection, left_at)
     await move_session_timers(connection, member_ids=list(memberships), policy=policy, now=now)
     return outcomes

@@ -47,7 +47,8 @@ async def follow_plans(connection: Connection, events: Sequence[PlanEvent], /, *
                 planned.append(announce_nudge(event=event, policy=policy, now=now))
             case MilestoneReached():
                 planned.append(announce_milestone(event=event, policy=policy, now=now))
-    await save_schedules(connection, schedules)
+    issued = {event.subject for event in events if isinstance(event, PlanIssued)}
+    await save_schedules(connection, schedules, anew=issued)
     await move_session_timers(connection, member_ids=list(schedules), policy=policy, now=now)
     await plan_notifications(connection, planned, now=now)
     return Outcomes()

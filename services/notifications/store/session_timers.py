@@ -1,6 +1,6 @@
 """Session reminders: the schedule of each member and the one timer that it keeps set."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from typing import Any
@@ -19,7 +19,7 @@ from shared.timers import cancel_timers, save_timers
 
 KIND = "reminder.session"
 
-# `since` moves only when the plan asks for other days or another time, not with every revision of an exercise.
+# `since` moves with a new plan, and when a revision asks for other days or another time; not with one of an exercise.
 SAVE_SCHEDULES = """
 insert into session_schedules (member_id, weekdays, local_time, time_zone, since, cause)
 select member_id, string_to_array(weekdays, ',')::smallint[], local_time, time_zone, since, cause::jsonb
@@ -27,11 +27,17 @@ from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $
     as s(member_id, weekdays, local_time, time_zone, since, cause)
 on conflict (member_id) do update set
     since = case
-        when (session_schedules.weekdays, session_schedules.local_time) = (excluded.weekdays, excluded.local_time)
+        when excluded.member_id <> all($7::uuid[])
+            and (session_schedules.weekdays, session_schedules.local_time) = (excluded.weekdays, excluded.local_time)
         then session_schedules.since else excluded.since
     end,
     weekdays = excluded.weekdays, local_time = excluded.local_time, time_zone = excluded.time_zone,
     cause = excluded.cause
+"""
+
+FORGET_SCHEDULES = """
+delete from session_schedules s using unnest($1::uuid[], $2::timestamptz[]) as ended(member_id, at)
+where s.member_id = ended.member_id and s.since <= ended.at
 """
 
 SAVE_LATEST_SESSIONS = """
@@ -76,7 +82,10 @@ class ScheduleRow:
     cause: Cause
 
 
-async def save_schedules(connection: Connection, schedules: Mapping[UUID, ScheduleRow]) -> None:
+async def save_schedules(
+    connection: Connection, schedules: Mapping[UUID, ScheduleRow], *, anew: Collection[UUID]
+) -> None:
+    """`anew`: the members who have another plan, and not only a revision of the one they had."""
     if schedules:
         rows = list(schedules.values())
         await connection.execute(
@@ -87,7 +96,15 @@ async def save_schedules(connection: Connection, schedules: Mapping[UUID, Schedu
             [row.time_zone for row in rows],
             [row.since for row in rows],
             [orjson.dumps(row.cause._asdict()).decode() for row in rows],
+            list(anew),
         )
+
+
+async def forget_schedules(connection: Connection, ended_at: Mapping[UUID, datetime]) -> None:
+    """The plans of these members ended then: who comes back has none until the next is issued. One that came into force
+    later stays, whichever is read first."""
+    if ended_at:
+        await connection.execute(FORGET_SCHEDULES, list(ended_at), list(ended_at.values()))
 
 
 async def save_latest_sessions(connection: Connection, started_at: Mapping[UUID, datetime]) -> None:
