@@ -5,7 +5,7 @@ import contextlib
 import tracemalloc
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
@@ -284,14 +284,14 @@ async def test_rows_lost_in_a_crash_of_the_database_fail_the_file_and_end_nobody
 
 
 async def test_an_upload_whose_process_died_is_given_up(clinic: Clinic) -> None:
-    done = await clinic.import_roster(roster("E-1"))
+    applied, died = [(await clinic.import_roster(roster(person)))["import_id"] for person in ("E-1", "E-2")]
     async with clinic.database() as connection:
-        await connection.execute(
-            "update roster_imports set state = 'receiving', started_at = clock_timestamp() - interval '3 hours'"
-        )
+        await connection.execute("update roster_imports set started_at = clock_timestamp() - interval '3 hours'")
+        await connection.execute("update roster_imports set state = 'receiving' where import_id = $1", UUID(died))
         assert await give_up_abandoned(connection, older_s=3600, now=clinic.clock.now()) == 1
-    body = (await clinic.call("GET", f"/v1/imports/{done['import_id']}")).json()
+    body = (await clinic.call("GET", f"/v1/imports/{died}")).json()
     assert (body["state"], body["reason"]) == ("failed", "upload-interrupted")
+    assert (await clinic.finished(applied))["state"] == "applied"
 
 
 async def test_who_may_send_a_roster(clinic: Clinic) -> None:

@@ -114,6 +114,17 @@ async def test_a_consent_that_was_taken_back_is_given_by_a_later_intake_alone(cl
     assert member["consents"] == [{"channel": "email", "topic": "all", "granted": not again}]
 
 
+async def test_the_contact_of_who_waited_is_announced_again_monthly(clinic: Clinic) -> None:
+    await clinic.import_roster(roster("E-1"))
+    waiting = await clinic.enrol()
+    await clinic.add_practitioner("pt")
+    await clinic.add_practitioner("coach")
+    await clinic.timers_done()
+    clinic.clock.step(days=30)
+    await clinic.timers_done()
+    assert (await clinic.published_types(waiting["member_id"]))[-2:] == ["care-team.assigned", "contact.changed"]
+
+
 async def test_the_waiting_list_is_tried_again_by_itself_and_ends_with_the_coverage(clinic: Clinic) -> None:
     await clinic.import_roster(roster("E-1", "E-2"))
     await clinic.add_practitioner("pt", panel_limit=1)
@@ -131,6 +142,35 @@ async def test_the_waiting_list_is_tried_again_by_itself_and_ends_with_the_cover
     assert await standing(clinic) == {"E-1": "disenrolled", "E-2": "enrolled"}
     # Never enrolled since: nobody needs to hear that they left.
     assert (await clinic.published_types(first["member_id"]))[-1] == "contact.changed"
+
+
+async def test_who_has_waited_longest_gets_the_place_that_is_free(clinic: Clinic) -> None:
+    """Whatever their ids: the first who came has the last."""
+    people = ["E-1", "E-2", "E-3"]
+    await clinic.import_roster(roster(*people))
+    await clinic.add_practitioner("coach")
+    for place, person in enumerate(people):
+        await clinic.enrol(person, member_id=str(UUID(int=9 - place)))
+        clinic.clock.step(minutes=1)
+    await clinic.add_practitioner("pt", panel_limit=1)
+    await clinic.timers_done()
+    assert await standing(clinic) == {"E-1": "enrolled", "E-2": "waitlisted", "E-3": "waitlisted"}
+
+
+async def test_who_left_while_the_waiting_were_hurried_is_not_enrolled(clinic: Clinic) -> None:
+    """They were found waiting, left, and only then got the timer that tries them again."""
+    await clinic.import_roster(roster("E-1"))
+    member = UUID((await clinic.enrol())["member_id"])
+    await clinic.add_practitioner("coach")
+    await clinic.timers_done()
+    async with clinic.database() as connection:
+        await connection.execute("create table hurried as select * from delivery.timers where kind = 'waitlist.retry'")
+        await clinic.call("POST", f"/v1/members/{member}/disenroll", json={"reason": "operator"})
+        await clinic.add_practitioner("pt")
+        await connection.execute("update hurried set due_at = $1", clinic.clock.now())
+        await connection.execute("insert into delivery.timers select * from hurried")
+    await clinic.timers_done()
+    assert await standing(clinic) == {"E-1": "disenrolled"}
 
 
 async def test_a_new_intake_of_someone_waiting_leaves_nothing_due_of_the_old_one(clinic: Clinic) -> None:
@@ -180,6 +220,20 @@ async def test_a_hand_over_moves_a_whole_panel_and_nobody_else(clinic: Clinic) -
         assert event["data"]["decision"]["reason"].endswith("Your coach stays.")
     noted = await clinic.rows("select done_by, action, reason from delivery.operations")
     assert [tuple(row) for row in noted] == [("careloop-cli", "hand-over-panel", "parental leave")]
+
+
+async def test_the_members_of_a_coach_who_leaves_get_another_and_are_told(clinic: Clinic) -> None:
+    await clinic.import_roster(roster("E-1"))
+    await clinic.add_practitioner("pt")
+    leaving = await clinic.add_practitioner("coach")
+    member = (await clinic.enrol())["member_id"]
+    other = await clinic.add_practitioner("coach")
+    answer = await clinic.call("POST", f"/v1/practitioners/{leaving}/hand-over", json={"reason": "moves away"})
+    assert answer.json()["members_to_move"] == 1
+    await clinic.timers_done()
+    assert [row["coach_id"] for row in await clinic.rows("select coach_id from memberships")] == [other]
+    assert (await clinic.published_types(member))[5:] == ["care-team.assigned"]
+    assert (await clinic.published(member))[-1]["data"]["coach"]["practitioner_id"] == str(other)
 
 
 async def test_a_hand_over_finds_somebody_for_who_rests_and_in_the_language_they_speak_now(clinic: Clinic) -> None:

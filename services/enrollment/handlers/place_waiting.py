@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from services.enrollment.domain.care_team import CareTeam
@@ -29,6 +29,7 @@ from shared.database import Connection
 from shared.outcomes import Cause, Outcomes, Timer
 from shared.timers import save_timers
 
+TICK: Final = timedelta(microseconds=1)
 HURRIED_MAX: Final = 2_000
 """Waiting people whose turn is moved up when a panel gains room; the others come with their own timer."""
 
@@ -38,12 +39,13 @@ async def place_waiting(connection: Connection, timers: Sequence[Timer], /, *, n
     others wait on, with the reason of today. The end of their coverage has had its timer since their intake."""
     timer_of = {timer.member_id: timer for timer in timers}
     memberships = await load_memberships(connection, member_ids=list(timer_of))
-    waiting = {m.member_id: m for m in memberships.values() if m.status == "waitlisted"}
+    longest_first = sorted(memberships.values(), key=lambda m: m.status_since)
+    waiting = {m.member_id: m for m in longest_first if m.status == "waitlisted"}
     intakes = await load_intakes(connection, memberships=list(waiting.values()))
     said = await load_said_consents(connection, since={m: intake.taken_at for m, intake in intakes.items()})
     teams = await assign_care_teams(
         connection,
-        needs={member_id: care_need(waiting[member_id]) for member_id in timer_of if member_id in waiting},
+        needs={member_id: care_need(membership) for member_id, membership in waiting.items()},
         now=now,
     )
     outcomes = Outcomes()
@@ -95,8 +97,9 @@ async def hurry_waiting(connection: Connection, *, cause: Cause, now: datetime) 
     await save_timers(
         connection,
         [
-            Timer(kind=WAITLIST_TIMER, key=str(member_id), member_id=member_id, due_at=now, cause=cause)
-            for member_id in waiting
+            # In this order, which timers of one moment would not keep.
+            Timer(kind=WAITLIST_TIMER, key=str(member_id), member_id=member_id, due_at=now - ahead * TICK, cause=cause)
+            for ahead, member_id in enumerate(reversed(waiting))
         ],
     )
     return len(waiting)
