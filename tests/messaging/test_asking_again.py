@@ -184,6 +184,19 @@ async def test_undoing_or_putting_off_takes_the_follow_up_away(clinic: Clinic) -
     assert await clinic.due_timers() == {"alert.snooze": NOW + HOUR}
 
 
+async def test_who_puts_off_what_they_took_long_ago_cannot_give_it_back_as_if_just_taken(clinic: Clinic) -> None:
+    await clinic.take(follow_plans, spiked())
+    alert = await the_alert(clinic)
+    took = await clinic.command(handle_alerts.acknowledge, alert_id=alert.alert_id, by=COACH, seen=0)
+    clinic.now += HOUR
+    put_off = await clinic.command(
+        handle_alerts.snooze, alert_id=alert.alert_id, by=COACH, until=clinic.now + DAY, seen=0
+    )
+    assert put_off.alert.acknowledged_at == took.alert.acknowledged_at
+    undone = await clinic.command(handle_alerts.undo_acknowledge, alert_id=alert.alert_id, by=COACH)
+    assert undone.reason == "too-late"
+
+
 async def test_what_is_put_off_and_given_back_at_once_asks_as_before(clinic: Clinic) -> None:
     await clinic.take(raise_safety_alerts, flagged("same-day", "locked-knee"))
     alert = await the_alert(clinic)

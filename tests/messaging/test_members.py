@@ -14,6 +14,7 @@ from services.messaging.handlers.follow_plans import follow_plans
 from services.messaging.handlers.handle_alerts import acknowledge
 from services.messaging.handlers.raise_safety_alerts import raise_safety_alerts
 from services.messaging.store.conversations import load_message_reads, save_conversations, save_message_reads
+from services.messaging.store.course import load_plan_snapshots
 from services.messaging.store.feed import load_feed_head, look_at_feed
 from services.messaging.store.members import load_care_teams, load_member_profiles, search_members
 from services.messaging.store.pages_members import load_course
@@ -133,6 +134,27 @@ async def test_who_left_a_team_is_told_of_it(clinic: Clinic) -> None:
     async with clinic.database.acquire() as connection:
         told = (await look_at_feed(connection, audiences=people, after=before, limit=10)).entries
     assert [[(entry.change, entry.subject_id) for entry in told[one]] for one in people] == [[("team", MEMBER)]] * 3
+
+
+async def test_a_change_of_the_team_leaves_on_call_what_went_up_to_it(clinic: Clinic) -> None:
+    """The coach and the physical therapist let it pass: a new coach would have as long again."""
+    await clinic.take(follow_plans, spiked())
+    await clinic.pass_time(2 * load_alert_rules().respond_within["soon"])
+    before = await the_alert(clinic)
+    assert before.owner.role == "oncall"
+    assert await clinic.take(follow_members, team_assigned(coach=STRANGER, at=clinic.now)) == []
+    assert await the_alert(clinic) == before
+
+
+async def test_the_plan_of_who_comes_back_takes_the_place_of_the_one_before(clinic: Clinic) -> None:
+    """Though it begins with version 1."""
+    first = plan_issued()
+    await clinic.take(follow_plans, first, plan_revised())
+    second = first.model_copy(update={"id": str(uuid4()), "data": first.data.model_copy(update={"plan_id": uuid4()})})
+    await clinic.take(follow_plans, second)
+    async with clinic.database.acquire() as connection:
+        plan = (await load_plan_snapshots(connection, member_ids=[MEMBER]))[MEMBER]
+    assert (plan.plan_id, plan.version) == (second.data.plan_id, 1)
 
 
 async def test_members_are_found_by_name_by_their_own_team_only(clinic: Clinic) -> None:

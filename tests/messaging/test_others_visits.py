@@ -41,7 +41,9 @@ from tests.messaging.given import (
     spiked,
     team_assigned,
 )
+from tests.messaging.test_alert_races import NEW_PT
 from tests.messaging.test_alerts import the_alert
+from tests.messaging.test_feed import head, read
 from tests.messaging.test_visits import RULES, TUESDAY_10, book, hold
 
 
@@ -119,6 +121,17 @@ async def test_a_visit_moved_to_somebody_else_at_the_same_time_is_theirs(clinic:
     assert moved.visit.practitioner == COACH
     assert (await standing(clinic, visit)).practitioner == COACH
     assert clinic.published[-1].NAME == "visit.rescheduled"
+
+
+async def test_who_had_the_visit_and_left_the_team_sees_it_leave(clinic: Clinic) -> None:
+    visit = await book(clinic)
+    await clinic.take(follow_members, team_assigned(pt=NEW_PT))
+    start = (await head(clinic)).last_number
+    await clinic.command(
+        reschedule_visit, visit_id=visit.visit_id, practitioner_id=NEW_PT.practitioner_id, starts_at=TUESDAY_10 + HOUR,
+        by_member=False,
+    )  # fmt: skip
+    assert [entry.subject_id for entry in await read(clinic, PT.practitioner_id, after=start)] == [visit.visit_id]
 
 
 async def test_a_visit_that_has_begun_when_its_member_leaves_is_documented_or_missed(clinic: Clinic) -> None:

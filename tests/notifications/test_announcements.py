@@ -84,12 +84,15 @@ async def test_a_visit_that_only_changed_hands_keeps_the_reminder_that_waits_to_
     assert [one.notification.topic for one in attempts] == ["visit-reminder"]
 
 
+@pytest.mark.parametrize("in_one_chunk", [True, False])
 @pytest.mark.parametrize("ending", ["cancelled", "completed"])
-async def test_a_visit_that_ended_is_not_announced(desk: Desk, ending: str) -> None:
+async def test_a_visit_that_ended_is_not_announced(desk: Desk, ending: str, in_one_chunk: bool) -> None:
     ana = desk.member()
     visit_id, starts_at = uuid4(), MONDAY_8 + timedelta(days=2)
     event = ana.cancelled(visit_id, starts_at) if ending == "cancelled" else ana.completed(visit_id)
-    await desk.take(follow_visits, ana.booked(visit_id, starts_at), event)
+    events = [ana.booked(visit_id, starts_at), event]
+    for chunk in [events] if in_one_chunk else [[one] for one in events]:
+        await desk.take(follow_visits, *chunk)
     assert await desk.timers("reminder.visit") == []
 
 

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from services.plans.domain.adherence import count_session, reach_milestones
 from services.plans.domain.care_plan import Adherence, CarePlan, Lapse, PainLevel
-from services.plans.domain.lapse import coming_lapse, expect_lapse, next_lapse
+from services.plans.domain.lapse import coming_lapse, expect_lapse, follow_session, next_lapse
 from services.plans.domain.schedule import items_on, local_date, next_session_at, plan_week, sessions_per_week
 from tests.plans.given import DAY, DAY_S, LIBRARY, MONDAY, plan, seconds
 
@@ -137,6 +137,16 @@ def test_the_timer_moves_only_where_it_would_be_too_late() -> None:
     none, moved = expect_lapse(plan=sooner, lapse=None)
     assert (moved, none.lapse_timer_s) == (True, None)
     assert expect_lapse(plan=none, lapse=None) == (none, False)
+
+
+def test_who_comes_back_late_in_a_lapse_is_missed_in_time_when_they_stay_away_again() -> None:
+    """The timer stands at the last rung of the lapse before, which is later than the first of the next."""
+    back = MONDAY + 20 * DAY
+    waiting, _ = expect_lapse(plan=plan(), lapse=Lapse(21, 1, seconds(back + 7 * DAY)))
+    returned = replace(waiting, adherence=Adherence(sessions=1, last_session_s=seconds(back)))
+    after, moved = follow_session(plan=returned, now_s=seconds(back), rule=LAPSE)
+    assert (moved, after.lapse_timer_s) == (True, rung(returned, now=back).due_s)
+    assert rung(returned, now=back).due_s < seconds(back + 7 * DAY)
 
 
 def done(care_plan: CarePlan, *days: int) -> CarePlan:

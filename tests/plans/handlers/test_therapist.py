@@ -8,6 +8,7 @@ import pytest
 from services.plans.domain.care_plan import CarePlan
 from services.plans.domain.clinician import Override
 from services.plans.handlers.follow_members import follow_members
+from services.plans.handlers.follow_visits import follow_visits
 from services.plans.handlers.override_plan import override_plan
 from services.plans.handlers.sign_phases import sign_phases
 from services.plans.store.care_plans import load_care_plans
@@ -17,7 +18,7 @@ from shared.events import MemberDisenrolled
 from shared.events.members import MemberDisenrolledData, Surgery
 from shared.writing import write
 from tests.fixtures.carrying_out import carry_out
-from tests.plans.given import DAY, MONDAY, PT, member_enrolled
+from tests.plans.given import DAY, MONDAY, PT, member_enrolled, visit_completed
 
 OPERATED = Surgery(procedure="total knee replacement", performed_on=MONDAY.date() - 40 * DAY, surgeon_cleared=True)
 SURGERY: dict[str, Any] = {"cause": "post-surgical", "surgery": OPERATED}
@@ -106,6 +107,17 @@ async def test_the_plan_of_who_has_left_is_changed_by_nobody(connection: Connect
             assert done.refused in ("care-ended", "not-post-surgical")
             assert done.outcomes.published == []
         assert await plan_of(connection, one) == before
+
+
+async def test_a_visit_with_who_has_left_is_refused_and_changes_no_plan(connection: Connection) -> None:
+    """It had begun when they left: its note is kept, and nobody is told of an easier plan."""
+    member_id = await enrolled(connection)
+    await leave(connection, member_id)
+    before = await plan_of(connection, member_id)
+    visit = visit_completed(member_id, at=MONDAY + DAY, action="step-back")
+    outcomes = await carry_out(follow_visits, connection, [visit], now=MONDAY + DAY)
+    assert (list(outcomes.refused.values()), outcomes.published) == (["care-ended"], [])
+    assert await plan_of(connection, member_id) == before
 
 
 async def test_without_a_plan_there_is_nothing_to_decide(connection: Connection) -> None:
