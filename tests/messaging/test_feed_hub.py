@@ -137,7 +137,9 @@ async def test_a_look_brings_what_each_audience_may_see_and_nothing_older(clinic
 @asynccontextmanager
 async def running_hub(clinic: Clinic) -> Any:
     hub = FeedHub(connections_max=8)
-    service: Any = SimpleNamespace(database=clinic.database, health=SimpleNamespace(stopping=False))
+    service: Any = SimpleNamespace(
+        database=clinic.database, requests=clinic.database, health=SimpleNamespace(stopping=False)
+    )
     watching = asyncio.create_task(hub._watch(service))
     try:
         yield hub, service

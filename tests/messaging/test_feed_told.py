@@ -31,7 +31,9 @@ class Process:
         self.clinic, self.valkey = clinic, valkey
         self.hub = FeedHub(connections_max=8)
         settings = SimpleNamespace(namespace=namespace, valkey_url=SecretStr(url))
-        self.service: Any = SimpleNamespace(database=self, settings=settings, health=SimpleNamespace(stopping=False))
+        self.service: Any = SimpleNamespace(
+            database=self, requests=self, settings=settings, health=SimpleNamespace(stopping=False)
+        )
         self.channel = f"{namespace}.careloop.messaging.feed"
         self.hearing = valkey.pubsub()
         self.heard: list[bytes] = []

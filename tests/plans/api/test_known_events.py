@@ -21,7 +21,7 @@ class Inbox:
     def __init__(self) -> None:
         self.questions: list[list[tuple[str, str]]] = []
         self.failure: Exception | None = None
-        self.database = self
+        self.requests = self
         self.asked, self.may_answer = asyncio.Event(), asyncio.Event()
         self.may_answer.set()
 
