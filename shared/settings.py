@@ -16,8 +16,9 @@ class ServiceSettings(BaseSettings):
     """PostgreSQL URL of the service's own database, with its own role."""
     database_connections: int = Field(default=6, ge=2, le=50)
     """Connections held per process: consumers, timers and the relay share them."""
-    request_connections: int = Field(default=4, ge=2, le=50)
-    """Connections besides those for whoever asks over HTTP: however many ask, consumers go on."""
+    request_connections: int = Field(default=4, ge=3, le=50)
+    """Connections besides those for whoever asks over HTTP: however many ask, consumers go on. Two may be with roster
+    files that are being sent."""
     safety_connections: int = Field(default=4, ge=3, le=20)
     """Connections besides those for red flags, on their way in and out, and for the relay's lease: nobody else can use
     them up."""
